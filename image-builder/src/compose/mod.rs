@@ -1,0 +1,3 @@
+//! Fetched packages, components and overlays become one [`Tree`](tree::Tree). Pure, but for reading content.
+
+pub mod tree;

@@ -1,0 +1,137 @@
+//! The lock: every input of an image by SHA-256.
+//!
+//! Made by `bedplate lock`, read by everything after. A build from a lock needs nothing but what it names.
+
+use crate::arch::Arch;
+use crate::digest::Sha256;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A whole lock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Lock {
+    /// Format of this file; this version reads and writes 1.
+    pub format: u32,
+    /// Digest of the recipe's meaning (parsed, not its comments); another recipe needs another lock.
+    pub recipe: Sha256,
+    /// The moment all times in artifacts come from: seconds since 1970 of the newest `Release` date.
+    pub snapshot: i64,
+    /// Architecture.
+    pub arch: Arch,
+    /// What each suite's `Release` was.
+    pub suite: Vec<Suite>,
+    /// Packages of the root, by name.
+    pub package: Vec<Package>,
+    /// Packages of the tools tree, by name.
+    pub tool: Vec<Package>,
+    /// Users of the image, with pinned ids.
+    pub user: Vec<User>,
+    /// Groups of the image, with pinned ids.
+    pub group: Vec<Group>,
+    /// Maintainer scripts of the root's packages, each with its reviewed verdict.
+    pub script: Vec<Script>,
+    /// Components by name.
+    pub component: BTreeMap<String, LockedComponent>,
+    /// Files from the recipe's side: overlays (`overlay/NAME/PATH`), the agent (`agent/firstboot`, `agent/stage1`),
+    /// component files by path. Name -> digest of its bytes and mode.
+    pub local: BTreeMap<String, Sha256>,
+}
+
+/// One suite of one archive, as it was when locked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Suite {
+    /// The recipe's name of the archive.
+    pub archive: String,
+    /// Suite.
+    pub suite: String,
+    /// Digest of its `InRelease`.
+    pub in_release: Sha256,
+    /// Its `Date`, seconds since 1970.
+    pub date: i64,
+    /// Fingerprint of the key that signed it.
+    pub signed_by: String,
+}
+
+/// One binary package.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Package {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// The recipe's name of the archive it comes from.
+    pub archive: String,
+    /// Suite it comes from.
+    pub suite: String,
+    /// Path below the archive's address.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Digest of the `.deb`.
+    pub sha256: Sha256,
+    /// Why it is in: the recipe, or the packages that depend on it.
+    pub wanted_by: Vec<String>,
+}
+
+/// One user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct User {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub comment: String,
+    pub home: String,
+    pub shell: String,
+    /// Where it comes from: `base-passwd`, or the `sysusers.d` file.
+    pub from: String,
+}
+
+/// One group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub struct Group {
+    pub name: String,
+    pub gid: u32,
+    #[serde(default)]
+    pub members: Vec<String>,
+    /// Where it comes from.
+    pub from: String,
+}
+
+/// One maintainer script and what was decided about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Script {
+    /// Package.
+    pub package: String,
+    /// `preinst`, `postinst`, `prerm`, `postrm`, `triggers`, `config`.
+    pub script: String,
+    /// Digest of its normalised text.
+    pub sha256: Sha256,
+    /// `ignore` or `emulate:NAME`.
+    pub verdict: String,
+}
+
+/// One component.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedComponent {
+    /// Versions, as in the recipe.
+    #[serde(default)]
+    pub version: BTreeMap<String, String>,
+    /// Text of `go.mod`, for a component built from modules.
+    pub go_mod: Option<String>,
+    /// Text of `go.sum`.
+    pub go_sum: Option<String>,
+    /// Digest of the Go sources that ship with the builder.
+    pub source: Option<Sha256>,
+    /// Files fetched: address -> digest.
+    #[serde(default)]
+    pub files: BTreeMap<String, Sha256>,
+}

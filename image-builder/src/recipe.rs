@@ -1,0 +1,205 @@
+//! The recipe: what a person writes to say what an image is made of.
+//!
+//! Strict TOML: unknown keys are errors with file, line and column. Paths are relative to the recipe's folder.
+
+use crate::arch::Arch;
+use crate::digest::Sha256;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A whole recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Recipe {
+    /// Format of this file; this version reads 1.
+    pub format: u32,
+    /// Name and version of the image.
+    pub image: Image,
+    /// Package archives by name (`debian`, `security`).
+    pub archive: BTreeMap<String, Archive>,
+    /// Packages of the root.
+    pub packages: Packages,
+    /// Kernel.
+    pub kernel: Kernel,
+    /// Programs that no distribution packages, by name.
+    #[serde(default)]
+    pub component: BTreeMap<String, Component>,
+    /// Folders laid over the packages, in order.
+    #[serde(default)]
+    pub overlay: Vec<PathBuf>,
+    /// Signing keys.
+    pub keys: Keys,
+    /// The programs the builder drives.
+    #[serde(default)]
+    pub tools: Tools,
+    /// What to make.
+    #[serde(default)]
+    pub output: Outputs,
+    /// Reviewed maintainer scripts beyond those that ship with the builder.
+    #[serde(default)]
+    pub script: Vec<ReviewedScript>,
+}
+
+/// Name and version of the image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Image {
+    /// Name; appears in `os-release` and in file names.
+    pub name: String,
+    /// Version; likewise.
+    pub version: String,
+    /// Architecture.
+    #[serde(default)]
+    pub arch: Arch,
+}
+
+/// A signed apt repository.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Archive {
+    /// Its address. Without it, the host's apt configuration says where suites of this kind are.
+    pub url: Option<String>,
+    /// Suites (`trixie`, `trixie-updates`).
+    pub suites: Vec<String>,
+    /// Components of the suites.
+    #[serde(default = "default_areas")]
+    pub components: Vec<String>,
+    /// OpenPGP keyring that signs its `InRelease`. Without it, the host's archive keyring.
+    pub keyring: Option<PathBuf>,
+    /// Only for the tools tree, never for the image.
+    #[serde(default)]
+    pub tools_only: bool,
+}
+
+fn default_areas() -> Vec<String> {
+    vec!["main".into()]
+}
+
+/// Packages of the root.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Packages {
+    /// Packages that must be in; their dependencies follow (no Recommends).
+    pub install: Vec<String>,
+    /// Names the builder itself provides, so that nothing is installed for them (`linux-initramfs-tool`).
+    #[serde(default)]
+    pub provided: Vec<String>,
+    /// Globs of paths left out of the root (`/usr/share/doc/**`).
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+/// Kernel and command line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Kernel {
+    /// Kernel package; may be a metapackage (`linux-image-amd64`).
+    pub package: String,
+    /// Arguments on the signed command line, beside those the builder adds.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// Modules in the initrd beyond those that the builder takes.
+    #[serde(default)]
+    pub initrd_modules: Vec<String>,
+}
+
+/// Where a component comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Component {
+    /// Which of the modules that ship with the builder: `kube`, `containerd`, `runc`, `cni`, `coredns`, `pause`.
+    pub modules: Option<String>,
+    /// Versions of the modules it names (`{ kubernetes = "1.37.2", etcd = "3.7.3" }`).
+    #[serde(default)]
+    pub version: BTreeMap<String, String>,
+    /// Upstream release files, by digest.
+    #[serde(default)]
+    pub files: Vec<ComponentFile>,
+    /// Packages from any archive of the recipe.
+    #[serde(default)]
+    pub packages: Vec<String>,
+}
+
+/// One file of a component.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ComponentFile {
+    /// Address to fetch it from.
+    pub url: Option<String>,
+    /// Or a file beside the recipe.
+    pub path: Option<PathBuf>,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// A member of it, when it is a `.tar.gz`.
+    pub member: Option<String>,
+    /// Where it goes in the root.
+    pub install: String,
+    /// Its mode, octal as text (`"0755"`).
+    #[serde(default = "default_mode")]
+    pub mode: String,
+}
+
+fn default_mode() -> String {
+    "0755".into()
+}
+
+/// Signing keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Keys {
+    /// Folder that `bedplate keys new` made.
+    pub folder: PathBuf,
+    /// Whether the node takes only configs signed by the config key.
+    #[serde(default = "default_true")]
+    pub require_signed_config: bool,
+}
+
+fn default_true() -> bool {
+    true
+}
+
+/// The programs the builder drives.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tools {
+    /// Packages of the tools tree beyond those the builder names.
+    #[serde(default)]
+    pub install: Vec<String>,
+}
+
+/// What to make. Sizes in bytes are written as `"1 GiB"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Outputs {
+    /// Size of the EFI system partition; holds two full UKIs.
+    pub esp: String,
+    /// Size of one root slot. Two are laid out; the second stays empty until the first update.
+    pub slot: String,
+    /// Compression of the root: `zstd` or `lz4`.
+    pub compression: String,
+    /// Its level.
+    pub level: i32,
+}
+
+impl Default for Outputs {
+    fn default() -> Self {
+        Outputs { esp: "1 GiB".into(), slot: "2 GiB".into(), compression: "zstd".into(), level: 3 }
+    }
+}
+
+/// A maintainer script that somebody has read, and what to do for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ReviewedScript {
+    /// Package.
+    pub package: String,
+    /// `preinst`, `postinst`, `prerm`, `postrm`, `triggers`, `config`.
+    pub script: String,
+    /// Digest of its normalised text.
+    pub sha256: Sha256,
+    /// `ignore`, or the name of the emulation that has its effect.
+    pub verdict: String,
+    /// Why.
+    pub reason: String,
+}

@@ -1,0 +1,11 @@
+//! The site file: text in, configuration out.
+//!
+//! No I/O happens in this crate. It takes text and bytes, and gives typed values or a list of
+//! [`Diagnostic`]s, all of them in one run. Both programs use it: `bedplate config check` on a desk
+//! and `firstboot` on the node decide with the same code.
+
+pub mod diagnostic;
+pub mod schema;
+pub mod units;
+
+pub use diagnostic::{Diagnostic, Place};

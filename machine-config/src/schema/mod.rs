@@ -1,0 +1,13 @@
+//! The documented types of the site file, and what one machine's part of it resolves to.
+//!
+//! Strict: unknown keys are errors. The JSON schema and the reference page are generated from these types.
+
+mod bundle;
+mod network;
+mod site;
+mod storage;
+
+pub use bundle::{Bundle, Join};
+pub use network::{BondMode, Interface, Member};
+pub use site::{Cluster, MachineConfig, MachineEntry, Match, Node, Profile, Site, Taint, Time};
+pub use storage::{Array, Each, Format, Level, Media, Selector, SizeRange, Storage, System, Transport, Volume};

@@ -1,0 +1,184 @@
+//! Disks: selectors, the system disk, file systems on each disk, arrays and their volumes.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The storage part of one machine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Storage {
+    /// The system disk.
+    pub system: System,
+    /// One file system per disk.
+    pub each: BTreeMap<String, Each>,
+    /// Arrays.
+    pub array: BTreeMap<String, Array>,
+}
+
+/// The disk that holds the image and the state partition.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct System {
+    /// Which disks; without it the disk the node was started from.
+    pub disks: Option<Selector>,
+    /// File system of the state partition (`/var`).
+    #[serde(default = "default_format")]
+    pub format: Format,
+    /// Size of the state partition in bytes; without it all that is left of the disk.
+    #[serde(default, deserialize_with = "crate::units::optional_size")]
+    #[schemars(with = "Option<String>")]
+    pub state_size: Option<u64>,
+}
+
+fn default_format() -> Format {
+    Format::Xfs
+}
+
+/// Picks disks by identity. Everything given must hold; the count is exact, or a written range.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Selector {
+    /// These serial numbers, exactly.
+    #[serde(default)]
+    pub serial: Vec<String>,
+    /// These world wide names, exactly.
+    #[serde(default)]
+    pub wwn: Vec<String>,
+    /// These `/dev/disk/by-path` names.
+    #[serde(default)]
+    pub path: Vec<String>,
+    /// Model, exactly as the disk reports it.
+    pub model: Option<String>,
+    /// Size range, `"400 GB .. 1 TB"`, either end may be left out.
+    pub size: Option<SizeRange>,
+    /// Kind of medium.
+    pub media: Option<Media>,
+    /// Kind of bus.
+    pub transport: Option<Transport>,
+    /// How many disks there must be; with `serial`, `wwn` or `path` it follows from their number.
+    pub count: Option<usize>,
+}
+
+/// Bytes from..=to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SizeRange {
+    /// Smallest, if bounded.
+    pub min: Option<u64>,
+    /// Largest, if bounded.
+    pub max: Option<u64>,
+}
+
+/// Kind of medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Media {
+    /// Rotating.
+    Hdd,
+    /// Flash behind SATA, SAS or virtio.
+    Ssd,
+    /// NVMe.
+    Nvme,
+}
+
+/// Kind of bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Transport {
+    Nvme,
+    Sata,
+    Sas,
+    Virtio,
+    Usb,
+    Mmc,
+}
+
+/// File system on a volume.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Format {
+    #[default]
+    Xfs,
+    Ext4,
+}
+
+/// One file system on each selected disk. `{serial}` in `mount` becomes the disk's serial number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Each {
+    /// Which disks.
+    pub disks: Selector,
+    /// File system.
+    pub format: Format,
+    /// Mount point; must contain `{serial}` unless there is just one disk.
+    pub mount: String,
+    /// Storage class of the volumes.
+    pub class: Option<String>,
+    /// Whether the node must not run without it.
+    #[serde(default = "default_true")]
+    pub required: bool,
+    /// Counts up to make the volumes anew on purpose (with a permit).
+    #[serde(default)]
+    pub generation: u32,
+}
+
+fn default_true() -> bool {
+    true
+}
+
+/// RAID level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(try_from = "u8", into = "u8")]
+#[schemars(with = "u8")]
+pub enum Level {
+    /// Mirror.
+    Raid1,
+}
+
+impl TryFrom<u8> for Level {
+    type Error = String;
+    fn try_from(level: u8) -> Result<Self, String> {
+        match level {
+            1 => Ok(Level::Raid1),
+            other => Err(format!("RAID level {other} is not supported by this version; expected 1")),
+        }
+    }
+}
+
+impl From<Level> for u8 {
+    fn from(level: Level) -> u8 {
+        match level {
+            Level::Raid1 => 1,
+        }
+    }
+}
+
+/// An md array over whole disks and the volumes on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Array {
+    /// RAID level; this version makes 1.
+    pub level: Level,
+    /// Which disks are members.
+    pub disks: Selector,
+    /// Volumes by name; this version makes one, over the whole array.
+    pub volume: BTreeMap<String, Volume>,
+    /// Counts up to make the array anew on purpose (with a permit).
+    #[serde(default)]
+    pub generation: u32,
+}
+
+/// A file system on an array.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Volume {
+    /// File system.
+    pub format: Format,
+    /// Mount point, absolute, below `/var`.
+    pub mount: String,
+    /// Storage class of the volume.
+    pub class: Option<String>,
+    /// Whether the node must not run without it.
+    #[serde(default = "default_true")]
+    pub required: bool,
+}

@@ -1,0 +1,297 @@
+//! One run of a tool.
+#![allow(clippy::disallowed_methods, reason = "edge: this is where programs are started")]
+
+use crate::Tool;
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+
+/// A run to be made. Standard input is empty unless given; the environment is the tool's, not the caller's.
+#[derive(Debug, Clone)]
+pub struct Command {
+    name: String,
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    stdin: Vec<u8>,
+    folder: Option<PathBuf>,
+    accepted: Vec<i32>,
+}
+
+/// What a run gave.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// Exit code; one of the accepted ones.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+}
+
+impl Finished {
+    /// Standard output as text.
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+    /// Standard error as text.
+    pub fn stderr_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+}
+
+/// A run that is going on. Dropping it ends the program.
+#[derive(Debug)]
+pub struct Running {
+    /// The process, for its streams and its exit status.
+    pub child: Child,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A run that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It did not start.
+    #[error("{command} could not be started: {source}")]
+    Start {
+        /// Program and arguments.
+        command: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It ended with a code that is not accepted, or by a signal.
+    #[error("{command} failed ({status}){}{stderr}", if stderr.is_empty() { "" } else { ":\n" })]
+    Failed {
+        /// Program and arguments.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last 2 KiB of its standard error.
+        stderr: String,
+    },
+    /// Its output is not what was expected.
+    #[error("{command} printed something unexpected: {why}")]
+    Output {
+        /// Program and arguments.
+        command: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Command {
+    pub(crate) fn new(tool: &Tool) -> Command {
+        let mut env: Vec<(OsString, OsString)> = vec![
+            ("PATH".into(), "/nonexistent".into()),
+            ("LC_ALL".into(), "C.UTF-8".into()),
+            ("TZ".into(), "UTC".into()),
+        ];
+        env.extend(tool.environment.iter().cloned());
+        Command {
+            name: tool.name.clone(),
+            program: tool.program.clone(),
+            args: tool.prefix.clone(),
+            env,
+            stdin: Vec::new(),
+            folder: None,
+            accepted: vec![0],
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().into()));
+        self
+    }
+
+    /// Sets a variable; a later one with the same name wins.
+    #[must_use]
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((key.as_ref().into(), value.as_ref().into()));
+        self
+    }
+
+    /// Gives these bytes on standard input.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Runs in this folder.
+    #[must_use]
+    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Exit codes that count as success, in place of 0 alone (`blkid -p` ends with 2 on a blank device).
+    #[must_use]
+    pub fn accept(mut self, codes: &[i32]) -> Self {
+        self.accepted = codes.to_vec();
+        self
+    }
+
+    /// The program's folder, for messages and tests.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The arguments, for messages and tests.
+    pub fn arguments(&self) -> &[OsString] {
+        &self.args
+    }
+
+    fn prepared(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args).env_clear().envs(self.env.iter().map(|(k, v)| (k, v)));
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        command
+    }
+
+    /// Runs to the end, with both streams captured.
+    ///
+    /// # Errors
+    /// When it does not start or ends with a code that is not accepted.
+    pub fn run(&self) -> Result<Finished, Error> {
+        let bytes = self.stdin.clone();
+        self.run_with(move |stdin| stdin.write_all(&bytes))
+    }
+
+    /// Runs to the end while `feed` writes its standard input on a thread of its own.
+    ///
+    /// A tool that stops reading early is judged by its exit code; any other failure of `feed` is an error.
+    ///
+    /// # Errors
+    /// As [`Command::run`], and when `feed` fails.
+    pub fn run_with(&self, feed: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send) -> Result<Finished, Error> {
+        tracing::debug!(command = %self, "run");
+        let start = |source| Error::Start { command: self.to_string(), source };
+        let mut child = self
+            .prepared()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(start)?;
+        let stdin = child.stdin.take();
+        let (output, fed) = std::thread::scope(|scope| {
+            let feeder = scope.spawn(move || match stdin {
+                Some(mut stdin) => feed(&mut stdin),
+                None => Ok(()),
+            });
+            let output = child.wait_with_output();
+            (output, feeder.join().unwrap_or_else(|_| Err(std::io::Error::other("the writer panicked"))))
+        });
+        let output = output.map_err(start)?;
+        let finished = self.judge(output.status, output.stdout, output.stderr)?;
+        match fed {
+            Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => Err(start(source)),
+            _ => Ok(finished),
+        }
+    }
+
+    /// Runs and reads its standard output as JSON.
+    ///
+    /// # Errors
+    /// As [`Command::run`], and when the output is not the JSON that was asked for.
+    pub fn run_json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        let finished = self.run()?;
+        serde_json::from_slice(&finished.stdout)
+            .map_err(|e| Error::Output { command: self.to_string(), why: e.to_string() })
+    }
+
+    /// Starts the program with these streams and leaves it running.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Running, Error> {
+        tracing::debug!(command = %self, "start");
+        self.prepared()
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
+            .map(|child| Running { child })
+            .map_err(|source| Error::Start { command: self.to_string(), source })
+    }
+
+    fn judge(&self, status: ExitStatus, stdout: Vec<u8>, stderr: Vec<u8>) -> Result<Finished, Error> {
+        match status.code() {
+            Some(code) if self.accepted.contains(&code) => Ok(Finished { code, stdout, stderr }),
+            _ => {
+                let from = stderr.len().saturating_sub(2048);
+                let stderr = String::from_utf8_lossy(&stderr[from..]).trim_end().to_owned();
+                Err(Error::Failed { command: self.to_string(), status, stderr })
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.name)?;
+        // The loader's own options say nothing to a person.
+        let own = self.args.iter().position(|a| Path::new(a).file_name() == Some(OsStr::new(&self.name)));
+        for arg in self.args.iter().skip(own.map_or(0, |i| i + 1)) {
+            write!(f, " {}", arg.to_string_lossy())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        Tool::at("/bin/sh").command().arg("-c").arg(script)
+    }
+
+    #[test]
+    fn a_failure_carries_command_status_and_stderr() {
+        let error = sh("echo broken >&2; exit 3").run().unwrap_err().to_string();
+        assert!(error.contains("sh -c") && error.contains("exit status: 3") && error.contains("broken"), "{error}");
+    }
+
+    #[test]
+    fn accepted_codes_are_no_failure() {
+        assert_eq!(sh("exit 2").accept(&[0, 2]).run().unwrap().code, 2);
+    }
+
+    #[test]
+    fn standard_input_reaches_the_program() {
+        let tool = Tool::at("/bin/cat");
+        assert_eq!(tool.command().stdin("abc").run().unwrap().stdout, b"abc");
+    }
+
+    #[test]
+    fn a_feed_that_fails_is_an_error() {
+        let error = Tool::at("/bin/cat").command().run_with(|_| Err(std::io::Error::other("no more"))).unwrap_err();
+        assert!(error.to_string().contains("no more"));
+    }
+
+    #[test]
+    fn the_environment_is_not_inherited() {
+        assert_eq!(sh("echo $HOME$USER").run().unwrap().stdout_text().trim(), "");
+    }
+}
