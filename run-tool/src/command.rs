@@ -3,7 +3,7 @@
 
 use crate::Tool;
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 
@@ -210,6 +210,36 @@ impl Command {
         }
     }
 
+    /// Runs to the end and hands on each line of its standard error as it comes, for progress.
+    ///
+    /// # Errors
+    /// As [`Command::run`].
+    pub fn run_watched(&self, mut on_line: impl FnMut(&str)) -> Result<Finished, Error> {
+        tracing::debug!(command = %self, "run");
+        let start = |source| Error::Start { command: self.to_string(), source };
+        let mut running = self.start(Stdio::null(), Stdio::piped(), Stdio::piped())?;
+        let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
+        let mut kept = Vec::new();
+        let stdout = std::thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let mut bytes = Vec::new();
+                stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut bytes)).map(|_| bytes)
+            });
+            if let Some(stderr) = stderr {
+                let mut stderr = BufReader::new(stderr);
+                let mut line = Vec::new();
+                while stderr.read_until(b'\n', &mut line)? > 0 {
+                    on_line(String::from_utf8_lossy(&line).trim_end());
+                    kept.append(&mut line);
+                }
+            }
+            reader.join().unwrap_or_else(|_| Err(std::io::Error::other("the reader panicked")))
+        });
+        let stdout = stdout.map_err(start)?;
+        let status = running.child.wait().map_err(start)?;
+        self.judge(status, stdout, kept)
+    }
+
     /// Runs and reads its standard output as JSON.
     ///
     /// # Errors
@@ -288,6 +318,15 @@ mod tests {
     fn a_feed_that_fails_is_an_error() {
         let error = Tool::at("/bin/cat").command().run_with(|_| Err(std::io::Error::other("no more"))).unwrap_err();
         assert!(error.to_string().contains("no more"));
+    }
+
+    #[test]
+    fn lines_of_standard_error_come_one_by_one_and_stay_in_the_error() {
+        let mut lines = Vec::new();
+        let done = sh("echo out; printf 'one\\ntwo' >&2").run_watched(|l| lines.push(l.to_owned())).unwrap();
+        assert_eq!((lines, done.stdout), (vec!["one".to_owned(), "two".into()], b"out\n".to_vec()));
+        let error = sh("echo broken >&2; exit 1").run_watched(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("broken"), "{error}");
     }
 
     #[test]
