@@ -129,6 +129,11 @@ pub struct LockedComponent {
     pub go_mod: Option<String>,
     /// Text of `go.sum`.
     pub go_sum: Option<String>,
+    /// Modules that are compiled in (`PATH@VERSION`, in order); `go_sum` has their digests.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// When the component's first module was released, RFC 3339 in UTC.
+    pub released: Option<String>,
     /// Digest of the Go sources that ship with the builder.
     pub source: Option<Sha256>,
     /// Files fetched: address -> digest.
