@@ -1,6 +1,8 @@
 //! Programs that no distribution packages: built from locked Go modules, taken from upstream release files
 //! by digest, or from any signed apt repository.
 
+pub mod catalog;
+
 use crate::compose::tree::{Content, Origin};
 
 /// A file that a component gives to the tree.
