@@ -64,6 +64,8 @@ pub enum Value {
     Minor(&'static str),
     /// When the component's first module was released, RFC 3339 in UTC. Never the time of the build.
     Released,
+    /// Nothing, where the default would be an unfilled form.
+    Empty,
 }
 
 const fn program(package: &'static str, install: &'static str) -> Program {
@@ -100,10 +102,12 @@ pub const CATALOG: &[GoComponent] = &[
             stamp("k8s.io/component-base/version.gitVersion", Value::Version("kubernetes")),
             stamp("k8s.io/component-base/version.gitMajor", Value::Major("kubernetes")),
             stamp("k8s.io/component-base/version.gitMinor", Value::Minor("kubernetes")),
+            stamp("k8s.io/component-base/version.gitCommit", Value::Empty),
             stamp("k8s.io/component-base/version.buildDate", Value::Released),
             stamp("k8s.io/client-go/pkg/version.gitVersion", Value::Version("kubernetes")),
             stamp("k8s.io/client-go/pkg/version.gitMajor", Value::Major("kubernetes")),
             stamp("k8s.io/client-go/pkg/version.gitMinor", Value::Minor("kubernetes")),
+            stamp("k8s.io/client-go/pkg/version.gitCommit", Value::Empty),
             stamp("k8s.io/client-go/pkg/version.buildDate", Value::Released),
         ],
     },
@@ -120,15 +124,7 @@ pub const CATALOG: &[GoComponent] = &[
             program("github.com/containerd/containerd/v2/cmd/ctr", "/usr/bin/ctr"),
         ],
         // Upstream's tags of a static build, without the snapshotters that need C libraries.
-        tags: &[
-            "netgo",
-            "no_btrfs",
-            "no_devmapper",
-            "no_zfs",
-            "osusergo",
-            "static_build",
-            "urfave_cli_no_docs",
-        ],
+        tags: &["netgo", "no_btrfs", "no_devmapper", "no_zfs", "osusergo", "static_build", "urfave_cli_no_docs"],
         linking: Linking::Go,
         stamps: &[stamp("github.com/containerd/containerd/v2/version.Version", Value::Version("containerd"))],
     },
@@ -221,6 +217,7 @@ impl GoComponent {
                 Value::Major(name) => number(name, 0),
                 Value::Minor(name) => number(name, 1),
                 Value::Released => released.map(String::from),
+                Value::Empty => Some(String::new()),
             };
             if let Some(value) = value {
                 flags.extend(["-X".to_owned(), format!("{variable}={value}")]);

@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -49,7 +50,7 @@ var programs = []program{
 	{"kube-apiserver", func() int { return cli.Run(apiserver.NewAPIServerCommand()) }},
 	{"kube-controller-manager", func() int { return cli.Run(controllermanager.NewControllerManagerCommand()) }},
 	{"kube-scheduler", func() int { return cli.Run(scheduler.NewSchedulerCommand()) }},
-	{"kube-proxy", func() int { return cli.Run(proxy.NewProxyCommand()) }},
+	{"kube-proxy", kubeProxy},
 	{"kubectl", kubectl},
 	{"etcd", func() int { etcdmain.Main(os.Args); return 0 }},
 }
@@ -78,6 +79,13 @@ func main() {
 	fmt.Fprintf(os.Stderr, "%s: there is no program %q in this file.\n", self, name)
 	usage(os.Stderr)
 	os.Exit(2)
+}
+
+func kubeProxy() int {
+	// kube-proxy takes every flag that a package in its file registered with
+	// Go's own flag package. Here that would be the kubelet's cAdvisor as well.
+	flag.CommandLine = flag.NewFlagSet(os.Args[0], flag.ExitOnError)
+	return cli.Run(proxy.NewProxyCommand())
 }
 
 func kubectl() int {
