@@ -1,2 +1,4 @@
 //! Placeholder.
-fn main() {}
+fn main() {
+    image_builder::tools::namespace::enter_if_asked();
+}

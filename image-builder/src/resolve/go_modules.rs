@@ -223,7 +223,8 @@ fn spaced(module: &Module) -> String {
 mod tests {
     use super::*;
 
-    const TEMPLATE: &str = "module m\n\nrequire k8s.io/kubernetes {kubernetes}\nrequire go.etcd.io/etcd/server/v3 {etcd}\n";
+    const TEMPLATE: &str =
+        "module m\n\nrequire k8s.io/kubernetes {kubernetes}\nrequire go.etcd.io/etcd/server/v3 {etcd}\n";
 
     fn versions(list: &[(&str, &str)]) -> BTreeMap<String, String> {
         list.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
@@ -254,7 +255,10 @@ mod tests {
         for text in ["", "1", "1.2", "1..2", "1.2.3.4", "1.2.x", "1.2.3 // x", "1.2.3\nreplace a => b", "../1.2.3"] {
             assert_eq!(go_version(text), None, "{text:?}");
         }
-        assert_eq!(go_version("1.2.3-0.20250520000000-abcdef123456").as_deref(), Some("v1.2.3-0.20250520000000-abcdef123456"));
+        assert_eq!(
+            go_version("1.2.3-0.20250520000000-abcdef123456").as_deref(),
+            Some("v1.2.3-0.20250520000000-abcdef123456")
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //!
 //! The host's own programs are never used, so an old one can't change an image.
 
+pub mod namespace;
+
 use crate::digest::Sha256;
 use anyhow::Result;
 use run_tool::Tool;
@@ -16,6 +18,11 @@ pub struct Tools {
 }
 
 impl Tools {
+    /// The tree unpacked at `root`, whose packages have this digest together.
+    pub fn unpacked(root: impl Into<PathBuf>, digest: Sha256) -> Tools {
+        Tools { root: root.into(), digest }
+    }
+
     /// The tree's root folder: `usr/bin/...` below it.
     pub fn root(&self) -> &Path {
         &self.root
