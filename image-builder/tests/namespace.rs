@@ -3,6 +3,7 @@
 //!
 //! Without the usual harness: the process that enters a namespace starts this very program again, and must do
 //! so before it has threads.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test writes what it then looks for")]
 
 use image_builder::digest::Sha256;
 use image_builder::tools::{Tools, namespace};
