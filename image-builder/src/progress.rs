@@ -50,6 +50,18 @@ impl Progress {
         }
     }
 
+    /// Says why a verb failed: the sentence, then its causes, each on a line of its own.
+    pub fn say_error(&self, error: &anyhow::Error) {
+        let mut text = format!("bedplate: {error}");
+        for cause in error.chain().skip(1) {
+            text.push_str(&format!("\n  because: {cause}"));
+        }
+        match &self.bars {
+            Some(bars) => bars.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
     /// Begins a task of `total` units (0 if unknown). It ends when the task is dropped.
     pub fn task(&self, what: impl Into<String>, total: u64, unit: Unit) -> Task {
         let what = what.into();

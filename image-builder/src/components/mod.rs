@@ -2,6 +2,7 @@
 //! by digest, or from any signed apt repository.
 
 pub mod catalog;
+pub mod oci_archive;
 
 use crate::compose::tree::{Content, Origin};
 

@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The kernel: what the node needs of it.
+
+pub mod options;
