@@ -8,7 +8,7 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 RECIPE := examples/node/recipe.toml
 NODE_TARGET := x86_64-unknown-linux-gnu
-BEDPLATE := $(TARGET_DIR)/release/bedplate
+BEDPLATE := $(TARGET_DIR)/debug/bedplate
 AGENT_DIR := $(TARGET_DIR)/agent
 
 # What compiling Bedplate needs beyond a Rust toolchain: a C compiler and libblkid's static library.
@@ -20,7 +20,7 @@ help:  ## Show what there is.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: image  ## Build the image, boot a node, print the cluster's table.
-	$(CARGO) run --release -q -p qemu-tests --bin demo -- --release out/node --recipe $(RECIPE)
+	$(CARGO) run -q -p qemu-tests --bin demo -- --release out/node --recipe $(RECIPE)
 
 test: lint unit image guest node rack  ## Everything: lint, unit, sim, guest, node, rack.
 	@cat $(TARGET_DIR)/tiers.txt
@@ -39,7 +39,7 @@ setup:  ## Install the few Debian packages that compiling needs.
 	fi
 
 bedplate: setup
-	$(CARGO) build --release -q -p image-builder
+	$(CARGO) build -q -p image-builder
 
 # The programs that go into the image: static, small, and without a path of this folder in them.
 agent: setup
