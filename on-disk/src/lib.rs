@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Byte codecs of what lies on disks and in flash. Pure: bytes in, values out, and back.
+
+pub mod efi_vars;
