@@ -1,3 +1,4 @@
 //! Byte codecs of what lies on disks and in flash. Pure: bytes in, values out, and back.
 
 pub mod efi_vars;
+pub mod gpt;
