@@ -2,9 +2,12 @@
 //!
 //! It is never unpacked onto the build host, so nothing here needs root, a mount or a container.
 
+use crate::digest::Sha256;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// An absolute path in the tree, without `.`, `..`, doubled or trailing slashes; `/` is the root.
@@ -60,10 +63,58 @@ pub enum Content {
         offset: u64,
         /// Bytes.
         size: u64,
+        /// Digest of those bytes, known from when they were laid there, so that nothing is read twice.
+        digest: Sha256,
     },
 }
 
 impl Content {
+    /// These bytes.
+    pub fn bytes(bytes: impl Into<Arc<[u8]>>) -> Content {
+        Content::Bytes(bytes.into())
+    }
+
+    /// A whole file of the store; reads it once for its digest.
+    ///
+    /// # Errors
+    /// As reading it.
+    pub fn of_file(path: &Path) -> io::Result<Content> {
+        let (digest, size) = Sha256::of_reader(std::fs::File::open(path)?)?;
+        Ok(Content::Slice { file: Arc::new(path.to_owned()), offset: 0, size, digest })
+    }
+
+    /// Digest of the bytes.
+    pub fn digest(&self) -> Sha256 {
+        match self {
+            Content::Bytes(bytes) => Sha256::of(bytes),
+            Content::Slice { digest, .. } => *digest,
+        }
+    }
+
+    /// All the bytes.
+    ///
+    /// # Errors
+    /// When the file is gone or too short; the error names it.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.reader()?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A reader of exactly [`Content::size`] bytes.
+    ///
+    /// # Errors
+    /// When the file can't be opened; the error names it.
+    pub fn reader(&self) -> io::Result<ContentReader> {
+        match self {
+            Content::Bytes(bytes) => Ok(ContentReader::Bytes(io::Cursor::new(bytes.clone()))),
+            Content::Slice { file, offset, size, .. } => {
+                let open = std::fs::File::open(&**file).map_err(|e| named(e, file))?;
+                Ok(ContentReader::Slice { file: open, path: file.clone(), at: *offset, left: *size })
+            }
+        }
+    }
+
     /// Size in bytes.
     pub fn size(&self) -> u64 {
         match self {
@@ -71,6 +122,49 @@ impl Content {
             Content::Slice { size, .. } => *size,
         }
     }
+}
+
+/// Reads a [`Content`]. A file that ends early is an error, never a short read.
+#[derive(Debug)]
+pub enum ContentReader {
+    /// From memory.
+    Bytes(io::Cursor<Arc<[u8]>>),
+    /// From a part of a file.
+    Slice {
+        /// Open file.
+        file: std::fs::File,
+        /// Its path, for errors.
+        path: Arc<PathBuf>,
+        /// Next byte.
+        at: u64,
+        /// Bytes left.
+        left: u64,
+    },
+}
+
+impl Read for ContentReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            ContentReader::Bytes(cursor) => cursor.read(buffer),
+            ContentReader::Slice { file, path, at, left } => {
+                let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+                if most == 0 {
+                    return Ok(0);
+                }
+                let n = file.read_at(&mut buffer[..most], *at).map_err(|e| named(e, path))?;
+                if n == 0 {
+                    return Err(named(io::Error::from(io::ErrorKind::UnexpectedEof), path));
+                }
+                *at += n as u64;
+                *left -= n as u64;
+                Ok(n)
+            }
+        }
+    }
+}
+
+fn named(error: io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("can't read {}: {error}", path.display()))
 }
 
 /// What a path is.
@@ -178,5 +272,173 @@ impl Tree {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Everything below a folder at any depth, in order, without the folder itself.
+    pub fn below(&self, folder: &str) -> impl Iterator<Item = (&TreePath, &Entry)> {
+        let prefix = if folder == "/" { "/".to_owned() } else { format!("{folder}/") };
+        let from = TreePath(prefix.clone());
+        self.entries.range(from..).take_while(move |(path, _)| path.0.starts_with(&prefix)).filter(|(p, _)| p.0 != "/")
+    }
+
+    /// Where a path leads when symbolic links in it are followed inside the tree; `None` if it leads nowhere,
+    /// out of the tree or in circles.
+    pub fn resolve(&self, path: &TreePath) -> Option<TreePath> {
+        let mut left = 40;
+        let mut at = String::new();
+        let mut todo: Vec<String> = path.0.split('/').rev().filter(|p| !p.is_empty()).map(str::to_owned).collect();
+        while let Some(part) = todo.pop() {
+            match part.as_str() {
+                "." => continue,
+                ".." => {
+                    at.truncate(at.rfind('/').unwrap_or(0));
+                    continue;
+                }
+                _ => {}
+            }
+            let next = TreePath(format!("{at}/{part}"));
+            match &self.entries.get(&next)?.kind {
+                Kind::Symlink(target) => {
+                    left -= 1;
+                    if left == 0 {
+                        return None;
+                    }
+                    if target.starts_with('/') {
+                        at.clear();
+                    }
+                    todo.extend(target.split('/').rev().filter(|p| !p.is_empty()).map(str::to_owned));
+                }
+                _ => at = next.0,
+            }
+        }
+        Some(TreePath(if at.is_empty() { "/".into() } else { at }))
+    }
+
+    /// The regular file a path leads to, links followed.
+    pub fn file(&self, path: &str) -> Option<(&Entry, &Content)> {
+        let mut at = self.resolve(&TreePath::new(path).ok()?)?;
+        loop {
+            let entry = self.get(&at)?;
+            match &entry.kind {
+                Kind::File(content) => return Some((entry, content)),
+                Kind::HardLink(target) => at = target.clone(),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Digest over everything that a file system made of the tree can show: paths, kinds, modes, owners,
+    /// extended attributes, link targets and contents. Origins are not part of it.
+    pub fn digest(&self) -> Sha256 {
+        let mut hasher = <sha2::Sha256 as sha2::Digest>::new();
+        let mut put = |bytes: &[u8]| {
+            // Length first, so that no two trees give one text.
+            sha2::Digest::update(&mut hasher, (bytes.len() as u64).to_le_bytes());
+            sha2::Digest::update(&mut hasher, bytes);
+        };
+        for (path, entry) in &self.entries {
+            put(path.0.as_bytes());
+            let (kind, value) = match &entry.kind {
+                Kind::File(content) => (b'f', content.digest().bytes().to_vec()),
+                Kind::Directory => (b'd', Vec::new()),
+                Kind::Symlink(target) => (b'l', target.as_bytes().to_vec()),
+                Kind::HardLink(target) => (b'h', target.0.as_bytes().to_vec()),
+                Kind::CharDevice(major, minor) => (b'c', device(*major, *minor)),
+                Kind::BlockDevice(major, minor) => (b'b', device(*major, *minor)),
+                Kind::Fifo => (b'p', Vec::new()),
+            };
+            put(&[kind]);
+            put(&value);
+            put(&[entry.mode, entry.uid, entry.gid, entry.xattrs.len() as u32].map(u32::to_le_bytes).concat());
+            for (name, value) in &entry.xattrs {
+                put(name.as_bytes());
+                put(value);
+            }
+        }
+        Sha256::from_hasher(hasher)
+    }
+}
+
+fn device(major: u32, minor: u32) -> Vec<u8> {
+    [major.to_le_bytes(), minor.to_le_bytes()].concat()
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the test's own folder")]
+mod tests {
+    use super::*;
+
+    fn entry(kind: Kind) -> Entry {
+        let origin = Origin::Emulation("test");
+        Entry { kind, mode: 0o755, uid: 0, gid: 0, xattrs: BTreeMap::new(), origin }
+    }
+
+    fn tree(entries: &[(&str, Kind)]) -> Tree {
+        let mut tree = Tree::new();
+        for (path, kind) in entries {
+            tree.insert(TreePath::new(path).unwrap(), entry(kind.clone()));
+        }
+        tree
+    }
+
+    #[test]
+    fn links_are_followed_inside_the_tree() {
+        let tree = tree(&[
+            ("/bin", Kind::Symlink("usr/bin".into())),
+            ("/usr", Kind::Directory),
+            ("/usr/bin", Kind::Directory),
+            ("/usr/bin/sh", Kind::Symlink("/etc/alternatives/../shell".into())),
+            ("/etc", Kind::Directory),
+            ("/etc/alternatives", Kind::Directory),
+            ("/etc/shell", Kind::File(Content::bytes(*b"x"))),
+            ("/etc/loop", Kind::Symlink("loop".into())),
+        ]);
+        let at = |path| tree.resolve(&TreePath::new(path).unwrap()).map(|p| p.to_string());
+        assert_eq!(at("/bin/sh"), Some("/etc/shell".into()));
+        assert_eq!(at("/etc/loop"), None);
+        assert_eq!(at("/nowhere"), None);
+        assert_eq!(tree.file("/bin/sh").unwrap().1.read().unwrap(), b"x");
+    }
+
+    #[test]
+    fn below_is_what_is_in_the_folder_only() {
+        let tree = tree(&[("/a", Kind::Directory), ("/a/b", Kind::Fifo), ("/a-b", Kind::Fifo), ("/ab", Kind::Fifo)]);
+        assert_eq!(tree.below("/a").map(|(p, _)| p.as_str()).collect::<Vec<_>>(), ["/a/b"]);
+        assert_eq!(tree.below("/").count(), 4);
+    }
+
+    #[test]
+    fn the_digest_sees_every_part_but_the_origin() {
+        let path = TreePath::new("/a").unwrap();
+        let base = tree(&[("/a", Kind::File(Content::bytes(*b"x")))]);
+        let change = |with: &dyn Fn(&mut Entry)| {
+            let mut other = base.clone();
+            let mut entry = other.remove(&path).unwrap();
+            with(&mut entry);
+            other.insert(path.clone(), entry);
+            other.digest()
+        };
+        assert_eq!(change(&|e| e.origin = Origin::Overlay("o".into())), base.digest());
+        let others = [
+            change(&|e| e.mode = 0o644),
+            change(&|e| e.uid = 1),
+            change(&|e| e.gid = 1),
+            change(&|e| e.kind = Kind::File(Content::bytes(*b"y"))),
+            change(&|e| e.kind = Kind::Symlink("x".into())),
+            change(&|e| drop(e.xattrs.insert("user.a".into(), vec![1]))),
+        ];
+        assert!(others.iter().all(|d| *d != base.digest()));
+    }
+
+    #[test]
+    fn a_slice_reads_its_bytes_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "0123456789").unwrap();
+        let file = Arc::new(path.clone());
+        let slice = |offset, size| Content::Slice { file: file.clone(), offset, size, digest: Sha256::of("") };
+        assert_eq!(slice(2, 3).read().unwrap(), b"234");
+        assert!(slice(8, 3).read().unwrap_err().to_string().contains(path.to_str().unwrap()));
+        assert_eq!(Content::of_file(&path).unwrap().digest(), Sha256::of("0123456789"));
     }
 }
