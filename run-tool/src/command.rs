@@ -17,6 +17,7 @@ pub struct Command {
     stdin: Vec<u8>,
     folder: Option<PathBuf>,
     accepted: Vec<i32>,
+    ends_with_starter: bool,
 }
 
 /// What a run gave.
@@ -104,6 +105,7 @@ impl Command {
             stdin: Vec::new(),
             folder: None,
             accepted: vec![0],
+            ends_with_starter: false,
         }
     }
 
@@ -149,6 +151,15 @@ impl Command {
         self
     }
 
+    /// Makes the kernel kill the program when the thread that starts it ends, however it ends, `kill -9` too.
+    ///
+    /// Start such a program from a thread that lives as long as it is wanted.
+    #[must_use]
+    pub fn ends_with_starter(mut self) -> Self {
+        self.ends_with_starter = true;
+        self
+    }
+
     /// The program's folder, for messages and tests.
     pub fn program(&self) -> &Path {
         &self.program
@@ -164,6 +175,9 @@ impl Command {
         command.args(&self.args).env_clear().envs(self.env.iter().map(|(k, v)| (k, v)));
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
+        }
+        if self.ends_with_starter {
+            kill_with_starter(&mut command);
         }
         command
     }
@@ -277,6 +291,20 @@ impl Command {
     }
 }
 
+#[allow(unsafe_code)]
+fn kill_with_starter(command: &mut std::process::Command) {
+    use nix::sys::{prctl, signal::Signal};
+    use std::os::unix::process::CommandExt;
+    let starter = nix::unistd::getpid();
+    let ask = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The starter may have ended before the kernel was asked.
+        if nix::unistd::getppid() == starter { Ok(()) } else { Err(nix::errno::Errno::ESRCH.into()) }
+    };
+    // SAFETY: between fork and exec this makes two plain system calls; it allocates nothing and takes no lock.
+    unsafe { command.pre_exec(ask) };
+}
+
 impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.name)?;
@@ -327,6 +355,14 @@ mod tests {
         assert_eq!((lines, done.stdout), (vec!["one".to_owned(), "two".into()], b"out\n".to_vec()));
         let error = sh("echo broken >&2; exit 1").run_watched(|_| ()).unwrap_err().to_string();
         assert!(error.contains("broken"), "{error}");
+    }
+
+    #[test]
+    fn a_program_ends_with_the_thread_that_started_it() {
+        let start = || sh("exec sleep 60").ends_with_starter().start(Stdio::null(), Stdio::null(), Stdio::null());
+        let mut running = std::thread::spawn(start).join().unwrap().unwrap();
+        let status = running.child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     }
 
     #[test]
