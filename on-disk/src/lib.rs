@@ -2,3 +2,4 @@
 
 pub mod efi_vars;
 pub mod gpt;
+pub mod verity;
