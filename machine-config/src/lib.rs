@@ -5,6 +5,7 @@
 //! and `firstboot` on the node decide with the same code.
 
 pub mod diagnostic;
+pub mod document;
 pub mod schema;
 pub mod units;
 

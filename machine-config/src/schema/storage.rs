@@ -24,8 +24,12 @@ pub struct System {
     #[serde(default = "default_format")]
     pub format: Format,
     /// Size of the state partition in bytes; without it all that is left of the disk.
-    #[serde(default, deserialize_with = "crate::units::optional_size")]
-    #[schemars(with = "Option<String>")]
+    #[serde(
+        default,
+        deserialize_with = "crate::units::optional_size",
+        serialize_with = "crate::units::write_optional_size"
+    )]
+    #[schemars(with = "Option<String>", extend("format" = "size", "examples" = ["64 GiB"]))]
     pub state_size: Option<u64>,
 }
 
@@ -59,7 +63,7 @@ pub struct Selector {
 }
 
 /// Bytes from..=to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeRange {
     /// Smallest, if bounded.
     pub min: Option<u64>,
