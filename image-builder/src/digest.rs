@@ -65,6 +65,18 @@ impl FromStr for Sha256 {
     }
 }
 
+impl schemars::JsonSchema for Sha256 {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Sha256".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "sha256" })
+    }
+}
+
 impl From<Sha256> for String {
     fn from(digest: Sha256) -> String {
         digest.to_string()

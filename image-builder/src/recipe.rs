@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A whole recipe.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Recipe {
     /// Format of this file; this version reads 1.
@@ -42,7 +42,7 @@ pub struct Recipe {
 }
 
 /// Name and version of the image.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Image {
     /// Name; appears in `os-release` and in file names.
@@ -55,7 +55,7 @@ pub struct Image {
 }
 
 /// A signed apt repository.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Archive {
     /// Its address. Without it, the host's apt configuration says where suites of this kind are.
@@ -77,7 +77,7 @@ fn default_areas() -> Vec<String> {
 }
 
 /// Packages of the root.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Packages {
     /// Packages that must be in; their dependencies follow (no Recommends).
@@ -91,7 +91,7 @@ pub struct Packages {
 }
 
 /// Kernel and command line.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Kernel {
     /// Kernel package; may be a metapackage (`linux-image-amd64`).
@@ -105,7 +105,7 @@ pub struct Kernel {
 }
 
 /// Where a component comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Component {
     /// Which of the modules that ship with the builder: `kube`, `containerd`, `runc`, `cni`, `coredns`, `pause`.
@@ -122,7 +122,7 @@ pub struct Component {
 }
 
 /// One file of a component.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ComponentFile {
     /// Address to fetch it from.
@@ -145,7 +145,7 @@ fn default_mode() -> String {
 }
 
 /// Signing keys.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Keys {
     /// Folder that `bedplate keys new` made.
@@ -160,7 +160,7 @@ fn default_true() -> bool {
 }
 
 /// The programs the builder drives.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Tools {
     /// Packages of the tools tree beyond those the builder names.
@@ -169,7 +169,7 @@ pub struct Tools {
 }
 
 /// What to make. Sizes in bytes are written as `"1 GiB"`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Outputs {
     /// Size of the EFI system partition; holds two full UKIs.
@@ -189,7 +189,7 @@ impl Default for Outputs {
 }
 
 /// A maintainer script that somebody has read, and what to do for it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ReviewedScript {
     /// Package.
