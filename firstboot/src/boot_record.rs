@@ -1,0 +1,43 @@
+//! What stage 1 found out, handed to the agent as `/run/bedplate/boot.json`.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the record lies, from stage 1 until the node is switched off.
+pub const PATH: &str = "/run/bedplate/boot.json";
+
+/// How this boot came to its root file system.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BootRecord {
+    /// Root hash of the signed command line, hexadecimal.
+    pub root_hash: String,
+    /// Kernel name of the root partition (`vda2`).
+    pub root_device: String,
+    /// Its partition UUID: the first 128 bits of the root hash.
+    pub root_partition: uuid::Uuid,
+    /// Kernel name of the hash tree's partition.
+    pub verity_device: String,
+    /// Kernel name of the disk both are on (`vda`).
+    pub disk: String,
+    /// Whether the firmware says that the node was started from that disk; unknown without UEFI.
+    pub started_from_disk: Option<bool>,
+    /// Name of the slot, from the root partition's GPT name (`root-a` gives `a`).
+    pub slot: Option<String>,
+    /// Where the machine-id comes from.
+    pub machine_id: MachineIdSource,
+    /// Seconds since the kernel's start when stage 1 began.
+    pub began: f64,
+    /// Seconds since the kernel's start when it handed over to systemd.
+    pub ended: f64,
+}
+
+/// Where `/etc/machine-id` comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineIdSource {
+    /// Derived from the SMBIOS system UUID.
+    Smbios,
+    /// Minted once and kept in an EFI variable, because the SMBIOS UUID is a placeholder.
+    EfiVariable,
+    /// Made for this boot alone: there is neither a usable UUID nor a variable store.
+    Random,
+}

@@ -1,0 +1,4 @@
+//! What a person is shown: a page on every console, lines of progress, a status file.
+
+pub mod console;
+pub mod page;
