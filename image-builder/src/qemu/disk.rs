@@ -3,7 +3,10 @@
 
 use super::guest::{Arguments, doubled};
 use anyhow::{Context, Result, bail};
-use run_tool::Tool;
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A disk of a guest.
@@ -11,23 +14,12 @@ use std::path::{Path, PathBuf};
 pub struct Disk {
     /// The file it lies in.
     pub file: PathBuf,
-    /// How it lies there.
-    pub format: ImageFormat,
     /// Serial number the guest sees; at most 20 characters.
     pub serial: Option<String>,
     /// How it is attached.
     pub bus: Bus,
     /// Whether the guest can't write it.
     pub read_only: bool,
-}
-
-/// How a disk lies in its file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImageFormat {
-    /// Byte by byte.
-    Raw,
-    /// QEMU's format, with a backing file perhaps.
-    Qcow2,
 }
 
 /// How a disk is attached.
@@ -42,7 +34,7 @@ pub enum Bus {
 impl Disk {
     /// A raw disk on virtio-blk, writable, without a serial number.
     pub fn raw(file: impl Into<PathBuf>) -> Disk {
-        Disk { file: file.into(), format: ImageFormat::Raw, serial: None, bus: Bus::VirtioBlk, read_only: false }
+        Disk { file: file.into(), serial: None, bus: Bus::VirtioBlk, read_only: false }
     }
 
     /// A new empty disk of `size` bytes in a sparse file.
@@ -54,30 +46,36 @@ impl Disk {
         if serial.len() > 20 {
             bail!("the serial number {serial:?} has more than the 20 characters a virtio disk can carry");
         }
-        std::fs::File::create_new(file)
+        File::create_new(file)
             .and_then(|f| f.set_len(size))
             .with_context(|| format!("the disk {} can't be made", file.display()))?;
         Ok(Disk { serial: Some(serial.into()), ..Disk::raw(file) })
     }
 
-    /// A disk that shows `base` (raw) and keeps what is written to it in `file`, so that `base` stays as it is.
+    /// A disk that begins with the bytes of `base` and goes on blank up to `size`, in a new sparse file. What the
+    /// guest writes stays in `file`; `base` is only read.
     ///
     /// # Errors
-    /// When `qemu-img` fails.
-    pub fn overlay(qemu_img: &Tool, base: &Path, file: &Path) -> Result<Disk> {
-        let base = base.canonicalize().with_context(|| format!("the disk image {} can't be read", base.display()))?;
-        qemu_img.command().args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(&base).arg(file).run()?;
-        Ok(Disk { format: ImageFormat::Qcow2, ..Disk::raw(file) })
+    /// When `base` is larger than `size` or can't be read, or `file` exists or can't be written.
+    pub fn grown_copy(base: &Path, file: &Path, size: u64) -> Result<Disk> {
+        let from = File::open(base).with_context(|| format!("the disk image {} can't be read", base.display()))?;
+        let length = from.metadata()?.len();
+        if length > size {
+            bail!("the disk image {} has {length} bytes; a disk of {size} has no room for it", base.display());
+        }
+        File::create_new(file)
+            .and_then(|to| {
+                to.set_len(size)?;
+                copy_data(&from, &to, length)
+            })
+            .with_context(|| format!("{} can't be copied to {}", base.display(), file.display()))?;
+        Ok(Disk::raw(file))
     }
 
     pub(super) fn arguments(&self, index: usize, to: &mut Arguments) {
-        let format = match self.format {
-            ImageFormat::Raw => "raw",
-            ImageFormat::Qcow2 => "qcow2",
-        };
         // The host's page cache is as durable as a guest that is thrown away needs, and discards keep files sparse.
         let options = format!(
-            "if=none,id=disk{index},format={format},cache=writeback,discard=unmap,readonly={},file=",
+            "if=none,id=disk{index},format=raw,cache=writeback,discard=unmap,readonly={},file=",
             if self.read_only { "on" } else { "off" }
         );
         to.option("-drive", &options, &self.file);
@@ -95,5 +93,65 @@ impl Disk {
             device.push_str(&format!(",serial={}", doubled(serial)));
         }
         device
+    }
+}
+
+/// Copies what is data in `from`; its holes stay holes.
+fn copy_data(from: &File, to: &File, length: u64) -> std::io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < length {
+        let begin = match lseek(from, at as i64, Whence::SeekData) {
+            Ok(begin) => begin as u64,
+            // Nothing but a hole from here on.
+            Err(Errno::ENXIO) => break,
+            Err(e) => return Err(e.into()),
+        };
+        let end = lseek(from, begin as i64, Whence::SeekHole)? as u64;
+        at = begin;
+        while at < end {
+            let part = &mut buffer[..usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 20)];
+            from.read_exact_at(part, at)?;
+            to.write_all_at(part, at)?;
+            at += part.len() as u64;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_grown_copy_has_the_same_bytes_and_stays_sparse() {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, copy) = (folder.path().join("base"), folder.path().join("copy"));
+        let file = File::create(&base).unwrap();
+        file.set_len(64 << 20).unwrap();
+        file.write_all_at(b"head", 0).unwrap();
+        file.write_all_at(&vec![7; 3 << 20], 20 << 20).unwrap();
+        let disk = Disk::grown_copy(&base, &copy, 100 << 20).unwrap();
+        let (base, bytes) = (std::fs::read(&base).unwrap(), std::fs::read(&disk.file).unwrap());
+        assert!(bytes[..64 << 20] == base[..] && bytes[64 << 20..].iter().all(|b| *b == 0));
+        let metadata = std::fs::metadata(&disk.file).unwrap();
+        assert_eq!(metadata.len(), 100 << 20);
+        assert!(metadata.blocks() * 512 < 16 << 20, "{} blocks", metadata.blocks());
+    }
+
+    #[test]
+    fn an_image_that_does_not_fit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("base");
+        std::fs::write(&base, [1; 4096]).unwrap();
+        let error = Disk::grown_copy(&base, &folder.path().join("copy"), 512).unwrap_err().to_string();
+        assert!(error.contains("no room"), "{error}");
+    }
+
+    #[test]
+    fn a_serial_number_that_would_be_cut_off_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Disk::blank(&folder.path().join("d"), 512, "123456789012345678901").is_err());
     }
 }

@@ -9,13 +9,17 @@ pub mod accelerator;
 pub mod config_volume;
 pub mod disk;
 pub mod guest;
+pub mod interrupt;
+pub mod lab;
 pub mod qmp;
 pub mod release_disk;
 pub mod running;
 pub mod vars;
 
 pub use accelerator::Accelerator;
-pub use disk::{Bus, Disk, ImageFormat};
+pub use disk::{Bus, Disk};
 pub use guest::{ConfigBy, Display, Firmware, Forward, Guest, KernelBoot, Network, Serial, Smbios};
+pub use interrupt::Interrupt;
+pub use lab::{Lab, NewDisk};
 pub use qmp::Qmp;
 pub use running::RunningGuest;
