@@ -217,11 +217,13 @@ impl Command {
             (output, feeder.join().unwrap_or_else(|_| Err(std::io::Error::other("the writer panicked"))))
         });
         let output = output.map_err(start)?;
-        let finished = self.judge(output.status, output.stdout, output.stderr)?;
-        match fed {
-            Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => Err(start(source)),
-            _ => Ok(finished),
+        // A feed that failed is the cause of whatever the program says about its cut input.
+        if let Err(source) = fed
+            && source.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            return Err(start(source));
         }
+        self.judge(output.status, output.stdout, output.stderr)
     }
 
     /// Runs to the end and hands on each line of its standard error as it comes, for progress.
@@ -346,6 +348,8 @@ mod tests {
     fn a_feed_that_fails_is_an_error() {
         let error = Tool::at("/bin/cat").command().run_with(|_| Err(std::io::Error::other("no more"))).unwrap_err();
         assert!(error.to_string().contains("no more"));
+        let error = sh("cat; exit 1").run_with(|_| Err(std::io::Error::other("no more"))).unwrap_err();
+        assert!(error.to_string().contains("no more"), "{error}");
     }
 
     #[test]
