@@ -1,0 +1,109 @@
+//! Sealing with the real `mkfs.erofs`, judged by `fsck.erofs` and `veritysetup`.
+//!
+//! Needs the tools tree: `BEDPLATE_TOOLS=FOLDER cargo test -p image-builder -- --ignored`.
+#![allow(clippy::disallowed_methods, reason = "the test's own folder")]
+
+use image_builder::compose::tree::{Content, Entry, Kind, Origin, Tree, TreePath};
+use image_builder::digest::Sha256;
+use image_builder::progress::Progress;
+use image_builder::seal::{Compression, RootImage, seal};
+use image_builder::store::Store;
+use image_builder::tools::Tools;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+fn tools() -> Tools {
+    let root = std::env::var_os("BEDPLATE_TOOLS").expect("BEDPLATE_TOOLS names the unpacked tools tree");
+    Tools::unpacked(root, Sha256::of("test"))
+}
+
+fn tree() -> Tree {
+    let mut tree = Tree::new();
+    let mut put = |path: &str, kind, mode, uid| {
+        let origin = Origin::Emulation("test");
+        let entry = Entry { kind, mode, uid, gid: uid, xattrs: BTreeMap::new(), origin };
+        tree.insert(TreePath::new(path).unwrap(), entry);
+    };
+    put("/", Kind::Directory, 0o755, 0);
+    put("/usr", Kind::Directory, 0o755, 0);
+    let large: Vec<u8> = (0..3_000_000u32).flat_map(|i| (i / 3).to_le_bytes()).collect();
+    put("/usr/large", Kind::File(Content::bytes(large)), 0o4755, 0);
+    put("/usr/small", Kind::File(Content::bytes(*b"hello\n")), 0o640, 70_000);
+    put("/lib", Kind::Symlink("usr/lib".into()), 0o777, 0);
+    tree
+}
+
+fn tar_of(tree: &Tree, out: &mut dyn Write) -> io::Result<()> {
+    let mut tar = tar::Builder::new(out);
+    for (path, entry) in tree.iter() {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(entry.mode);
+        header.set_uid(entry.uid.into());
+        header.set_gid(entry.gid.into());
+        header.set_mtime(12345);
+        let path = format!(".{path}");
+        match &entry.kind {
+            Kind::File(content) => {
+                header.set_size(content.size());
+                tar.append_data(&mut header, path, content.reader()?)?;
+            }
+            Kind::Symlink(target) => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_size(0);
+                tar.append_link(&mut header, path, target)?;
+            }
+            _ => {
+                header.set_entry_type(tar::EntryType::Directory);
+                header.set_size(0);
+                tar.append_data(&mut header, path, io::empty())?;
+            }
+        }
+    }
+    tar.finish()
+}
+
+fn sealed(store: &Store, compression: Compression) -> RootImage {
+    let progress = Progress::silent();
+    seal(&tree(), tar_of, compression, 1_700_000_000, &tools(), store, &progress).unwrap()
+}
+
+#[test]
+#[ignore = "needs the tools tree in BEDPLATE_TOOLS"]
+fn a_sealed_root_is_sound_and_the_same_from_another_store() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for compression in [Compression::Zstd(3), Compression::Lz4] {
+        let a = sealed(&Store::open(one.path()).unwrap(), compression);
+        let b = sealed(&Store::open(two.path()).unwrap(), compression);
+        assert_eq!(std::fs::read(&a.image).unwrap(), std::fs::read(&b.image).unwrap());
+        assert_eq!(a.root_hash, b.root_hash);
+        tools().tool("fsck.erofs").unwrap().command().arg(&a.image).run().unwrap();
+        let verify = |hash: String| {
+            let veritysetup = tools().tool("veritysetup").unwrap();
+            veritysetup.command().arg("verify").arg(&a.image).arg(&a.hash_tree).arg(hash).run()
+        };
+        verify(a.root_hash.to_string()).unwrap();
+        verify(Sha256::of("other").to_string()).unwrap_err();
+    }
+}
+
+#[test]
+#[ignore = "needs the tools tree in BEDPLATE_TOOLS"]
+fn a_second_run_takes_what_the_store_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let first = sealed(&store, Compression::Lz4);
+    let never = |_: &Tree, _: &mut dyn Write| panic!("the tree was read again");
+    let again = seal(&tree(), never, Compression::Lz4, 1_700_000_000, &tools(), &store, &Progress::silent()).unwrap();
+    assert_eq!(first, again);
+}
+
+#[test]
+#[ignore = "needs the tools tree in BEDPLATE_TOOLS"]
+fn content_that_can_not_be_read_is_an_error_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let broken = |_: &Tree, _: &mut dyn Write| Err(io::Error::other("the blob is gone"));
+    let error = seal(&tree(), broken, Compression::Lz4, 0, &tools(), &store, &Progress::silent()).unwrap_err();
+    assert!(format!("{error:#}").contains("the blob is gone"), "{error:#}");
+    sealed(&store, Compression::Lz4);
+}
