@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_program_ends_with_the_thread_that_started_it() {
-        let start = || sh("exec sleep 60").ends_with_starter().start(Stdio::null(), Stdio::null(), Stdio::null());
+        let start = || sh("exec /bin/sleep 60").ends_with_starter().start(Stdio::null(), Stdio::null(), Stdio::null());
         let mut running = std::thread::spawn(start).join().unwrap().unwrap();
         let status = running.child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
