@@ -1,7 +1,7 @@
 //! Sealing with the real `mkfs.erofs`, judged by `fsck.erofs` and `veritysetup`.
 //!
 //! Needs the tools tree: `BEDPLATE_TOOLS=FOLDER cargo test -p image-builder -- --ignored`.
-#![allow(clippy::disallowed_methods, reason = "the test's own folder")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test with a folder of its own")]
 
 use image_builder::compose::tree::{Content, Entry, Kind, Origin, Tree, TreePath};
 use image_builder::digest::Sha256;
