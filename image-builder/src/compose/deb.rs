@@ -243,11 +243,11 @@ fn read_member<R: Read>(mut entry: tar::Entry<'_, R>) -> Result<Option<Member>> 
     let header = entry.header();
     let link = || -> Result<String> {
         let target = entry.link_name_bytes().with_context(|| format!("its link {path} has no target"))?;
-        String::from_utf8(target.into_owned()).with_context(|| format!("its link {path} has a target that is not UTF-8"))
+        String::from_utf8(target.into_owned())
+            .with_context(|| format!("its link {path} has a target that is not UTF-8"))
     };
-    let device = || -> Result<(u32, u32)> {
-        Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
-    };
+    let device =
+        || -> Result<(u32, u32)> { Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0))) };
     let name = |name: Option<&[u8]>| String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
     let (user, group) = (name(header.username_bytes()), name(header.groupname_bytes()));
     let mode = header.mode()? & 0o7777;
@@ -318,9 +318,7 @@ pub(crate) mod tests {
         data.append_link(&mut header, "./usr/hard", "./usr/x").unwrap();
         let data = zstd::encode_all(&data.into_inner().unwrap()[..], 1).unwrap();
         let mut out = ar::Builder::new(Vec::new());
-        for (name, bytes) in
-            [("debian-binary", b"2.0\n".to_vec()), ("control.tar", control), ("data.tar.zst", data)]
-        {
+        for (name, bytes) in [("debian-binary", b"2.0\n".to_vec()), ("control.tar", control), ("data.tar.zst", data)] {
             out.append(&ar::Header::new(name.into(), bytes.len() as u64), &bytes[..]).unwrap();
         }
         out.into_inner().unwrap()

@@ -1,0 +1,3 @@
+//! What maintainer scripts would have done, done as data: one module each.
+
+pub mod usrmerge;
