@@ -190,6 +190,12 @@ fn build_root(room: &Namespace) -> Result<()> {
     for folder in OWN {
         fs::create_dir(site.join(folder))?;
     }
+    // Programs name their loader by `/lib64`; a tree without the package that makes these links is merged too.
+    for merged in ["bin", "lib", "lib64", "sbin"] {
+        if site.join(merged).symlink_metadata().is_err() {
+            std::os::unix::fs::symlink(format!("usr/{merged}"), site.join(merged))?;
+        }
+    }
     for device in ["null", "zero", "full", "random", "urandom"] {
         let inside = site.join("dev").join(device);
         fs::write(&inside, "")?;
