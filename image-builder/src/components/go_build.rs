@@ -7,6 +7,7 @@
 
 use super::catalog::{GoComponent, Linking};
 use super::go_lock::write_module;
+use super::go_sum;
 use super::go_tool::{Go, MODULE, fixed};
 use super::{ComponentEntry, ComponentKind, Workshop};
 use crate::arch::Arch;
@@ -105,23 +106,20 @@ impl<'a> GoBuild<'a> {
         let module = scratch.path().join(MODULE);
         std::fs::create_dir(&module).with_context(|| format!("can't make {}", module.display()))?;
         write_module(self.component, self.go_mod, self.go_sum, &module)?;
-        go.resolving(scratch.path(), offline)
-            .args(["mod", "download", "-x"])
-            .args(self.modules)
-            .run_watched(|line| {
-                if line.starts_with("# get ") && line.contains(".zip: 200") {
-                    task.add(1);
-                }
-            })
-            .with_context(|| {
-                let mend = if offline {
-                    "the store does not have them all: build once without --offline"
-                } else {
-                    "check GOPROXY and the network"
-                };
-                format!("can't fetch the modules of component {} ({mend})", self.name)
-            })?;
-        Ok(())
+        let mut said = Vec::new();
+        let done =
+            go.resolving(scratch.path(), offline).args(["mod", "download", "-x"]).args(self.modules).run_watched(
+                |line| match line.strip_prefix("# get ") {
+                    Some(address) if address.contains(".zip: 200") => task.add(1),
+                    Some(_) => {}
+                    None => said.push(line.trim().to_owned()),
+                },
+            );
+        // The command line has hundreds of modules in it, and Go gives one reason for each.
+        done.map(drop).map_err(|_| {
+            let mend = if offline { "build once without --offline" } else { "check GOPROXY and the network" };
+            anyhow!("can't fetch the modules of component {}: {}; {mend}", self.name, reason(&said))
+        })
     }
 
     /// The component's files, compiled unless the store has them.
@@ -149,11 +147,10 @@ impl<'a> GoBuild<'a> {
         let cgo = self.component.linking == Linking::C;
         let tags = self.component.tags.join(",");
 
-        // `go build` holds a module's recorded digest against go.sum; that the unpacked files still have that
-        // digest is for this step to see.
-        let verifying = progress.task(format!("verifying the modules of {}", self.name), 0, Unit::Count("modules"));
-        go.compiling(work, self.arch).args(["mod", "verify"]).run().context("the store's Go modules are damaged")?;
-        drop(verifying);
+        let many = self.modules.len() as u64;
+        let task = progress.task(format!("verifying the modules of {}", self.name), many, Unit::Count("modules"));
+        go_sum::verify(self.modules, self.go_sum, go.modules(), || task.add(1))?;
+        drop(task);
 
         let listed = go
             .compiling(work, self.arch)
@@ -252,6 +249,13 @@ impl<'a> GoBuild<'a> {
 /// The list of what an output holds, by file name.
 const MADE: &str = ".made.json";
 
+/// What matters of the lines Go printed: a digest that is wrong, else the first.
+fn reason(lines: &[String]) -> String {
+    let wrong = lines.iter().position(|line| line.contains("checksum mismatch"));
+    let (from, count) = wrong.map_or((0, 1), |at| (at, 3));
+    lines.iter().skip(from).take(count).map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
 const MODULES: &str = "/build/modules";
 const CACHE: &str = "/build/cache";
 const WORK: &str = "/build/work";
@@ -270,5 +274,20 @@ fn compiler(component: &GoComponent, lock: &Lock, tools: &Tools) -> Sha256 {
             let go = lock.tool.iter().filter(|p| p.name.starts_with("golang-"));
             Sha256::of(go.map(|p| format!("{} {}\n", p.name, p.sha256)).collect::<String>())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_digest_is_the_reason_before_all_others() {
+        let lines = |text: &str| text.lines().map(String::from).collect::<Vec<_>>();
+        assert_eq!(reason(&lines("go: a@v1: no route\ngo: b@v1: no route")), "go: a@v1: no route");
+        let mismatch =
+            "go: a@v1: no route\nverifying b@v1: checksum mismatch\ndownloaded: h1:x\ngo.sum: h1:y\n\nSECURITY ERROR";
+        assert_eq!(reason(&lines(mismatch)), "verifying b@v1: checksum mismatch downloaded: h1:x go.sum: h1:y");
+        assert_eq!(reason(&[]), "");
     }
 }

@@ -147,7 +147,8 @@ fn download(go: &Go, work: &Path, module: &Module) -> Result<Downloaded> {
         bail!(
             "the module {path} {version} can't be had: {}; check the version in the recipe, and GOPROXY and the \
              network",
-            found.error
+            // A proxy's answer comes on lines of its own.
+            found.error.split_whitespace().collect::<Vec<_>>().join(" ")
         );
     }
     Ok(found)

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod files;
 pub mod go_build;
 pub mod go_lock;
+pub mod go_sum;
 pub mod go_tool;
 pub mod oci_archive;
 
