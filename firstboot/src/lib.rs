@@ -8,3 +8,4 @@
 
 pub mod boot_record;
 pub mod report;
+pub mod stage1;

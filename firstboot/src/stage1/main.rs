@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! `stage1`: `/init` of the initrd.
+
+fn main() {
+    firstboot::stage1::run()
+}

@@ -1,0 +1,102 @@
+//! The order of stage 1's steps.
+#![allow(clippy::disallowed_methods, reason = "edge: process 1 of the initrd")]
+
+use super::{command_line, find, machine_id, modules, mounts, page, refuse, warden};
+use crate::boot_record::{BootRecord, PATH};
+use crate::report::console::Consoles;
+use crate::report::page::Title;
+use machine_config::Diagnostic;
+use nix::time::{ClockId, clock_gettime};
+use std::convert::Infallible;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::Stdio;
+
+/// Runs stage 1 as process 1, or the warden when that is what it was started as. Never returns.
+pub fn run() -> ! {
+    if std::env::args().nth(1).as_deref() == Some(warden::ARGUMENT) {
+        warden::run();
+    }
+    if std::process::id() != 1 {
+        eprintln!("stage1 is the initrd's /init; it runs as process 1 only");
+        std::process::exit(2);
+    }
+    // Process 1 must not end: the kernel would panic over the text.
+    std::panic::set_hook(Box::new(|info| {
+        let why = format!("{info}");
+        stop(refuse("BP-B011", "Stage 1 of the boot failed.", &why, "This is a fault in Bedplate: please report it."))
+    }));
+    match boot() {
+        Ok(never) => match never {},
+        Err(refusal) => stop(refusal),
+    }
+}
+
+fn boot() -> Result<Infallible, Diagnostic> {
+    mounts::kernel_file_systems()?;
+    let began = seconds();
+    // Errors and worse on the console, the rest in the log: the page must stay readable.
+    let _ = fs::write("/proc/sys/kernel/printk", "4");
+    let consoles = Consoles::open();
+    consoles.line(&format!("bedplate: phase kernel {began:.2}"));
+    let read = |path: &str| {
+        fs::read(path).map_err(|e| {
+            refuse("BP-B002", &format!("{path} can't be read."), &format!("{e}."), "Build the image again.")
+        })
+    };
+    let signed = command_line::judge(&read("/cmdline")?, &read("/proc/cmdline")?)?;
+    modules::load_listed(Path::new("/lib/modules/load"))?;
+    mounts::efi_variables();
+    let mut coldplug = modules::Coldplug::new(Path::new("/lib/modules/alias"));
+    let root = find::open(&signed, &mut coldplug, &consoles)?;
+    start_warden();
+    mounts::root(&root.device)?;
+    let (id, source) = machine_id::find();
+    mounts::etc(&id)?;
+    mounts::hand_over_keys()?;
+    let ended = seconds();
+    let record = BootRecord {
+        root_hash: signed.root_hash_text(),
+        slot: root.pair.slot(),
+        root_device: root.pair.root.name,
+        root_partition: signed.root_partition(),
+        verity_device: root.pair.verity.name,
+        disk: root.pair.root.disk,
+        started_from_disk: root.pair.started_from,
+        machine_id: source,
+        began,
+        ended,
+    };
+    let text = serde_json::to_string(&record).unwrap_or_default();
+    fs::write(PATH, text).map_err(|e| {
+        refuse("BP-B007", &format!("{PATH} can't be written."), &format!("{e}."), "Memory may be failing.")
+    })?;
+    consoles.line(&format!("bedplate: phase stage1 {ended:.2}"));
+    drop(consoles);
+    mounts::switch_root()
+}
+
+/// Seconds since the kernel's start.
+fn seconds() -> f64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0.0, |t| std::time::Duration::from(t).as_secs_f64())
+}
+
+/// Starts the warden and waits until it watches. Without it the boot goes on: a damaged block is then a
+/// program's I/O error.
+fn start_warden() {
+    let warden = run_tool::Tool::at("/init").command().arg(warden::ARGUMENT);
+    if let Ok(mut running) = warden.start(Stdio::null(), Stdio::piped(), Stdio::null()) {
+        if let Some(mut output) = running.child.stdout.take() {
+            let _ = output.read(&mut [0; 16]);
+        }
+        // Dropping it would end it.
+        std::mem::forget(running);
+    }
+}
+
+fn stop(refusal: Diagnostic) -> ! {
+    // Nothing of the kernel's may paint over the page but its last words.
+    let _ = fs::write("/proc/sys/kernel/printk", "1");
+    Consoles::open().show(&page(Title::Stopped, vec![refusal]))
+}
