@@ -4,8 +4,10 @@
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// A whole lock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,4 +141,57 @@ pub struct LockedComponent {
     /// Files fetched: address -> digest.
     #[serde(default)]
     pub files: BTreeMap<String, Sha256>,
+}
+
+/// The format this version reads and writes.
+pub const FORMAT: u32 = 1;
+/// Name of the lock beside a recipe.
+pub const FILE_NAME: &str = "bedplate.lock";
+
+impl Lock {
+    /// The lock's file for a recipe's file: beside it.
+    pub fn path_for(recipe: &Path) -> PathBuf {
+        recipe.with_file_name(FILE_NAME)
+    }
+
+    /// Reads a lock; none if there is no file.
+    ///
+    /// # Errors
+    /// When it can't be read or is of another format.
+    pub fn read(path: &Path) -> Result<Option<Lock>> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e).with_context(|| format!("can't read the lock {}", path.display())),
+        };
+        Lock::parse(&text)
+            .with_context(|| format!("can't read the lock {}; make it anew with `bedplate lock`", path.display()))
+            .map(Some)
+    }
+
+    /// Reads a lock's text.
+    ///
+    /// # Errors
+    /// When it is no lock of this format.
+    pub fn parse(text: &str) -> Result<Lock> {
+        // The format first: a newer one may have keys that this version does not know.
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } = toml::from_str(text).context("it does not say its format")?;
+        if format != FORMAT {
+            bail!("it is of format {format}; this version of bedplate reads format {FORMAT}");
+        }
+        Ok(toml::from_str(text)?)
+    }
+
+    /// The lock as text: equal locks give equal text.
+    ///
+    /// # Errors
+    /// When it can't be written as TOML.
+    pub fn to_text(&self) -> Result<String> {
+        let body = toml::to_string_pretty(self).context("the lock can't be written as TOML")?;
+        Ok(format!("# Made by `bedplate lock`. Every input of the image, by SHA-256.\n\n{body}"))
+    }
 }

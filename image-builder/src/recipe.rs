@@ -2,6 +2,8 @@
 //!
 //! Strict TOML: unknown keys are errors with file, line and column. Paths are relative to the recipe's folder.
 
+mod read;
+
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use serde::{Deserialize, Serialize};
@@ -67,7 +69,10 @@ pub struct Archive {
     pub components: Vec<String>,
     /// OpenPGP keyring that signs its `InRelease`. Without it, the host's archive keyring.
     pub keyring: Option<PathBuf>,
-    /// Only for the tools tree, never for the image.
+    /// Whether a `Release` past its `Valid-Until` is refused. Without it: yes, or what the host's apt
+    /// configuration says where the address comes from there.
+    pub check_valid_until: Option<bool>,
+    /// Only for the tools tree, never for the image; there, used for what no other archive has.
     #[serde(default)]
     pub tools_only: bool,
 }

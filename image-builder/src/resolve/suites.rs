@@ -1,0 +1,188 @@
+//! What the recipe's suites offer, fetched and believed only as far as it is signed.
+
+use super::index::Index;
+use super::release::{self, Release, show_moment};
+use super::signature::Keyring;
+use crate::digest::Sha256;
+use crate::fetch::http::{self, Client};
+use crate::fetch::mirror::{self, Host, Mirror};
+use crate::lock;
+use crate::progress::{Progress, Unit};
+use crate::recipe::Recipe;
+use crate::store::{Fetched, Store};
+use anyhow::{Context, Result, anyhow, bail};
+use std::io::Read;
+use std::path::Path;
+
+/// No `InRelease` is larger.
+const LARGEST_RELEASE: u64 = 32 << 20;
+
+/// Every suite of a recipe, opened.
+pub(crate) struct Suites {
+    /// What each suite's `Release` was; positions are the numbers used in the index.
+    pub(crate) suites: Vec<lock::Suite>,
+    /// Whether the suite is for the tools tree only.
+    pub(crate) tools_only: Vec<bool>,
+    /// What they offer.
+    pub(crate) index: Index,
+}
+
+/// Fetches, verifies and reads the indexes of all suites of the recipe. `folder` is the recipe's; `now` is
+/// seconds since 1970.
+pub(crate) fn open(
+    recipe: &Recipe,
+    folder: &Path,
+    host: &Host,
+    client: &Client,
+    store: &Store,
+    progress: &Progress,
+    now: i64,
+) -> Result<Suites> {
+    let mut opened = Suites { suites: Vec::new(), tools_only: Vec::new(), index: Index::default() };
+    let architecture = recipe.image.arch.debian();
+    for (name, archive) in &recipe.archive {
+        for suite in &archive.suites {
+            let place = Place { archive: name, suite, mirror: mirror::locate(name, archive, suite, host, folder)? };
+            let (release, entry) = place.release(client, store, progress, now)?;
+            let number = opened.suites.len();
+            for component in &archive.components {
+                let architectures = if release.separate_all { vec![architecture, "all"] } else { vec![architecture] };
+                for (i, of) in architectures.iter().enumerate() {
+                    let Some((path, digest, size)) = release.packages(component, of) else {
+                        // An index for `all` may be promised and not be there for a component.
+                        if i > 0 {
+                            continue;
+                        }
+                        return Err(release::Error::NoIndex {
+                            archive: name.clone(),
+                            suite: suite.clone(),
+                            index: format!("{component}/binary-{of}/Packages"),
+                            components: release.components(of).join(", "),
+                        }
+                        .into());
+                    };
+                    let index = place.index(client, store, progress, &path, digest, size, release.by_hash)?;
+                    let text = unpack(&index, &path).with_context(|| format!("can't unpack {}", place.show(&path)))?;
+                    opened
+                        .index
+                        .add(&text, number, architecture)
+                        .map_err(|why| anyhow!("{} can't be read: {why}", place.show(&path)))?;
+                }
+            }
+            opened.suites.push(entry);
+            opened.tools_only.push(archive.tools_only);
+        }
+    }
+    Ok(opened)
+}
+
+struct Place<'a> {
+    archive: &'a str,
+    suite: &'a str,
+    mirror: Mirror,
+}
+
+impl Place<'_> {
+    fn url(&self, path: &str) -> String {
+        // A suite that ends in `/` is a flat repository: everything is in that folder (sources.list(5)).
+        match self.suite.strip_suffix('/') {
+            Some(flat) => format!("{}/{flat}/{path}", self.mirror.url),
+            None => format!("{}/dists/{}/{path}", self.mirror.url, self.suite),
+        }
+    }
+
+    fn show(&self, path: &str) -> String {
+        format!("{path} of suite {} of archive {:?}", self.suite, self.archive)
+    }
+
+    fn release(&self, client: &Client, store: &Store, progress: &Progress, now: i64) -> Result<(Release, lock::Suite)> {
+        let keyring = &self.mirror.keyring;
+        let ring = std::fs::read(keyring).map_err(|e| e.to_string()).and_then(|bytes| Keyring::parse(&bytes)).map_err(
+            |why| {
+                anyhow!(
+                    "can't read the keyring {} for archive {:?} ({why}); name one with keyring = \"...\" below [archive.{}]",
+                    keyring.display(),
+                    self.archive,
+                    self.archive
+                )
+            },
+        )?;
+        let (what, url) = (self.show("InRelease"), self.url("InRelease"));
+        let bytes = client.retry(|| {
+            let mut bytes = Vec::new();
+            client.open(&url, &what)?.take(LARGEST_RELEASE).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        })?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| anyhow!("{what} from {url} is no text"))?;
+        let signed = ring.verify(text, now).map_err(|e| {
+            anyhow::Error::new(e).context(format!("{what} can't be trusted; keyring {}", keyring.display()))
+        })?;
+        let release = Release::parse(&signed.text).map_err(|why| release::Error::Format {
+            archive: self.archive.into(),
+            suite: self.suite.into(),
+            why,
+        })?;
+        if !release.is_of(self.suite) {
+            let found = release.own_name();
+            return Err(release::Error::Suite { archive: self.archive.into(), suite: self.suite.into(), found }.into());
+        }
+        if let Some(until) = release.valid_until.filter(|until| *until < now) {
+            if self.mirror.check_valid_until {
+                let (archive, suite, until) = (self.archive.into(), self.suite.into(), show_moment(until));
+                return Err(release::Error::Expired { archive, suite, until }.into());
+            }
+            progress.say(format!("{what} expired at {}; taken all the same, as configured", show_moment(until)));
+        }
+        let entry = lock::Suite {
+            archive: self.archive.into(),
+            suite: self.suite.into(),
+            in_release: store.put_bytes(&bytes, &what)?.digest(),
+            date: release.date,
+            signed_by: signed.fingerprint,
+        };
+        Ok((release, entry))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one file: where from, where to, what it must be")]
+    fn index(
+        &self,
+        client: &Client,
+        store: &Store,
+        progress: &Progress,
+        path: &str,
+        digest: Sha256,
+        size: u64,
+        by_hash: bool,
+    ) -> Result<Fetched> {
+        if let Some(known) = store.blob(&digest) {
+            return Ok(known);
+        }
+        let what = self.show(path);
+        let by_path = self.url(path);
+        let mut urls = vec![by_path];
+        if by_hash && let Some((folder, _)) = path.rsplit_once('/') {
+            // By its digest it stays right while the mirror is being updated.
+            urls.insert(0, self.url(&format!("{folder}/by-hash/SHA256/{digest}")));
+        }
+        let task = progress.task(format!("fetch {} {path}", self.suite), size, Unit::Bytes);
+        let mut last = None;
+        for url in &urls {
+            match client.fetch(url, &what, &digest, size, store, &task, "its Release file") {
+                Err(e) if matches!(http::find(&e), Some(http::Error::NotFound { .. })) => last = Some(e),
+                done => return done,
+            }
+        }
+        Err(last.unwrap_or_else(|| anyhow!("{what} has no address")))
+    }
+}
+
+fn unpack(index: &Fetched, path: &str) -> Result<String> {
+    let file = index.open()?;
+    let mut text = String::new();
+    match path.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("xz") => liblzma::read::XzDecoder::new_multi_decoder(file).read_to_string(&mut text)?,
+        Some("gz") => bail!("gzip indexes are not read"),
+        _ => std::io::BufReader::new(file).read_to_string(&mut text)?,
+    };
+    Ok(text)
+}
