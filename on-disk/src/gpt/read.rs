@@ -1,11 +1,13 @@
 //! What a disk's partition table says, each copy judged on its own.
 
 use super::{Partition, SectorSize, Table};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
 /// One of the two copies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Copy {
     /// No signature where a header would be.
     Absent,
@@ -26,7 +28,8 @@ impl Copy {
 }
 
 /// What the first sector is (UEFI 2.10, section 5.2).
-#[derive(Debug, Clone, std::marker::Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, std::marker::Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ProtectiveMbr {
     /// No boot signature.
     Absent,
@@ -37,7 +40,8 @@ pub enum ProtectiveMbr {
 }
 
 /// All that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Found {
     /// The first sector.
     pub mbr: ProtectiveMbr,
