@@ -1,0 +1,242 @@
+//! The actions of a plan, on named devices, and what has to come before what.
+
+use machine_config::schema::Format;
+use on_disk::gpt::Table;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A partition, by where it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PartitionRef {
+    /// Kernel name of the disk in the inventory that was planned on.
+    pub disk: String,
+    /// Number in the table.
+    pub number: u32,
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Its GUID.
+    pub guid: Uuid,
+}
+
+/// What a file system lies on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// A partition.
+    Partition(PartitionRef),
+    /// An array, by UUID: its kernel name is known only once it runs.
+    Array(Uuid),
+}
+
+/// One thing to do. Those that write a disk name it and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Writes both copies of a table.
+    WriteTable {
+        /// Kernel name of the disk.
+        disk: String,
+        /// The table.
+        table: Table,
+        /// The partition in it that the volume is on.
+        partition: PartitionRef,
+    },
+    /// Makes an array of partitions that are all of type *provisioning*.
+    CreateArray {
+        /// Its UUID.
+        uuid: Uuid,
+        /// Name in the superblock.
+        name: String,
+        /// RAID level.
+        level: u8,
+        /// Members.
+        members: Vec<PartitionRef>,
+        /// What an interrupted run left on the members has to be wiped first.
+        remake: bool,
+    },
+    /// Starts an array from its members. Writes no data.
+    AssembleArray {
+        /// Its UUID.
+        uuid: Uuid,
+        /// Name in the superblock.
+        name: String,
+        /// Members that are there.
+        members: Vec<PartitionRef>,
+        /// How many it should have.
+        wanted: u32,
+    },
+    /// Makes a file system.
+    MakeFilesystem {
+        /// Where.
+        on: Target,
+        /// Which.
+        format: Format,
+        /// Its UUID.
+        uuid: Uuid,
+        /// Its label.
+        label: String,
+    },
+    /// Mounts a file system, after a look at whether it is the right one.
+    Mount {
+        /// Where it is.
+        on: Target,
+        /// Which.
+        format: Format,
+        /// Its UUID.
+        uuid: Uuid,
+        /// Mount point.
+        at: String,
+    },
+}
+
+impl Action {
+    /// Whether it writes to a disk.
+    pub fn writes(&self) -> bool {
+        !matches!(self, Action::AssembleArray { .. } | Action::Mount { .. })
+    }
+
+    /// Kernel names of the disks it is about; for an array only where the action names its members.
+    pub fn disks(&self) -> Vec<&str> {
+        let of = |target: &'_ Target| match target {
+            Target::Partition(partition) => Some(partition.disk.clone()),
+            Target::Array(_) => None,
+        };
+        match self {
+            Action::WriteTable { disk, .. } => vec![disk],
+            Action::CreateArray { members, .. } | Action::AssembleArray { members, .. } => {
+                members.iter().map(|m| m.disk.as_str()).collect()
+            }
+            Action::MakeFilesystem { on, .. } | Action::Mount { on, .. } => match (of(on), on) {
+                (Some(_), Target::Partition(partition)) => vec![&partition.disk],
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    /// In words, for progress and the table.
+    pub fn words(&self) -> String {
+        match self {
+            Action::WriteTable { disk, partition, table } => {
+                let kind = table.by_guid(&partition.guid).map(|p| p.kind);
+                if kind == Some(on_disk::gpt::kind::PROVISIONING) {
+                    format!("write partition table on {disk}, its content still to be made")
+                } else {
+                    format!("write partition table on {disk}, its content finished")
+                }
+            }
+            Action::CreateArray { name, level, members, .. } => {
+                format!("create RAID{level} \"{name}\" on {}", places(members))
+            }
+            Action::AssembleArray { name, members, .. } => format!("assemble \"{name}\" from {}", places(members)),
+            Action::MakeFilesystem { on, format, .. } => {
+                format!("make {} on {}", crate::layer::filesystem::kind(*format), target(on))
+            }
+            Action::Mount { on, at, .. } => format!("mount {} on {at}", target(on)),
+        }
+    }
+}
+
+fn places(members: &[PartitionRef]) -> String {
+    members.iter().map(|m| format!("{} partition {}", m.disk, m.number)).collect::<Vec<_>>().join(", ")
+}
+
+fn target(target: &Target) -> String {
+    match target {
+        Target::Partition(p) => format!("{} partition {}", p.disk, p.number),
+        Target::Array(_) => "the array".into(),
+    }
+}
+
+/// An action in a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Step {
+    /// The volume it is for.
+    pub volume: String,
+    /// What to do.
+    pub action: Action,
+    /// Positions of the steps that must have ended; always lower than its own.
+    pub after: Vec<usize>,
+}
+
+/// The steps of a plan: a directed graph without cycles, in an order that respects it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Graph {
+    /// Steps; each comes after those that it waits for.
+    pub steps: Vec<Step>,
+}
+
+impl Graph {
+    /// Adds a step behind those at `after` and gives its position.
+    pub fn add(&mut self, volume: &str, action: Action, after: &[usize]) -> usize {
+        self.steps.push(Step { volume: volume.into(), action, after: after.to_vec() });
+        self.steps.len() - 1
+    }
+
+    /// Adds another graph's steps, keeping their order among themselves.
+    pub fn append(&mut self, other: Graph) {
+        let shift = self.steps.len();
+        self.steps.extend(other.steps.into_iter().map(|mut step| {
+            step.after.iter_mut().for_each(|a| *a += shift);
+            step
+        }));
+    }
+
+    /// Lets every mount wait for the mounts that its mount point lies under.
+    ///
+    /// Steps come out in an order that respects it: everything else first, then mounts from the top down.
+    pub fn order_mounts(&mut self) {
+        let point = |step: &Step| match &step.action {
+            Action::Mount { at, .. } => Some(at.clone()),
+            _ => None,
+        };
+        let mut order: Vec<usize> = (0..self.steps.len()).collect();
+        order.sort_by_key(|i| (point(&self.steps[*i]).map_or(0, |p| 1 + p.matches('/').count()), *i));
+        let mut place = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
+        let old = std::mem::take(&mut self.steps);
+        self.steps = order.iter().map(|i| old[*i].clone()).collect();
+        for step in &mut self.steps {
+            step.after.iter_mut().for_each(|a| *a = place[*a]);
+        }
+        let points: Vec<Option<String>> = self.steps.iter().map(point).collect();
+        for (i, step) in self.steps.iter_mut().enumerate() {
+            let Some(own) = &points[i] else { continue };
+            let above = (0..i).filter(|j| points[*j].as_ref().is_some_and(|p| is_under(own, p)));
+            step.after.extend(above);
+            step.after.sort_unstable();
+            step.after.dedup();
+        }
+    }
+}
+
+/// Whether the path `inner` lies under `outer` and is not the same.
+pub fn is_under(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/') && rest.len() > 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(at: &str) -> Action {
+        let on = Target::Array(Uuid::nil());
+        Action::Mount { on, format: Format::Xfs, uuid: Uuid::nil(), at: at.into() }
+    }
+
+    #[test]
+    fn mounts_wait_for_those_they_lie_under_in_any_order() {
+        let mut graph = Graph::default();
+        graph.add("c", mount("/var/lib/a/b"), &[]);
+        graph.add("b", mount("/var/lib/a"), &[]);
+        graph.add("x", mount("/var/lib/ab"), &[]);
+        graph.add("a", mount("/var"), &[]);
+        graph.order_mounts();
+        let after: Vec<(&str, &[usize])> = graph.steps.iter().map(|s| (s.volume.as_str(), &s.after[..])).collect();
+        assert_eq!(after, [("a", &[][..]), ("b", &[0]), ("x", &[0]), ("c", &[0, 1])]);
+    }
+}

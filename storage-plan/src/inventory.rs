@@ -1,0 +1,323 @@
+//! What a machine's disks are and hold, as plain data.
+//!
+//! An inventory is complete enough to decide on, and nothing in it was decided: no ownership, no plan. It is
+//! made read-only by the agent (`firstboot observe`), and a captured one plans the same at a desk.
+
+use machine_config::schema::{Media, Transport};
+use on_disk::gpt::{Found, SectorSize};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A machine's disks and arrays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Inventory {
+    /// Whole disks.
+    pub devices: Vec<Device>,
+    /// md arrays that run.
+    pub arrays: Vec<RunningArray>,
+    /// The disk the node was started from, if it was started from one.
+    pub boot: Option<BootDisk>,
+}
+
+/// The disk the node was started from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BootDisk {
+    /// Its kernel name in this boot, as stage 1 found it.
+    pub disk: String,
+    /// GUID of the partition that holds the verified root.
+    pub root_partition: Uuid,
+}
+
+/// A whole disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Device {
+    /// Kernel name in this boot (`sda`). An address, never an identity: nothing is selected by it.
+    pub name: String,
+    /// `major:minor`.
+    pub number: String,
+    /// Folder in sysfs.
+    pub sysfs: String,
+    /// Serial number, as the disk reports it.
+    pub serial: Option<String>,
+    /// World wide name.
+    pub wwn: Option<String>,
+    /// Model, as the disk reports it.
+    pub model: Option<String>,
+    /// Names below `/dev/disk/by-path`.
+    pub by_path: Vec<String>,
+    /// Place in an enclosure, if one tells.
+    pub slot: Option<Slot>,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes of a logical sector.
+    pub logical_sector: u32,
+    /// Bytes of a physical sector.
+    pub physical_sector: u32,
+    /// Whether it rotates.
+    pub rotational: bool,
+    /// Kind of bus, if it is one that can be selected.
+    pub transport: Option<Transport>,
+    /// Removable medium.
+    pub removable: bool,
+    /// Write-protected.
+    pub read_only: bool,
+    /// Signatures on the whole disk.
+    pub signatures: Vec<Signature>,
+    /// Its GUID partition table, each copy judged on its own.
+    pub table: Found,
+    /// Sectors in the two places of a partition table that are not blank.
+    pub ends: Vec<Sector>,
+    /// The rest of the disk, as far as blankness asks: first and last 16 MiB and 64 sampled MiB.
+    pub rest: Rest,
+    /// The space behind the last partition, looked at in the same way.
+    pub free_tail: Rest,
+    /// Partitions that the kernel shows.
+    pub partitions: Vec<Partition>,
+    /// What uses the whole disk.
+    pub uses: Uses,
+}
+
+/// A place in an enclosure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Slot {
+    /// The enclosure.
+    pub enclosure: String,
+    /// The bay in it.
+    pub bay: String,
+}
+
+/// A partition that the kernel shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Partition {
+    /// Number in the table.
+    pub number: u32,
+    /// Kernel name in this boot.
+    pub name: String,
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Signatures on it.
+    pub signatures: Vec<Signature>,
+    /// The md superblock on it, if there is one.
+    pub md: Option<MdMember>,
+    /// What uses it.
+    pub uses: Uses,
+}
+
+/// What uses a device right now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Uses {
+    /// Kernel names of devices built on it.
+    pub holders: Vec<String>,
+    /// Where it is mounted.
+    pub mounts: Vec<String>,
+    /// Whether it is swap space in use.
+    pub swap: bool,
+}
+
+impl Uses {
+    /// In words, or nothing when nothing uses it.
+    pub fn words(&self) -> Option<String> {
+        let mut words: Vec<String> = self.mounts.iter().map(|m| format!("mounted on {m}")).collect();
+        words.extend(self.holders.iter().map(|h| format!("part of {h}")));
+        words.extend(self.swap.then(|| "in use as swap".to_owned()));
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
+/// A signature that was recognised.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Signature {
+    /// What it is, in libblkid's word (`ext4`, `crypto_LUKS`, `linux_raid_member`, `dos`).
+    pub kind: String,
+    /// Its UUID as it is written there.
+    pub uuid: Option<String>,
+    /// Its label.
+    pub label: Option<String>,
+}
+
+impl Signature {
+    /// `ext4 "backup-2019" (3f2a6c1e)`.
+    pub fn words(&self) -> String {
+        let label = self.label.as_ref().map_or(String::new(), |l| format!(" {l:?}"));
+        let uuid = self.uuid.as_ref().map_or(String::new(), |u| format!(" ({})", u.get(..8).unwrap_or(u)));
+        format!("{}{label}{uuid}", self.kind)
+    }
+
+    /// Whether it only says that there is a GPT, which [`Device::table`] says better.
+    pub fn is_gpt(&self) -> bool {
+        matches!(self.kind.as_str(), "gpt" | "PMBR")
+    }
+}
+
+/// A sector that is not blank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Sector {
+    /// Where, in bytes.
+    pub offset: u64,
+    /// Its bytes.
+    #[serde(with = "hex")]
+    pub bytes: Vec<u8>,
+}
+
+/// Whether a stretch is blank.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rest {
+    /// Nobody looked: what is there is known otherwise, or can't be read. Never taken for blank.
+    #[default]
+    NotProbed,
+    /// All zero.
+    Zero,
+    /// All 0xFF.
+    Ones,
+    /// Something is there.
+    Data {
+        /// The first byte that is neither, or that differs from what came before.
+        offset: u64,
+    },
+}
+
+impl Rest {
+    /// All zero or all 0xFF.
+    pub fn is_blank(self) -> bool {
+        matches!(self, Rest::Zero | Rest::Ones)
+    }
+}
+
+/// Facts of an md superblock of version 1.x.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MdMember {
+    /// The array's UUID.
+    pub array: Uuid,
+    /// This member's UUID.
+    pub member: Uuid,
+    /// The array's name, as written there.
+    pub name: String,
+    /// RAID level.
+    pub level: i32,
+    /// Members of the whole array.
+    pub members: u32,
+    /// Position in the array; none for a spare or a failed member.
+    pub role: Option<u16>,
+    /// Event counter: a member with a lower one has missed writes.
+    pub events: u64,
+    /// Whether the array was stopped cleanly and its last sync had ended.
+    pub clean: bool,
+}
+
+/// An md array that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RunningArray {
+    /// Kernel name in this boot (`md127`).
+    pub name: String,
+    /// Its UUID, if it has one.
+    pub uuid: Option<Uuid>,
+    /// RAID level as the kernel says it (`raid1`).
+    pub level: String,
+    /// Kernel names of its working members.
+    pub members: Vec<String>,
+    /// Members it should have.
+    pub wanted: u32,
+    /// What it is doing (`idle`, `resync`, `recover`).
+    pub sync_action: String,
+    /// How far that is, in sectors done and of all.
+    pub sync_progress: Option<(u64, u64)>,
+    /// Signatures on the array.
+    pub signatures: Vec<Signature>,
+    /// What uses it.
+    pub uses: Uses,
+}
+
+impl Device {
+    /// Size of its logical sectors, if a GPT can be on it.
+    pub fn sector(&self) -> Option<SectorSize> {
+        SectorSize::from_bytes(u64::from(self.logical_sector))
+    }
+
+    /// What identifies it for good: its serial number, or its world wide name when it tells no serial number.
+    pub fn identity(&self) -> Option<&str> {
+        let told = |s: &'_ &str| !s.trim().is_empty();
+        self.serial.as_deref().filter(told).or_else(|| self.wwn.as_deref().filter(told))
+    }
+
+    /// Kind of medium.
+    pub fn media(&self) -> Media {
+        match (self.transport, self.rotational) {
+            (Some(Transport::Nvme), _) => Media::Nvme,
+            (_, true) => Media::Hdd,
+            (_, false) => Media::Ssd,
+        }
+    }
+
+    /// How a person finds it: bay, model, serial number, size; the kernel's name only as a last help.
+    pub fn words(&self) -> String {
+        let bay = self.slot.as_ref().map(|s| format!("bay {} (enclosure {})", s.bay, s.enclosure));
+        let place = bay.or_else(|| self.by_path.first().cloned()).unwrap_or_else(|| self.name.clone());
+        let model = self.model.as_deref().unwrap_or("disk of unknown model");
+        let serial = match (&self.serial, &self.wwn) {
+            (Some(serial), _) => format!("serial {serial}"),
+            (None, Some(wwn)) => format!("wwn {wwn}"),
+            (None, None) => "no serial number".into(),
+        };
+        format!("{place}  {model}  {serial}  {}", size_words(self.size))
+    }
+
+    /// The partition of this number that the kernel shows.
+    pub fn partition(&self, number: u32) -> Option<&Partition> {
+        self.partitions.iter().find(|p| p.number == number)
+    }
+
+    /// All that is on it, layer by layer, in words.
+    pub fn holds(&self) -> Vec<String> {
+        let mut words: Vec<String> = self.signatures.iter().filter(|s| !s.is_gpt()).map(Signature::words).collect();
+        if self.table.usable().is_some() {
+            words.push(self.table.to_string());
+        }
+        for partition in &self.partitions {
+            let on = partition.signatures.iter().map(|s| format!("{} on partition {}", s.words(), partition.number));
+            words.extend(on);
+        }
+        words
+    }
+}
+
+/// `12.0 TB`, in decimal units as on a disk's label.
+pub fn size_words(bytes: u64) -> String {
+    let units = [("TB", 1_000_000_000_000u64), ("GB", 1_000_000_000), ("MB", 1_000_000)];
+    let (unit, factor) = units.into_iter().find(|(_, f)| bytes >= *f).unwrap_or(("kB", 1000));
+    let tenths = u128::from(bytes) * 10 / u128::from(factor);
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_said_as_on_the_label() {
+        assert_eq!(size_words(12_000_138_625_024), "12.0 TB");
+        assert_eq!(size_words(1_500_000_000), "1.5 GB");
+    }
+
+    #[test]
+    fn a_signature_is_said_with_label_and_short_uuid() {
+        let signature = Signature {
+            kind: "ext4".into(),
+            uuid: Some("3f2a6c1e-0000-0000-0000-000000000000".into()),
+            label: Some("backup-2019".into()),
+        };
+        assert_eq!(signature.words(), "ext4 \"backup-2019\" (3f2a6c1e)");
+    }
+}

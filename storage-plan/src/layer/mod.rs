@@ -1,0 +1,5 @@
+//! One module per layer: from what is wanted and what was found to what is to be done.
+
+pub mod filesystem;
+pub mod gpt;
+pub mod md;

@@ -1,0 +1,236 @@
+//! A mirror and the volume on it.
+//!
+//! Selectors choose the members once. As soon as one member is finished, the superblocks say who belongs to
+//! the array; a lacking member makes it degraded, not absent.
+
+use super::{Context, Draft, changed_inside, draft, foreign, table_step};
+use crate::graph::{Action, PartitionRef, Target};
+use crate::identity::{Layer, VolumeKey};
+use crate::inventory::{Device, RunningArray};
+use crate::layer::md::{self, Carrier};
+use crate::layer::{filesystem, gpt};
+use crate::ownership::{Inside, Phase, Standing, inside, standing};
+use crate::refusal::{self, diagnostic};
+use crate::verdict::{ArrayVerdict, Kind, Verdict};
+use machine_config::Diagnostic;
+use machine_config::schema::{Array, Volume};
+use uuid::Uuid;
+
+pub(super) fn array(context: &Context<'_>, name: &str, array: &Array, volume: &str, v: &Volume) -> Draft {
+    let key = VolumeKey { name: format!("array.{name}"), generation: array.generation };
+    let inner = VolumeKey { name: format!("array.{name}.volume.{volume}"), generation: array.generation };
+    let filesystem = context.filesystem(&inner, "");
+    let mut draft = draft(format!("{name}/{volume}"), Kind::Array, v.format, v.mount.clone(), v.required, filesystem);
+    draft.verdict.class.clone_from(&v.class);
+    let this = This {
+        context,
+        name,
+        array,
+        volume: v,
+        uuid: context.owner.uuid(&key, Layer::Array, ""),
+        carriers: carriers(context, &key),
+        key,
+    };
+    if let Some(refusal) = this.copied() {
+        return draft.refuse(vec![refusal]);
+    }
+    let done = this.carriers.iter().any(|c| c.phase == Phase::Done);
+    if done { this.keep(draft) } else { this.create(draft) }
+}
+
+struct This<'a, 'c> {
+    context: &'c Context<'a>,
+    name: &'c str,
+    array: &'c Array,
+    volume: &'c Volume,
+    key: VolumeKey,
+    uuid: Uuid,
+    carriers: Vec<Carrier<'a>>,
+}
+
+fn carriers<'a>(context: &Context<'a>, key: &VolumeKey) -> Vec<Carrier<'a>> {
+    let of = |device: &'a Device| {
+        let wanted = gpt::whole_disk(&context.owner, key, device).ok()?;
+        let Standing::Ours { phase, whole } = standing(device, &wanted) else { return None };
+        let partition = super::our_partition(device, &wanted);
+        Some(Carrier { device, wanted, phase, whole, partition })
+    };
+    context.disks.iter().filter_map(|d| of(d)).collect()
+}
+
+impl This<'_, '_> {
+    fn running(&self) -> Option<&RunningArray> {
+        self.context.inventory.arrays.iter().find(|a| a.uuid == Some(self.uuid))
+    }
+
+    /// A superblock of this array on a disk that it was not made on: a clone, or a disk altered by hand.
+    fn copied(&self) -> Option<Diagnostic> {
+        let ours = |d: &Device| self.carriers.iter().any(|c| c.device.name == d.name);
+        let strays = self.context.inventory.devices.iter().filter(|d| !ours(d));
+        let mut strays: Vec<&Device> = strays
+            .filter(|d| d.partitions.iter().any(|p| p.md.as_ref().is_some_and(|md| md.array == self.uuid)))
+            .collect();
+        strays.sort_by_key(|d| (d.identity().map(str::to_owned), d.sysfs.clone()));
+        strays.first().map(|device| {
+            diagnostic(
+                refusal::COPY,
+                format!("{} carries a member of \"{}\" that was made on another disk.", device.words(), self.name),
+                "It is a copy, and which of the two is the true one can't be told. Nothing was written.".into(),
+                "Take the copy out.".into(),
+            )
+        })
+    }
+
+    fn fill(&self, draft: &mut Draft, present: u32, wanted: u32) {
+        let level = u8::from(self.array.level);
+        draft.verdict.array = Some(ArrayVerdict { uuid: self.uuid, level, present, wanted });
+    }
+
+    fn keep(&self, mut draft: Draft) -> Draft {
+        let volume = draft.verdict.volume.clone();
+        let expected = filesystem::kind(self.volume.format);
+        let mut refusals = Vec::new();
+        let mut members: Vec<&Carrier<'_>> = Vec::new();
+        for carrier in &self.carriers {
+            match carrier.seen().map(|p| inside(&p.signatures, md::MEMBER, &self.uuid)) {
+                Some(Inside::Ours) | None => members.push(carrier),
+                Some(Inside::Nothing) if carrier.phase == Phase::Provisioning => draft
+                    .verdict
+                    .reasons
+                    .push(format!("{} was chosen for it and never became a member.", carrier.device.words())),
+                Some(Inside::Nothing) => draft
+                    .verdict
+                    .reasons
+                    .push(format!("{} has lost its md superblock and is left out.", carrier.device.words())),
+                Some(Inside::Other(holds)) => refusals.push(changed_inside(carrier.device, &holds, &volume)),
+            }
+        }
+        draft.verdict.disks = members.iter().map(|c| c.device.words()).collect();
+        if members.is_empty() && refusals.is_empty() {
+            refusals.extend(self.carriers.iter().map(|c| changed_inside(c.device, "no md superblock", &volume)));
+        }
+        if let Some(running) = self.running() {
+            match inside(&running.signatures, expected, &draft.verdict.filesystem) {
+                Inside::Ours => {}
+                Inside::Nothing => {
+                    refusals.extend(members.first().map(|c| changed_inside(c.device, "no file system", &volume)))
+                }
+                Inside::Other(holds) => {
+                    refusals.extend(members.first().map(|c| changed_inside(c.device, &holds, &volume)))
+                }
+            }
+        }
+        for carrier in &members {
+            let Some(seen) = carrier.seen() else { continue };
+            let others = seen.uses.holders.iter().filter(|h| self.running().is_none_or(|r| r.name != **h)).count();
+            if others > 0 || !seen.uses.mounts.is_empty() {
+                let how = seen.uses.words().unwrap_or_default();
+                refusals.push(refusal::in_use(carrier.device, &how, &volume));
+            }
+        }
+        if !refusals.is_empty() {
+            return draft.refuse(refusals);
+        }
+        let wanted = members.iter().filter_map(|c| c.superblock(&self.uuid)).map(|md| md.members).max();
+        let wanted = wanted.unwrap_or_else(|| u32::try_from(members.len()).unwrap_or(0));
+        let present = md::present(&members, &self.uuid, self.running());
+        self.fill(&mut draft, present, wanted);
+        let mut repaired = Vec::new();
+        for carrier in members.iter().filter(|c| !c.whole || c.phase == Phase::Provisioning) {
+            let (action, _) = table_step(carrier.device, &carrier.wanted, true);
+            repaired.push(draft.add(action, &[]));
+        }
+        let mut after = repaired.clone();
+        if self.running().is_none() {
+            let members = members.iter().map(|c| c.partition.clone()).collect();
+            let name = self.name.to_owned();
+            after = vec![draft.add(Action::AssembleArray { uuid: self.uuid, name, members, wanted }, &repaired)];
+        }
+        if self.running().is_none_or(|r| !r.uses.mounts.contains(&draft.verdict.mount)) {
+            draft.mount(Target::Array(self.uuid), self.volume.format, &after);
+        }
+        if present < wanted {
+            let lacking = format!("{present} of {wanted} members are in the array: it is degraded.");
+            draft.verdict.reasons.push(lacking);
+        }
+        if repaired.is_empty() {
+            draft.because(Verdict::Keep, "The array is this volume's.")
+        } else {
+            draft.because(Verdict::Repair, "The array is this volume's; a partition table of a member is put right.")
+        }
+    }
+
+    fn create(&self, mut draft: Draft) -> Draft {
+        let volume = draft.verdict.volume.clone();
+        let selected = self.context.select(&self.array.disks, self.name);
+        let mut refusals = selected.refusals;
+        refusals.extend(selected.missing.into_iter().map(|(_, refusal)| refusal));
+        draft.verdict.disks = selected.disks.iter().map(|d| d.words()).collect();
+        for carrier in self.carriers.iter().filter(|c| selected.disks.iter().all(|d| d.name != c.device.name)) {
+            let why = "An interrupted run began to make it a member, and the selector no longer names it".into();
+            refusals.push(refusal::unfit(carrier.device, why, &volume));
+        }
+        let running = self.running();
+        let mut begun = Vec::new();
+        let mut members: Vec<(&Device, PartitionRef, crate::ownership::Wanted)> = Vec::new();
+        let mut remake = false;
+        for device in &selected.disks {
+            let wanted = match gpt::whole_disk(&self.context.owner, &self.key, device) {
+                Ok(wanted) => wanted,
+                Err(why) => {
+                    refusals.push(refusal::unfit(device, why, &volume));
+                    continue;
+                }
+            };
+            let standing = standing(device, &wanted);
+            refusals.extend(self.context.unfit(device, self.volume.format, &volume));
+            refusals.extend(foreign(device, &standing, &volume));
+            remake |= matches!(standing, Standing::Ours { .. });
+            let (begin, partition) = table_step(device, &wanted, false);
+            if let Some(seen) = device.partition(partition.number).filter(|_| matches!(standing, Standing::Ours { .. }))
+            {
+                if let Inside::Other(holds) = inside(&seen.signatures, md::MEMBER, &self.uuid) {
+                    refusals.push(changed_inside(device, &holds, &volume));
+                }
+                let foreign_holder = seen.uses.holders.iter().any(|h| running.is_none_or(|r| r.name != *h));
+                if foreign_holder || !seen.uses.mounts.is_empty() || seen.uses.swap {
+                    refusals.push(refusal::in_use(device, &seen.uses.words().unwrap_or_default(), &volume));
+                }
+            }
+            if !matches!(standing, Standing::Ours { whole: true, .. }) {
+                begun.push(begin);
+            }
+            members.push((device, partition, wanted));
+        }
+        if let Some(running) = running {
+            let kind = filesystem::kind(self.volume.format);
+            if let Inside::Other(holds) = inside(&running.signatures, kind, &draft.verdict.filesystem) {
+                refusals.extend(members.first().map(|(d, ..)| changed_inside(d, &holds, &volume)));
+            }
+            if running.members.len() != members.len() || !running.uses.mounts.is_empty() {
+                refusals.extend(members.first().map(|(d, ..)| {
+                    refusal::in_use(d, &format!("part of {} that was not finished", running.name), &volume)
+                }));
+            }
+        }
+        if !refusals.is_empty() {
+            return draft.refuse(refusals);
+        }
+        let wanted = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        self.fill(&mut draft, wanted, wanted);
+        let mut after: Vec<usize> = begun.into_iter().map(|action| draft.add(action, &[])).collect();
+        let partitions: Vec<PartitionRef> = members.iter().map(|(_, p, _)| p.clone()).collect();
+        if running.is_none() {
+            let (name, level) = (self.name.to_owned(), u8::from(self.array.level));
+            let create = Action::CreateArray { uuid: self.uuid, name, level, members: partitions, remake };
+            after = vec![draft.add(create, &after)];
+        }
+        let made = draft.make(Target::Array(self.uuid), self.volume.format, &after);
+        let flips: Vec<usize> =
+            members.iter().map(|(device, _, wanted)| draft.add(table_step(device, wanted, true).0, &[made])).collect();
+        draft.mount(Target::Array(self.uuid), self.volume.format, &flips);
+        let reason =
+            if remake { "An interrupted run began to make it; it is made anew." } else { "Its disks are blank." };
+        draft.because(Verdict::Create, reason)
+    }
+}

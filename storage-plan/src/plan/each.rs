@@ -1,0 +1,136 @@
+//! One file system on each selected disk; a verdict per disk.
+
+use super::{Context, Draft, changed_inside, draft, expand, foreign, table_step};
+use crate::graph::Target;
+use crate::identity::VolumeKey;
+use crate::inventory::Device;
+use crate::layer::{filesystem, gpt};
+use crate::ownership::{Inside, Phase, Standing, Wanted, inside, standing};
+use crate::refusal;
+use crate::verdict::{Kind, Verdict};
+use machine_config::schema::Each;
+
+pub(super) fn each(context: &Context<'_>, name: &str, each: &Each) -> Vec<Draft> {
+    let key = VolumeKey { name: format!("each.{name}"), generation: each.generation };
+    let selected = context.select(&each.disks, name);
+    let volume = |member: &str, mount: String| {
+        let uuid = context.filesystem(&key, member);
+        let mut draft = draft(format!("{name}/{member}"), Kind::Each, each.format, mount, each.required, uuid);
+        draft.verdict.class.clone_from(&each.class);
+        draft
+    };
+    let judged: Vec<Judged<'_>> = context.disks.iter().map(|d| judge(context, &key, d)).collect();
+    let is_selected = |d: &Device| selected.disks.iter().any(|s| s.name == d.name);
+    // Once made, the disks say themselves that they belong here: the selector is asked only about the others.
+    let ours = |j: &Judged<'_>| matches!(j.standing, Some((Standing::Ours { phase: Phase::Done, .. }, _)));
+    let wanted = each.disks.count.unwrap_or(usize::MAX);
+    let complete = judged.iter().filter(|j| ours(j)).count() >= wanted;
+
+    let mut drafts = Vec::new();
+    for disk in &judged {
+        let draft = volume(disk.device.identity().unwrap_or("unknown"), expand(&each.mount, disk.device));
+        if ours(disk) {
+            let twins = selected.refusals.iter().filter(|r| r.code == refusal::TWINS).cloned().collect::<Vec<_>>();
+            drafts.push(if twins.is_empty() { keep(draft, disk, each) } else { draft.refuse(twins) });
+        } else if is_selected(disk.device) && !complete {
+            drafts.push(create(context, draft, disk, each, &selected.refusals));
+        }
+    }
+    for (named, refusal) in selected.missing {
+        let draft = volume(named.rsplit(' ').next().unwrap_or(&named), each.mount.clone());
+        drafts.push(draft.refuse(vec![refusal]));
+    }
+    if drafts.is_empty() {
+        drafts.push(volume("none", each.mount.clone()).refuse(selected.refusals));
+    } else if !complete && !selected.refusals.is_empty() && drafts.iter().all(|d| d.verdict.verdict != Verdict::Refuse)
+    {
+        // All that is there is ours, but it is not what the selector asks for: the lacking ones are a verdict too.
+        drafts.push(volume("others", each.mount.clone()).refuse(selected.refusals));
+    }
+    drafts
+}
+
+struct Judged<'a> {
+    device: &'a Device,
+    standing: Option<(Standing, Wanted)>,
+    unfit: String,
+}
+
+fn judge<'a>(context: &Context<'a>, key: &VolumeKey, device: &'a Device) -> Judged<'a> {
+    match gpt::whole_disk(&context.owner, key, device) {
+        Ok(wanted) => Judged { device, standing: Some((standing(device, &wanted), wanted)), unfit: String::new() },
+        Err(unfit) => Judged { device, standing: None, unfit },
+    }
+}
+
+fn keep(mut draft: Draft, judged: &Judged<'_>, each: &Each) -> Draft {
+    let (device, volume) = (judged.device, draft.verdict.volume.clone());
+    draft.verdict.disks = vec![device.words()];
+    let Some((Standing::Ours { whole, .. }, wanted)) = &judged.standing else { return draft };
+    let (repair, partition) = table_step(device, wanted, true);
+    let seen = device.partition(partition.number).filter(|p| p.start == partition.start);
+    match seen.map(|p| inside(&p.signatures, filesystem::kind(each.format), &draft.verdict.filesystem)) {
+        Some(Inside::Nothing) => return draft.refuse(vec![changed_inside(device, "no file system", &volume)]),
+        Some(Inside::Other(holds)) => return draft.refuse(vec![changed_inside(device, &holds, &volume)]),
+        Some(Inside::Ours) | None => {}
+    }
+    let mounted = seen.is_some_and(|p| p.uses.mounts.contains(&draft.verdict.mount));
+    if let Some(how) = seen.and_then(|p| p.uses.words()).filter(|_| !mounted) {
+        return draft.refuse(vec![refusal::in_use(device, &how, &volume)]);
+    }
+    if !whole && device.read_only {
+        return draft.refuse(vec![refusal::unfit(device, "It is write-protected and needs repair".into(), &volume)]);
+    }
+    let after = if *whole { Vec::new() } else { vec![draft.add(repair, &[])] };
+    if !mounted {
+        draft.mount(Target::Partition(partition), each.format, &after);
+    }
+    if *whole {
+        draft.because(Verdict::Keep, "The disk is this volume's.")
+    } else {
+        draft.because(Verdict::Repair, "The disk is this volume's; a copy of its partition table is damaged.")
+    }
+}
+
+fn create(
+    context: &Context<'_>,
+    mut draft: Draft,
+    judged: &Judged<'_>,
+    each: &Each,
+    selection: &[machine_config::Diagnostic],
+) -> Draft {
+    let (device, volume) = (judged.device, draft.verdict.volume.clone());
+    draft.verdict.disks = vec![device.words()];
+    let Some((standing, wanted)) = &judged.standing else {
+        return draft.refuse(vec![refusal::unfit(device, judged.unfit.clone(), &volume)]);
+    };
+    let mut refusals: Vec<_> = selection.to_vec();
+    refusals.extend(context.unfit(device, each.format, &volume));
+    refusals.extend(foreign(device, standing, &volume));
+    let (begin, partition) = table_step(device, wanted, false);
+    let seen = device.partition(partition.number);
+    if matches!(standing, Standing::Ours { .. })
+        && let Some(p) = seen
+    {
+        if let Inside::Other(holds) = inside(&p.signatures, filesystem::kind(each.format), &draft.verdict.filesystem) {
+            refusals.push(changed_inside(device, &holds, &volume));
+        }
+        refusals.extend(p.uses.words().map(|how| refusal::in_use(device, &how, &volume)));
+    }
+    if !refusals.is_empty() {
+        return draft.refuse(refusals);
+    }
+    let begun = matches!(standing, Standing::Ours { whole: true, .. });
+    let after = if begun { Vec::new() } else { vec![draft.add(begin, &[])] };
+    let made = draft.make(Target::Partition(partition.clone()), each.format, &after);
+    let (end, _) = table_step(device, wanted, true);
+    let flipped = draft.add(end, &[made]);
+    draft.mount(Target::Partition(partition), each.format, &[flipped]);
+    draft.because(
+        Verdict::Create,
+        match standing {
+            Standing::Blank => "The disk is blank.",
+            _ => "An interrupted run began to make it; it is made anew.",
+        },
+    )
+}

@@ -1,0 +1,274 @@
+//! The line: check, select, judge each volume, join the steps.
+//!
+//! Guarantees: the same inventory and configuration give the same plan whatever order devices are listed in; no
+//! step writes to a disk that no selector names and that does not carry our identity; a refused volume has no step.
+
+mod array;
+mod each;
+mod state;
+
+use crate::graph::{Action, Graph, PartitionRef, Target, is_under};
+use crate::identity::{Layer, Owner, VolumeKey};
+use crate::inventory::{Device, Inventory};
+use crate::ownership::{Standing, Wanted};
+use crate::refusal::{self, diagnostic};
+use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
+use crate::{check, selector};
+use machine_config::Diagnostic;
+use machine_config::schema::{Format, MachineConfig, Selector};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// What is to be done so that the disks in `inventory` become what `config` asks for.
+pub fn plan(inventory: &Inventory, config: &MachineConfig) -> Plan {
+    let refusals = check::check(&config.storage);
+    if !refusals.is_empty() {
+        return Plan { refusals, ..Plan::default() };
+    }
+    let context = Context::new(inventory, config);
+    let mut drafts = vec![state::state(&context)];
+    for (name, each) in &config.storage.each {
+        drafts.extend(each::each(&context, name, each));
+    }
+    for (name, array) in &config.storage.array {
+        drafts.extend(array.volume.iter().map(|(volume, v)| array::array(&context, name, array, volume, v)));
+    }
+    refuse_equal_mounts(&mut drafts);
+    refuse_orphans(&mut drafts);
+    adopt(&mut drafts);
+
+    let mut plan = Plan::default();
+    for draft in drafts {
+        if draft.verdict.verdict != Verdict::Refuse {
+            plan.graph.append(draft.graph);
+        }
+        plan.volumes.push(draft.verdict);
+    }
+    plan.graph.order_mounts();
+    plan
+}
+
+/// What all volumes are judged against.
+struct Context<'a> {
+    inventory: &'a Inventory,
+    config: &'a MachineConfig,
+    owner: Owner,
+    /// Disks that data may go to: all but the one the node was started from, by identity.
+    disks: Vec<&'a Device>,
+    /// Disks that more than one volume selects, by kernel name, with the names of those volumes.
+    contested: BTreeMap<&'a str, BTreeSet<String>>,
+}
+
+impl<'a> Context<'a> {
+    fn new(inventory: &'a Inventory, config: &'a MachineConfig) -> Context<'a> {
+        let boot = inventory.boot.as_ref().map(|b| b.disk.as_str());
+        let mut disks: Vec<&Device> = inventory.devices.iter().filter(|d| Some(d.name.as_str()) != boot).collect();
+        disks.sort_by(|a, b| (a.identity(), &a.by_path, &a.sysfs).cmp(&(b.identity(), &b.by_path, &b.sysfs)));
+        let mut contested: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        let each = config.storage.each.iter().map(|(n, e)| (n, &e.disks));
+        let array = config.storage.array.iter().map(|(n, a)| (n, &a.disks));
+        for (name, selector) in each.chain(array) {
+            for disk in selector::select(selector, &disks, name).disks {
+                contested.entry(&disk.name).or_default().insert(name.clone());
+            }
+        }
+        contested.retain(|_, names| names.len() > 1);
+        let owner = Owner { cluster: config.cluster.id, machine: config.name.clone() };
+        Context { inventory, config, owner, disks, contested }
+    }
+
+    fn select(&self, selector: &Selector, volume: &str) -> selector::Selected<'a> {
+        selector::select(selector, &self.disks, volume)
+    }
+
+    fn filesystem(&self, key: &VolumeKey, member: &str) -> Uuid {
+        self.owner.uuid(key, Layer::Filesystem, member)
+    }
+
+    /// Why `device` can't be taken for a new volume, apart from what it holds.
+    fn unfit(&self, device: &Device, format: Format, volume: &str) -> Option<Diagnostic> {
+        if let Some(names) = self.contested.get(device.name.as_str()) {
+            let names = names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(" and ");
+            return Some(diagnostic(
+                refusal::CLAIMED_TWICE,
+                format!("{} is selected for {names}.", device.words()),
+                "A disk belongs to one volume. Nothing was written.".into(),
+                "Narrow one of the selectors in the site file.".into(),
+            ));
+        }
+        if device.read_only {
+            return Some(refusal::unfit(device, "It is write-protected".into(), volume));
+        }
+        if let Some(how) = device.uses.words() {
+            return Some(refusal::in_use(device, &how, volume));
+        }
+        let least = crate::layer::filesystem::least(format) + (4 << 20);
+        (device.size < least).then(|| {
+            let words = crate::inventory::size_words;
+            let why = format!("It has {}, and {} are the least", words(device.size), words(least));
+            refusal::unfit(device, why, volume)
+        })
+    }
+}
+
+/// A volume's verdict and its steps.
+struct Draft {
+    verdict: VolumeVerdict,
+    graph: Graph,
+}
+
+impl Draft {
+    fn refuse(mut self, refusals: Vec<Diagnostic>) -> Draft {
+        self.verdict.verdict = Verdict::Refuse;
+        self.verdict.refusals.extend(refusals);
+        self.graph = Graph::default();
+        self
+    }
+
+    fn because(mut self, verdict: Verdict, reason: impl Into<String>) -> Draft {
+        self.verdict.verdict = verdict;
+        self.verdict.reasons.push(reason.into());
+        self
+    }
+
+    fn add(&mut self, action: Action, after: &[usize]) -> usize {
+        self.graph.add(&self.verdict.volume, action, after)
+    }
+
+    fn mount(&mut self, on: Target, format: Format, after: &[usize]) {
+        let action = Action::Mount { on, format, uuid: self.verdict.filesystem, at: self.verdict.mount.clone() };
+        self.add(action, after);
+    }
+
+    fn make(&mut self, on: Target, format: Format, after: &[usize]) -> usize {
+        let name = self.verdict.volume.split('/').next().unwrap_or_default();
+        let label = crate::layer::filesystem::label(format, name);
+        self.add(Action::MakeFilesystem { on, format, uuid: self.verdict.filesystem, label }, after)
+    }
+}
+
+fn draft(volume: String, kind: Kind, format: Format, mount: String, required: bool, filesystem: Uuid) -> Draft {
+    let verdict = VolumeVerdict {
+        volume,
+        kind,
+        verdict: Verdict::Keep,
+        required,
+        reasons: Vec::new(),
+        disks: Vec::new(),
+        mount,
+        format: crate::layer::filesystem::kind(format).into(),
+        filesystem,
+        array: None,
+        class: None,
+        refusals: Vec::new(),
+    };
+    Draft { verdict, graph: Graph::default() }
+}
+
+fn table_step(device: &Device, wanted: &Wanted, done: bool) -> (Action, PartitionRef) {
+    let table = if done { &wanted.done } else { &wanted.provisioning };
+    let partition = our_partition(device, wanted);
+    (Action::WriteTable { disk: device.name.clone(), table: table.clone(), partition: partition.clone() }, partition)
+}
+
+/// The partition that the two wanted tables differ in.
+fn our_partition(device: &Device, wanted: &Wanted) -> PartitionRef {
+    let pairs = wanted.provisioning.partitions.iter().zip(&wanted.done.partitions);
+    let ours = pairs.filter(|(a, b)| a.kind != b.kind).map(|(a, _)| a).next_back();
+    let ours = ours.or(wanted.done.partitions.last());
+    PartitionRef {
+        disk: device.name.clone(),
+        number: ours.map_or(0, |p| p.number),
+        start: ours.map_or(0, |p| p.start),
+        size: ours.map_or(0, |p| p.size),
+        guid: ours.map_or(Uuid::nil(), |p| p.guid),
+    }
+}
+
+fn foreign(device: &Device, standing: &Standing, volume: &str) -> Option<Diagnostic> {
+    match standing {
+        Standing::Foreign(holds) => Some(refusal::foreign(refusal::FOREIGN, device, holds, volume)),
+        Standing::UnknownData(holds) => Some(refusal::foreign(refusal::UNKNOWN_DATA, device, holds, volume)),
+        _ => None,
+    }
+}
+
+fn changed_inside(device: &Device, holds: &str, volume: &str) -> Diagnostic {
+    diagnostic(
+        refusal::CHANGED_INSIDE,
+        format!("{} belongs to \"{volume}\", but inside it there is {holds}.", device.words()),
+        "That is not what this node made there, so it is left alone. Nothing was written.".into(),
+        format!("If what was there is lost, give \"{volume}\" another disk, or clear this one on another machine."),
+    )
+}
+
+/// `{serial}` and `{slot}` in a mount point, in characters that are plain in a path.
+fn expand(mount: &str, device: &Device) -> String {
+    let plain = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect()
+    };
+    let slot = device.slot.as_ref().map_or_else(|| device.identity().unwrap_or("unknown"), |s| s.bay.as_str());
+    mount.replace("{serial}", &plain(device.identity().unwrap_or("unknown"))).replace("{slot}", &plain(slot))
+}
+
+/// Mount points may become equal only after serial numbers were put in.
+fn refuse_equal_mounts(drafts: &mut [Draft]) {
+    let mut owners: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (i, draft) in drafts.iter().enumerate().filter(|(_, d)| d.verdict.verdict != Verdict::Refuse) {
+        owners.entry(draft.verdict.mount.clone()).or_default().push(i);
+    }
+    for (mount, at) in owners.into_iter().filter(|(_, at)| at.len() > 1) {
+        let names = at.iter().map(|i| format!("\"{}\"", drafts[*i].verdict.volume)).collect::<Vec<_>>().join(" and ");
+        let refusal = diagnostic(
+            refusal::CONFIG,
+            format!("{names} would both be mounted on {mount}."),
+            "Their disks tell the same name in its place. Nothing was written.".into(),
+            "Change the mount point in the site file.".into(),
+        );
+        at.iter().for_each(|i| refuse_in_place(&mut drafts[*i], refusal.clone()));
+    }
+}
+
+/// A volume whose mount point lies in a refused one would be mounted into the wrong file system.
+fn refuse_orphans(drafts: &mut [Draft]) {
+    loop {
+        let refused: Vec<(String, String)> = drafts
+            .iter()
+            .filter(|d| d.verdict.verdict == Verdict::Refuse)
+            .map(|d| (d.verdict.mount.clone(), d.verdict.volume.clone()))
+            .collect();
+        let next = drafts.iter_mut().filter(|d| d.verdict.verdict != Verdict::Refuse).find_map(|draft| {
+            // Below a refused /var nothing is written anyway: the plan is blocked, and one refusal says it better.
+            let above = refused.iter().find(|(m, _)| m != "/var" && is_under(&draft.verdict.mount, m))?;
+            Some((draft, above.clone()))
+        });
+        let Some((draft, (mount, volume))) = next else { return };
+        let refusal = diagnostic(
+            refusal::CONFIG,
+            format!("\"{}\" is mounted below {mount}, and \"{volume}\", which belongs there, is refused.", {
+                draft.verdict.volume.clone()
+            }),
+            "It would be mounted into the wrong file system.".into(),
+            format!("Mend \"{volume}\" first."),
+        );
+        refuse_in_place(draft, refusal);
+    }
+}
+
+fn refuse_in_place(draft: &mut Draft, refusal: Diagnostic) {
+    draft.verdict.verdict = Verdict::Refuse;
+    draft.verdict.refusals.push(refusal);
+    draft.graph = Graph::default();
+}
+
+/// Volumes that are older than the node's state come from an earlier installation.
+fn adopt(drafts: &mut [Draft]) {
+    let fresh = drafts.iter().any(|d| d.verdict.kind == Kind::State && d.verdict.verdict == Verdict::Create);
+    if !fresh {
+        return;
+    }
+    for draft in drafts.iter_mut().filter(|d| d.verdict.verdict == Verdict::Keep) {
+        draft.verdict.verdict = Verdict::Adopt;
+        draft.verdict.reasons.push("It is from an earlier installation of this node.".into());
+    }
+}

@@ -1,0 +1,385 @@
+//! A model of disks that a plan's actions are applied to, write by write, so that the power can be cut at each.
+//!
+//! The model knows what survives a power cut (sectors of partition tables, what partitions hold) and what does not
+//! (running arrays, mounts). It refuses what the tools would refuse, a file system over a foreign signature, and
+//! what the kernel would refuse, a partition that is not in a table. [`Model::inventory`] shows it as observing would.
+
+use crate::graph::{Action, PartitionRef, Target};
+use crate::inventory::{BootDisk, Device, Inventory, MdMember, Partition, Rest, RunningArray, Sector, Signature, Uses};
+use crate::layer::{filesystem, md};
+use on_disk::gpt::{Copy, Found, ProtectiveMbr, SectorSize, kind, layout, read};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Disks with content, and what runs on them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Model {
+    disks: Vec<ModelDisk>,
+    boot: Option<BootDisk>,
+    /// What each array holds, whether it runs or not.
+    array_contents: BTreeMap<Uuid, Vec<Signature>>,
+    running: BTreeMap<Uuid, (String, Vec<PartitionRef>)>,
+    mounts: Vec<(Target, String)>,
+}
+
+/// One disk of the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelDisk {
+    /// What it is; what it holds is shown from the fields below.
+    pub device: Device,
+    /// Sectors in the places of a partition table.
+    pub sectors: BTreeMap<u64, Vec<u8>>,
+    /// What lies in partitions, by first byte.
+    pub areas: BTreeMap<u64, Area>,
+    /// Counts the writes to it.
+    pub written: usize,
+}
+
+/// What a partition holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Area {
+    /// Signatures.
+    pub signatures: Vec<Signature>,
+    /// md superblock.
+    pub md: Option<MdMember>,
+}
+
+/// The smallest thing that happens to a disk or not.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// One sector of a table is written.
+    Sector {
+        /// Kernel name of the disk.
+        disk: String,
+        /// Where, in bytes.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+        /// What was written before it has reached the medium when this effect has.
+        flush: bool,
+    },
+    /// A partition is cleared.
+    Clear(PartitionRef),
+    /// An md superblock is written.
+    Superblock(PartitionRef, MdMember),
+    /// A partition's file system is written.
+    Filesystem(PartitionRef, Signature),
+    /// What an array holds is replaced.
+    ArrayHolds(Uuid, Vec<Signature>),
+    /// An array starts.
+    Run(Uuid, String, Vec<PartitionRef>),
+    /// A file system is mounted.
+    Mounted(Target, String),
+}
+
+/// An action that the tools or the kernel would refuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Impossible(pub String);
+
+impl Model {
+    /// A model of these disks, each described by what it is; nothing is on them.
+    pub fn blank(devices: Vec<Device>, boot: Option<BootDisk>) -> Model {
+        let disks = devices
+            .into_iter()
+            .map(|device| ModelDisk { device, sectors: BTreeMap::new(), areas: BTreeMap::new(), written: 0 })
+            .collect();
+        Model { disks, boot, ..Model::default() }
+    }
+
+    /// The disk with this kernel name, to lay something on it.
+    pub fn disk_mut(&mut self, name: &str) -> Option<&mut ModelDisk> {
+        self.disks.iter_mut().find(|d| d.device.name == name)
+    }
+
+    /// The disks.
+    pub fn disks(&self) -> &[ModelDisk] {
+        &self.disks
+    }
+
+    /// Takes a disk out.
+    pub fn pull(&mut self, name: &str) {
+        self.disks.retain(|d| d.device.name != name);
+    }
+
+    /// What is left after a power cut: nothing runs, nothing is mounted.
+    pub fn power_cut(&mut self) {
+        self.running.clear();
+        self.mounts.clear();
+    }
+
+    /// The effects of an action, in the order in which they happen.
+    ///
+    /// # Errors
+    /// When the action would be refused by the tool or the kernel.
+    pub fn effects(&self, action: &Action) -> Result<Vec<Effect>, Impossible> {
+        match action {
+            Action::WriteTable { disk, table, .. } => {
+                let device = &self.disk(disk)?.device;
+                let writes = layout(table, device.size).map_err(|e| Impossible(e.to_string()))?;
+                let sector = device.logical_sector as usize;
+                let mut effects = Vec::new();
+                for write in writes {
+                    let last = write.bytes.len() / sector - 1;
+                    for (i, bytes) in write.bytes.chunks(sector).enumerate() {
+                        effects.push(Effect::Sector {
+                            disk: disk.clone(),
+                            offset: write.offset + (i * sector) as u64,
+                            bytes: bytes.to_vec(),
+                            flush: write.flush_after && i == last,
+                        });
+                    }
+                }
+                Ok(effects)
+            }
+            Action::CreateArray { uuid, name, level, members, remake } => {
+                let mut effects = Vec::new();
+                for (role, member) in (0u16..).zip(members) {
+                    self.must_be_provisioning(member)?;
+                    let area = self.disk(&member.disk)?.areas.get(&member.start).cloned().unwrap_or_default();
+                    if !*remake && area != Area::default() {
+                        return Err(Impossible(format!("{} holds something", member.disk)));
+                    }
+                    if *remake {
+                        effects.push(Effect::Clear(member.clone()));
+                    }
+                    let md = MdMember {
+                        array: *uuid,
+                        member: Uuid::from_u128(u128::from(role) + 1),
+                        name: name.clone(),
+                        level: i32::from(*level),
+                        members: u32::try_from(members.len()).unwrap_or(u32::MAX),
+                        role: Some(role),
+                        events: 1,
+                        clean: true,
+                    };
+                    effects.push(Effect::Superblock(member.clone(), md));
+                }
+                effects.push(Effect::Run(*uuid, name.clone(), members.clone()));
+                Ok(effects)
+            }
+            Action::AssembleArray { uuid, name, members, .. } => {
+                let of_array =
+                    |m: &PartitionRef| self.area(m).and_then(|a| a.md.as_ref()).is_some_and(|md| md.array == *uuid);
+                let members: Vec<PartitionRef> = members.iter().filter(|m| of_array(m)).cloned().collect();
+                if members.is_empty() {
+                    return Err(Impossible(format!("no member of {name} is there")));
+                }
+                Ok(vec![Effect::Run(*uuid, name.clone(), members)])
+            }
+            Action::MakeFilesystem { on, format, uuid, .. } => {
+                let made =
+                    Signature { kind: filesystem::kind(*format).into(), uuid: Some(uuid.to_string()), label: None };
+                let found = self.signatures(on)?;
+                if let Some(other) = found.iter().find(|s| s.kind != made.kind || s.uuid != made.uuid) {
+                    return Err(Impossible(format!("would overwrite {}", other.words())));
+                }
+                Ok(match on {
+                    Target::Partition(partition) => {
+                        self.must_be_provisioning(partition)?;
+                        vec![Effect::Clear(partition.clone()), Effect::Filesystem(partition.clone(), made)]
+                    }
+                    Target::Array(uuid) => {
+                        let members = self.running.get(uuid).map(|(_, m)| m.clone()).unwrap_or_default();
+                        members.iter().try_for_each(|m| self.must_be_provisioning(m))?;
+                        vec![Effect::ArrayHolds(*uuid, Vec::new()), Effect::ArrayHolds(*uuid, vec![made])]
+                    }
+                })
+            }
+            Action::Mount { on, format, uuid, at } => {
+                let found = self.signatures(on)?;
+                let right = |s: &Signature| s.kind == filesystem::kind(*format) && s.uuid == Some(uuid.to_string());
+                if !matches!(&found[..], [only] if right(only)) {
+                    return Err(Impossible(format!("{at} would not be what it should")));
+                }
+                Ok(vec![Effect::Mounted(on.clone(), at.clone())])
+            }
+        }
+    }
+
+    /// Lets an effect happen.
+    pub fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Sector { disk, offset, bytes, .. } => {
+                if let Some(disk) = self.disk_mut(&disk) {
+                    disk.written += 1;
+                    disk.sectors.insert(offset, bytes);
+                }
+            }
+            Effect::Clear(at) => self.change(&at, |area| *area = Area::default()),
+            Effect::Superblock(at, md) => self.change(&at, |area| {
+                area.signatures =
+                    vec![Signature { kind: md::MEMBER.into(), uuid: Some(md.array.to_string()), label: None }];
+                area.md = Some(md);
+            }),
+            Effect::Filesystem(at, signature) => self.change(&at, |area| area.signatures = vec![signature]),
+            Effect::ArrayHolds(uuid, signatures) => {
+                let members = self.running.get(&uuid).map(|(_, m)| m.clone()).unwrap_or_default();
+                members.iter().for_each(|m| self.change(m, |_| ()));
+                self.array_contents.insert(uuid, signatures);
+            }
+            Effect::Run(uuid, name, members) => {
+                self.running.insert(uuid, (name, members));
+            }
+            Effect::Mounted(on, at) => self.mounts.push((on, at)),
+        }
+    }
+
+    /// Carries out every step.
+    ///
+    /// # Errors
+    /// The first step that would be refused.
+    pub fn carry_out(&mut self, plan: &crate::Plan) -> Result<(), Impossible> {
+        for step in &plan.graph.steps {
+            for effect in self.effects(&step.action)? {
+                self.apply(effect);
+            }
+        }
+        Ok(())
+    }
+
+    /// The model as observing would show it.
+    pub fn inventory(&self) -> Inventory {
+        let devices = self.disks.iter().map(|d| self.device(d)).collect();
+        let arrays = self
+            .running
+            .iter()
+            .zip((0..=127).rev())
+            .map(|((uuid, (_, members)), minor)| RunningArray {
+                name: format!("md{minor}"),
+                uuid: Some(*uuid),
+                level: "raid1".into(),
+                members: members.iter().map(|m| format!("{}p{}", m.disk, m.number)).collect(),
+                wanted: members.iter().find_map(|m| self.area(m)?.md.as_ref().map(|md| md.members)).unwrap_or_default(),
+                sync_action: "idle".into(),
+                sync_progress: None,
+                signatures: self.array_contents.get(uuid).cloned().unwrap_or_default(),
+                uses: Uses { mounts: self.mounts_of(&Target::Array(*uuid)), ..Uses::default() },
+            })
+            .collect();
+        Inventory { devices, arrays, boot: self.boot.clone() }
+    }
+
+    fn mounts_of(&self, target: &Target) -> Vec<String> {
+        let same = |t: &Target| match (t, target) {
+            (Target::Partition(a), Target::Partition(b)) => (&a.disk, a.start) == (&b.disk, b.start),
+            _ => t == target,
+        };
+        self.mounts.iter().filter(|(t, _)| same(t)).map(|(_, at)| at.clone()).collect()
+    }
+
+    fn device(&self, disk: &ModelDisk) -> Device {
+        let mut device = disk.device.clone();
+        device.table = disk.table();
+        let blank = |bytes: &[u8]| bytes.iter().all(|b| *b == 0) || bytes.iter().all(|b| *b == 0xff);
+        device.ends = disk
+            .sectors
+            .iter()
+            .filter(|(_, bytes)| !blank(bytes))
+            .map(|(offset, bytes)| Sector { offset: *offset, bytes: bytes.clone() })
+            .collect();
+        if device.table.usable().is_some() {
+            device.rest = Rest::NotProbed;
+        }
+        if device.table.mbr == ProtectiveMbr::Absent {
+            device.partitions = Vec::new();
+            return device;
+        }
+        let table = device.table.usable().cloned();
+        let entries = table.iter().flat_map(|t| &t.partitions);
+        device.partitions = entries
+            .map(|entry| {
+                let area = disk.areas.get(&entry.start).cloned().unwrap_or_default();
+                let at = PartitionRef {
+                    disk: device.name.clone(),
+                    number: entry.number,
+                    start: entry.start,
+                    size: entry.size,
+                    guid: entry.guid,
+                };
+                let holds =
+                    |(_, m): &&(String, Vec<PartitionRef>)| m.iter().any(|m| m.disk == at.disk && m.start == at.start);
+                let held = self.running.values().zip((0..=127).rev()).find(|(r, _)| holds(r));
+                Partition {
+                    number: entry.number,
+                    name: format!("{}p{}", device.name, entry.number),
+                    start: entry.start,
+                    size: entry.size,
+                    signatures: area.signatures,
+                    md: area.md,
+                    uses: Uses {
+                        holders: held.map(|(_, minor)| format!("md{minor}")).into_iter().collect(),
+                        mounts: self.mounts_of(&Target::Partition(at)),
+                        swap: false,
+                    },
+                }
+            })
+            .collect();
+        device
+    }
+
+    fn disk(&self, name: &str) -> Result<&ModelDisk, Impossible> {
+        self.disks.iter().find(|d| d.device.name == name).ok_or_else(|| Impossible(format!("{name} is not there")))
+    }
+
+    fn area(&self, at: &PartitionRef) -> Option<&Area> {
+        self.disk(&at.disk).ok()?.areas.get(&at.start)
+    }
+
+    fn change(&mut self, at: &PartitionRef, change: impl FnOnce(&mut Area)) {
+        if let Some(disk) = self.disk_mut(&at.disk) {
+            disk.written += 1;
+            change(disk.areas.entry(at.start).or_default());
+        }
+    }
+
+    fn signatures(&self, on: &Target) -> Result<Vec<Signature>, Impossible> {
+        match on {
+            Target::Partition(partition) => {
+                self.entry_kind(partition)?;
+                Ok(self.area(partition).map(|a| a.signatures.clone()).unwrap_or_default())
+            }
+            Target::Array(uuid) if self.running.contains_key(uuid) => {
+                Ok(self.array_contents.get(uuid).cloned().unwrap_or_default())
+            }
+            Target::Array(uuid) => Err(Impossible(format!("array {uuid} does not run"))),
+        }
+    }
+
+    fn entry_kind(&self, at: &PartitionRef) -> Result<Uuid, Impossible> {
+        let table = self.disk(&at.disk)?.table();
+        let entry = table.usable().and_then(|t| t.by_guid(&at.guid)).filter(|e| e.start == at.start);
+        entry.map(|e| e.kind).ok_or_else(|| Impossible(format!("{} has no partition {}", at.disk, at.number)))
+    }
+
+    fn must_be_provisioning(&self, at: &PartitionRef) -> Result<(), Impossible> {
+        if self.entry_kind(at)? == kind::PROVISIONING {
+            Ok(())
+        } else {
+            Err(Impossible(format!("partition {} of {} is not being provisioned", at.number, at.disk)))
+        }
+    }
+}
+
+impl ModelDisk {
+    /// Its table, read as from a disk.
+    pub fn table(&self) -> Found {
+        let absent =
+            || Found { mbr: ProtectiveMbr::Absent, primary: Copy::Absent, backup: Copy::Absent, backup_at_end: true };
+        let Some(sector) = SectorSize::from_bytes(u64::from(self.device.logical_sector)) else { return absent() };
+        let size = self.device.logical_sector as usize;
+        let read_at = |offset: u64, length: usize| -> Result<Vec<u8>, std::convert::Infallible> {
+            let mut bytes = vec![0; length];
+            for (i, chunk) in bytes.chunks_mut(size).enumerate() {
+                if let Some(found) = self.sectors.get(&(offset + (i * size) as u64)) {
+                    let length = chunk.len();
+                    chunk.copy_from_slice(&found[..length]);
+                }
+            }
+            Ok(bytes)
+        };
+        match read(self.device.size, sector, read_at) {
+            Ok(found) => found,
+            Err(never) => match never {},
+        }
+    }
+}

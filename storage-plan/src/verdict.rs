@@ -1,0 +1,146 @@
+//! The verdict on each volume, and what a plan is.
+
+use crate::graph::Graph;
+use machine_config::Diagnostic;
+use serde::{Deserialize, Serialize};
+
+/// What is to become of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is there and as it should be: it is started and mounted, nothing is written.
+    Keep,
+    /// It is made.
+    Create,
+    /// It is there from an earlier installation of this node: kept as it is.
+    Adopt,
+    /// It is there, and something around its data is put right.
+    Repair,
+    /// It can't be had; see the refusals.
+    Refuse,
+}
+
+impl Verdict {
+    /// The word in the table.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Keep => "keep",
+            Verdict::Create => "create",
+            Verdict::Adopt => "adopt",
+            Verdict::Repair => "repair",
+            Verdict::Refuse => "refuse",
+        }
+    }
+}
+
+/// What a volume is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The state partition.
+    State,
+    /// A file system on one disk.
+    Each,
+    /// A file system on an array.
+    Array,
+}
+
+/// One volume and what is to become of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct VolumeVerdict {
+    /// Name for people: `state`, `object/ZL2ABCDE`, `meta/db`.
+    pub volume: String,
+    /// What it is made of.
+    pub kind: Kind,
+    /// What is to become of it.
+    pub verdict: Verdict,
+    /// Whether the node must not run without it.
+    pub required: bool,
+    /// Why, in sentences.
+    pub reasons: Vec<String>,
+    /// Its disks in words.
+    pub disks: Vec<String>,
+    /// Mount point.
+    pub mount: String,
+    /// File system, in libblkid's word.
+    pub format: String,
+    /// UUID of its file system.
+    pub filesystem: uuid::Uuid,
+    /// Its array, if it is on one.
+    pub array: Option<ArrayVerdict>,
+    /// Storage class, if it has one.
+    pub class: Option<String>,
+    /// Why it is refused.
+    pub refusals: Vec<Diagnostic>,
+}
+
+/// The array under a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ArrayVerdict {
+    /// Its UUID.
+    pub uuid: uuid::Uuid,
+    /// RAID level.
+    pub level: u8,
+    /// Members that are there.
+    pub present: u32,
+    /// Members it should have.
+    pub wanted: u32,
+}
+
+/// What is to be done, and what is not, and why.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Plan {
+    /// Verdicts, by volume.
+    pub volumes: Vec<VolumeVerdict>,
+    /// What is wrong with the configuration as a whole; then nothing is planned.
+    pub refusals: Vec<Diagnostic>,
+    /// What to do for the volumes that are not refused.
+    pub graph: Graph,
+}
+
+/// A plan that may be carried out: nothing that the node needs is refused in it.
+///
+/// Comes only from [`Plan::approve`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovedPlan {
+    plan: Plan,
+}
+
+impl Plan {
+    /// Every refusal, each once, in a fixed order.
+    pub fn all_refusals(&self) -> Vec<Diagnostic> {
+        let own = self.volumes.iter().flat_map(|v| v.refusals.iter());
+        let mut all: Vec<Diagnostic> = self.refusals.iter().chain(own).cloned().collect();
+        all.sort_by(|a, b| (&a.code, &a.what, &a.why).cmp(&(&b.code, &b.what, &b.why)));
+        all.dedup();
+        all
+    }
+
+    /// Whether something that the node must not run without is refused.
+    pub fn is_blocked(&self) -> bool {
+        !self.refusals.is_empty() || self.volumes.iter().any(|v| v.required && v.verdict == Verdict::Refuse)
+    }
+
+    /// How many of its steps write to a disk.
+    pub fn writes(&self) -> usize {
+        self.graph.steps.iter().filter(|s| s.action.writes()).count()
+    }
+
+    /// The plan as one that may be carried out.
+    ///
+    /// # Errors
+    /// All refusals at once, when one of them blocks. Then nothing may be written.
+    pub fn approve(self) -> Result<ApprovedPlan, Vec<Diagnostic>> {
+        if self.is_blocked() { Err(self.all_refusals()) } else { Ok(ApprovedPlan { plan: self }) }
+    }
+}
+
+impl ApprovedPlan {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}

@@ -1,0 +1,124 @@
+//! Invariant 4: after a power cut at any write the next boot converges in one run.
+
+mod world;
+
+use machine_config::schema::MachineConfig;
+use proptest::prelude::*;
+use storage_plan::simulate::{Effect, Model};
+use storage_plan::{Plan, Verdict, plan};
+use world::*;
+
+fn effects(model: &Model, plan: &Plan) -> Vec<Effect> {
+    let mut model = model.clone();
+    let mut all = Vec::new();
+    for step in &plan.graph.steps {
+        for effect in model.effects(&step.action).unwrap() {
+            model.apply(effect.clone());
+            all.push(effect);
+        }
+    }
+    all
+}
+
+/// Plans, carries out, and insists that everything is then kept and nothing more is written.
+fn converge(mut model: Model, config: &MachineConfig, context: &str) {
+    let first = plan(&model.inventory(), config);
+    assert!(!first.is_blocked(), "{context}: {:#?}", first.all_refusals());
+    model.carry_out(&first).unwrap_or_else(|e| panic!("{context}: {e:?}"));
+    for reboot in [false, true] {
+        if reboot {
+            model.power_cut();
+        }
+        let again = plan(&model.inventory(), config);
+        let verdicts: Vec<_> = again.volumes.iter().map(|v| (v.volume.clone(), v.verdict, v.reasons.clone())).collect();
+        assert!(verdicts.iter().all(|(_, v, _)| *v == Verdict::Keep), "{context}, reboot {reboot}: {verdicts:?}");
+        assert_eq!(again.writes(), 0, "{context}");
+        assert_eq!(again.graph.steps.is_empty(), !reboot, "{context}: a second plan has nothing to do");
+        model.carry_out(&again).unwrap();
+    }
+}
+
+#[test]
+fn invariant_4_a_cut_after_any_effect_converges_in_one_run() {
+    let (model, config) = full();
+    let first = plan(&model.inventory(), &config);
+    assert!(!first.is_blocked(), "{:#?}", first.all_refusals());
+    let effects = effects(&model, &first);
+    assert!(effects.len() > 500, "only {} points to cut at", effects.len());
+    for cut in 0..=effects.len() {
+        let mut torn = model.clone();
+        effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
+        torn.power_cut();
+        converge(torn, &config, &format!("cut after {cut} of {} effects", effects.len()));
+    }
+}
+
+#[test]
+fn invariant_4_a_second_cut_during_the_second_run_converges_too() {
+    let (model, config) = full();
+    let effects_1 = effects(&model, &plan(&model.inventory(), &config));
+    for cut in (0..effects_1.len()).step_by(41) {
+        let mut torn = model.clone();
+        effects_1[..cut].iter().for_each(|e| torn.apply(e.clone()));
+        torn.power_cut();
+        let effects_2 = effects(&torn, &plan(&torn.inventory(), &config));
+        for again in (0..effects_2.len()).step_by(29) {
+            let mut torn = torn.clone();
+            effects_2[..again].iter().for_each(|e| torn.apply(e.clone()));
+            torn.power_cut();
+            converge(torn, &config, &format!("cuts after {cut} and then {again}"));
+        }
+    }
+}
+
+/// What was not flushed when the power went may have reached the disk in part and in any order.
+fn torn(model: &Model, effects: &[Effect], cut: usize, keep: &[bool]) -> Model {
+    let mut torn = model.clone();
+    let is_flush = |e: &Effect| matches!(e, Effect::Sector { flush: true, .. });
+    let disk = |e: &Effect| match e {
+        Effect::Sector { disk, .. } => Some(disk.clone()),
+        _ => None,
+    };
+    for (i, effect) in effects[..cut].iter().enumerate() {
+        let settled = disk(effect).is_none()
+            || effects[i..cut].iter().any(|later| disk(later) == disk(effect) && is_flush(later));
+        if settled || keep[i % keep.len()] {
+            torn.apply(effect.clone());
+        }
+    }
+    torn.power_cut();
+    torn
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn invariant_4_any_part_of_what_was_not_flushed_converges(
+        at in 0usize..10_000,
+        keep in prop::collection::vec(any::<bool>(), 97),
+    ) {
+        let (model, config) = full();
+        let effects = effects(&model, &plan(&model.inventory(), &config));
+        let cut = at % (effects.len() + 1);
+        converge(torn(&model, &effects, cut, &keep), &config, &format!("cut after {cut}, keeping {keep:?}"));
+    }
+}
+
+#[test]
+fn invariant_4_a_finished_volume_is_never_made_again_after_a_damaged_table() {
+    let (mut model, config) = full();
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+    model.power_cut();
+    for name in ["vda", "vdb", "vdd"] {
+        let size = model.disks().iter().find(|d| d.device.name == name).unwrap().device.size;
+        for offset in [512, 1024, size - 512, size - 512 - 16384, 0] {
+            let mut damaged = model.clone();
+            damaged.disk_mut(name).unwrap().sectors.insert(offset, vec![0; 512]);
+            let plan = plan(&damaged.inventory(), &config);
+            assert!(!plan.is_blocked(), "{name} at {offset}: {:#?}", plan.all_refusals());
+            assert!(plan.volumes.iter().all(|v| matches!(v.verdict, Verdict::Keep | Verdict::Repair)));
+            assert!(plan.volumes.iter().any(|v| v.verdict == Verdict::Repair), "{name} at {offset}");
+            converge(damaged, &config, &format!("{name} damaged at {offset}"));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Machines and configurations that the tests plan on.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use machine_config::schema::{
+    Array, Cluster, Each, Format, Level, MachineConfig, Media, Node, Selector, Storage, System, Time, Transport, Volume,
+};
+use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
+use std::collections::BTreeMap;
+use storage_plan::inventory::{BootDisk, Device, Rest, Signature, Uses};
+use storage_plan::simulate::{Area, Model};
+use uuid::Uuid;
+
+pub const GIB: u64 = 1 << 30;
+pub const ROOT: Uuid = Uuid::from_u128(0xabc);
+
+pub fn disk(name: &str, serial: &str, size: u64) -> Device {
+    let model = Model::blank(Vec::new(), None).inventory();
+    assert!(model.devices.is_empty());
+    Device {
+        name: name.into(),
+        number: format!("254:{}", name.bytes().map(u32::from).sum::<u32>()),
+        sysfs: format!("/sys/devices/pci0000:00/{serial}"),
+        serial: Some(serial.into()),
+        wwn: None,
+        model: Some("HARDDISK".into()),
+        by_path: vec![format!("pci-{serial}")],
+        slot: None,
+        size,
+        logical_sector: 512,
+        physical_sector: 512,
+        rotational: false,
+        transport: Some(Transport::Virtio),
+        removable: false,
+        read_only: false,
+        signatures: Vec::new(),
+        table: on_disk::gpt::read(0, SectorSize::B512, |_, n| Ok::<_, ()>(vec![0; n])).unwrap(),
+        ends: Vec::new(),
+        rest: Rest::Zero,
+        free_tail: Rest::Zero,
+        partitions: Vec::new(),
+        uses: Uses::default(),
+    }
+}
+
+pub fn serials(serials: &[&str]) -> Selector {
+    Selector { serial: serials.iter().map(|s| (*s).to_owned()).collect(), ..Selector::default() }
+}
+
+pub fn ssds(count: usize) -> Selector {
+    Selector { media: Some(Media::Ssd), count: Some(count), ..Selector::default() }
+}
+
+pub fn mirror(disks: Selector, mount: &str) -> Array {
+    let volume = Volume { format: Format::Xfs, mount: mount.into(), class: None, required: true };
+    Array { level: Level::Raid1, disks, volume: BTreeMap::from([("db".into(), volume)]), generation: 0 }
+}
+
+pub fn each(disks: Selector, required: bool) -> Each {
+    Each {
+        disks,
+        format: Format::Ext4,
+        mount: "/var/lib/volumes/{serial}".into(),
+        class: None,
+        required,
+        generation: 0,
+    }
+}
+
+pub fn config(each: &[(&str, Each)], array: &[(&str, Array)]) -> MachineConfig {
+    let owned = |n: &&str| (*n).to_owned();
+    MachineConfig {
+        name: "n1".into(),
+        revision: 1,
+        cluster: Cluster {
+            id: Uuid::from_u128(7),
+            name: "rack".into(),
+            api: Vec::new(),
+            domain: "cluster.local".into(),
+            dns: Vec::new(),
+            control_plane: Vec::new(),
+        },
+        network: BTreeMap::new(),
+        address: BTreeMap::new(),
+        storage: Storage {
+            system: System::default(),
+            each: each.iter().map(|(n, e)| (owned(n), e.clone())).collect(),
+            array: array.iter().map(|(n, a)| (owned(n), a.clone())).collect(),
+        },
+        node: Node::default(),
+        time: Time::default(),
+    }
+}
+
+/// The table that an image brings along: ESP, root, hash tree.
+pub fn image_table() -> Table {
+    let part = |number: u32, kind: Uuid, guid: Uuid, start: u64, size: u64, name: &str| Partition {
+        number,
+        kind,
+        guid,
+        start: start << 20,
+        size: size << 20,
+        attributes: 0,
+        name: name.into(),
+    };
+    Table {
+        guid: Uuid::from_u128(0x1111),
+        sector: SectorSize::B512,
+        partitions: vec![
+            part(1, kind::ESP, Uuid::from_u128(0xe5b), 1, 64, "esp"),
+            part(2, kind::ROOT_X86_64, ROOT, 65, 200, "root-a"),
+            part(3, kind::ROOT_X86_64_VERITY, Uuid::from_u128(0xabd), 265, 16, "root-a-verity"),
+        ],
+    }
+}
+
+/// Writes `table` on a disk of the model as if that disk had `size` bytes.
+pub fn lay(model: &mut Model, name: &str, table: &Table, size: u64) {
+    let disk = model.disk_mut(name).unwrap();
+    let sector = disk.device.logical_sector as usize;
+    for write in layout(table, size).unwrap() {
+        for (i, bytes) in write.bytes.chunks(sector).enumerate() {
+            disk.sectors.insert(write.offset + (i * sector) as u64, bytes.to_vec());
+        }
+    }
+}
+
+pub const IMAGE: u64 = 300 << 20;
+
+/// A node started from `vda`, with an image written to a disk larger than the image, and these further disks.
+pub fn node(others: Vec<Device>) -> Model {
+    let mut devices = vec![disk("vda", "SYS", 8 * GIB)];
+    devices.extend(others);
+    let mut model = Model::blank(devices, Some(BootDisk { disk: "vda".into(), root_partition: ROOT }));
+    lay(&mut model, "vda", &image_table(), IMAGE);
+    model
+}
+
+pub fn signature(kind: &str, uuid: &str, label: &str) -> Signature {
+    Signature {
+        kind: kind.into(),
+        uuid: Some(uuid.into()).filter(|u: &String| !u.is_empty()),
+        label: Some(label.into()).filter(|l: &String| !l.is_empty()),
+    }
+}
+
+/// A foreign partition table with one file system in it.
+pub fn foreign_partition(model: &mut Model, name: &str, signature: Signature) {
+    let size = model.disk_mut(name).unwrap().device.size;
+    let table = Table {
+        guid: Uuid::from_u128(0x4444),
+        sector: SectorSize::B512,
+        partitions: vec![Partition {
+            number: 1,
+            kind: kind::DATA,
+            guid: Uuid::from_u128(0x5555),
+            start: 1 << 20,
+            size: 100 << 20,
+            attributes: 0,
+            name: "data".into(),
+        }],
+    };
+    lay(model, name, &table, size);
+    let area = Area { signatures: vec![signature], md: None };
+    model.disk_mut(name).unwrap().areas.insert(1 << 20, area);
+}
+
+/// A node with a mirror on two disks and a file system on each of two others.
+pub fn full() -> (Model, MachineConfig) {
+    let model = node(vec![
+        disk("vdb", "A1", 2 * GIB),
+        disk("vdc", "A2", 2 * GIB),
+        disk("vdd", "B1", GIB),
+        disk("vde", "B2", GIB),
+    ]);
+    let config = config(
+        &[("object", each(serials(&["B1", "B2"]), true))],
+        &[("meta", mirror(serials(&["A1", "A2"]), "/var/lib/volumes/db"))],
+    );
+    (model, config)
+}
