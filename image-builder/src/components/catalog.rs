@@ -12,7 +12,7 @@ pub struct GoComponent {
     pub name: &'static str,
     /// Its `go.mod`, with a name in braces where a version goes.
     pub go_mod: &'static str,
-    /// Its own Go files, by name.
+    /// Its own Go files, by path.
     pub sources: &'static [(&'static str, &'static str)],
     /// What is built from it.
     pub programs: &'static [Program],
@@ -81,7 +81,10 @@ pub const CATALOG: &[GoComponent] = &[
     GoComponent {
         name: "kube",
         go_mod: include_str!("go/kube/go.mod.template"),
-        sources: &[("main.go", include_str!("go/kube/main.go"))],
+        sources: &[
+            ("main.go", include_str!("go/kube/main.go")),
+            ("untranslated/untranslated.go", include_str!("go/kube/untranslated/untranslated.go")),
+        ],
         programs: &[Program {
             package: ".",
             install: "/usr/bin/kube",

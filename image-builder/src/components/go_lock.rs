@@ -116,6 +116,9 @@ pub(super) fn write_module(component: &GoComponent, go_mod: &str, go_sum: &str, 
     let files = component.sources.iter().copied().chain([("go.mod", go_mod), ("go.sum", go_sum)]);
     for (file, text) in files {
         let path = folder.join(file);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).with_context(|| format!("can't make {}", parent.display()))?;
+        }
         std::fs::write(&path, text).with_context(|| format!("can't write {}", path.display()))?;
     }
     Ok(())

@@ -30,6 +30,8 @@ import (
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
+	_ "bedplate/kube/untranslated" // spares every start the cost of kubectl's translations
+
 	_ "k8s.io/client-go/plugin/pkg/client/auth"           // kubectl's credential plugins
 	_ "k8s.io/component-base/logs/json/register"          // --logging-format=json
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // client metrics on /metrics
