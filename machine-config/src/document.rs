@@ -4,8 +4,6 @@
 //! type is the one source of truth), and only then serde makes the value. A fault says where it stands (line and
 //! column), what was expected there and how to mend it. Nothing here panics, whatever the text.
 
-#![allow(dead_code, reason = "merging and checking, which come next, use the rest")]
-
 mod formats;
 mod walk;
 
@@ -17,7 +15,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub(crate) use walk::Fault;
+pub(crate) use walk::{Fault, dotted, nearest};
 
 /// Reads a strict TOML text. `file` is the name that diagnostics give.
 ///

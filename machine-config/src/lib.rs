@@ -6,7 +6,10 @@
 
 pub mod diagnostic;
 pub mod document;
+pub mod identity;
+pub mod merge;
 pub mod schema;
+pub mod site;
 pub mod units;
 
 pub use diagnostic::{Diagnostic, Place};

@@ -140,8 +140,8 @@ impl<'a> Walk<'a> {
         let Some(schema) = self.resolve(schema) else { return };
         if let Some(choices) = choices(&schema) {
             let written = match value.get_ref() {
-                DeValue::String(text) => Some(text.to_string()),
-                DeValue::Integer(_) => integer(value.get_ref()).map(|number| number.to_string()),
+                DeValue::String(text) => Some(Value::from(text.as_ref())),
+                DeValue::Integer(_) => integer(value.get_ref()).and_then(|n| i64::try_from(n).ok()).map(Value::from),
                 _ => None,
             };
             match written {
@@ -220,15 +220,15 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn choice(&mut self, written: &str, choices: &[String], at: usize) {
-        let all: Vec<&str> = choices.iter().map(String::as_str).collect();
-        let mend = match nearest(written, &all) {
-            Some(near) => format!("Did you mean \"{near}\"?"),
+    fn choice(&mut self, written: &Value, choices: &[Value], at: usize) {
+        let all: Vec<&str> = choices.iter().filter_map(Value::as_str).collect();
+        let mend = match written.as_str().and_then(|written| nearest(written, &all)) {
+            Some(near) => format!("Did you mean {near:?}?"),
+            None if choices.len() == 1 => "Use this.".into(),
             None => "Use one of these.".into(),
         };
-        let quoted: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
-        let what = format!("\"{written}\" is not allowed for `{}`", self.name());
-        self.fault(VALUE, at, what, format!("Expected {}.", joined(&quoted)), mend);
+        let what = format!("{written} is not allowed for `{}`", self.name());
+        self.fault(VALUE, at, what, format!("Expected {}.", listed(choices)), mend);
     }
 
     fn number(&mut self, schema: &Map<String, Value>, value: &Spanned<DeValue<'_>>) {
@@ -271,8 +271,7 @@ impl<'a> Walk<'a> {
     /// What a schema expects, in words.
     fn kind(&self, schema: &Map<String, Value>) -> String {
         if let Some(choices) = choices(schema) {
-            let quoted: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
-            return joined(&quoted);
+            return listed(&choices);
         }
         if let Some(all) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
             let kinds: Vec<String> =
@@ -318,21 +317,20 @@ fn fits(schema: &Map<String, Value>, value: &DeValue<'_>) -> bool {
 }
 
 /// The values of an enumeration, in whichever of the ways a schema writes them.
-fn choices(schema: &Map<String, Value>) -> Option<Vec<String>> {
-    let text = |value: &Value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    };
+fn choices(schema: &Map<String, Value>) -> Option<Vec<Value>> {
     if let Some(constant) = schema.get("const") {
-        return Some(vec![text(constant)?]);
+        return Some(vec![constant.clone()]);
     }
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        return values.iter().map(text).collect();
+        return Some(values.clone());
     }
     let all = schema.get("oneOf")?.as_array()?;
-    let inner: Option<Vec<Vec<String>>> = all.iter().map(|one| choices(one.as_object()?)).collect();
+    let inner: Option<Vec<Vec<Value>>> = all.iter().map(|one| choices(one.as_object()?)).collect();
     Some(inner?.concat())
+}
+
+fn listed(choices: &[Value]) -> String {
+    joined(&choices.iter().map(Value::to_string).collect::<Vec<_>>())
 }
 
 fn integer(value: &DeValue<'_>) -> Option<i128> {
@@ -395,7 +393,7 @@ fn joined(words: &[String]) -> String {
     }
 }
 
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let alike = |known: &str| strsim::jaro_winkler(&name.replace('_', "-").to_lowercase(), known);
     known.iter().copied().filter(|known| alike(known) > 0.8).max_by(|a, b| alike(a).total_cmp(&alike(b)))
 }

@@ -1,6 +1,7 @@
 //! The bundle: one machine's copy of the site file and just the secrets that machine needs.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// What is handed to one machine. Private: it carries keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -17,7 +18,7 @@ pub struct Bundle {
 }
 
 /// Credentials to join with: a client certificate, or a bootstrap token.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Join {
     /// The cluster's certificate authority, PEM.
@@ -32,4 +33,15 @@ pub struct Join {
     pub proxy_certificate: Option<String>,
     /// Its private key, PEM.
     pub proxy_key: Option<String>,
+}
+
+/// Says which credentials there are, never what they are: a debug print must not leak a key.
+impl fmt::Debug for Join {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Join")
+            .field("certificate", &self.certificate.is_some())
+            .field("token", &self.token.is_some())
+            .field("proxy_certificate", &self.proxy_certificate.is_some())
+            .finish_non_exhaustive()
+    }
 }

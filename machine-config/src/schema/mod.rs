@@ -6,8 +6,9 @@ mod bundle;
 mod network;
 mod site;
 mod storage;
+mod text;
 
 pub use bundle::{Bundle, Join};
 pub use network::{BondMode, Interface, Member};
-pub use site::{Cluster, MachineConfig, MachineEntry, Match, Node, Profile, Site, Taint, Time};
+pub use site::{Cluster, MachineConfig, MachineEntry, Match, Node, Part, Profile, Site, Taint, Time};
 pub use storage::{Array, Each, Format, Level, Media, Selector, SizeRange, Storage, System, Transport, Volume};

@@ -3,17 +3,21 @@
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// One interface. Exactly one of `mac`, `pci`, `name`, `vlan` + `on`, `bond` says what it is.
+/// One interface. Exactly one of `mac`, `pci`, `name`, `vlan` with `on`, or `bond` says what it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Interface {
     /// A physical interface by MAC address.
+    #[schemars(extend("format" = "mac"))]
     pub mac: Option<String>,
     /// A physical interface by PCI address.
+    #[schemars(extend("format" = "pci"))]
     pub pci: Option<String>,
     /// A physical interface by kernel name pattern (`en*`).
+    #[schemars(extend("format" = "interface-pattern"))]
     pub name: Option<String>,
-    /// VLAN id, on the interface named by `on`.
+    /// VLAN id (IEEE 802.1Q), on the interface named by `on`.
+    #[schemars(range(min = 1, max = 4094))]
     pub vlan: Option<u16>,
     /// The interface a VLAN is on.
     pub on: Option<String>,
@@ -22,7 +26,8 @@ pub struct Interface {
     pub bond: Vec<Member>,
     /// Mode of the bond.
     pub mode: Option<BondMode>,
-    /// MTU in bytes.
+    /// MTU in bytes; without it the driver's.
+    #[schemars(range(min = 576, max = 65535))]
     pub mtu: Option<u32>,
     /// Take an address by DHCP.
     #[serde(default)]
@@ -39,10 +44,13 @@ pub struct Interface {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Member {
     /// By MAC address.
+    #[schemars(extend("format" = "mac"))]
     pub mac: Option<String>,
     /// By PCI address.
+    #[schemars(extend("format" = "pci"))]
     pub pci: Option<String>,
     /// By kernel name.
+    #[schemars(extend("format" = "interface-pattern"))]
     pub name: Option<String>,
 }
 

@@ -58,11 +58,12 @@ pub struct Selector {
     pub media: Option<Media>,
     /// Kind of bus.
     pub transport: Option<Transport>,
-    /// How many disks there must be; with `serial`, `wwn` or `path` it follows from their number.
+    /// How many disks there must be, exactly; with `serial`, `wwn` or `path` it follows from their number.
+    #[schemars(range(min = 1, max = 1024))]
     pub count: Option<usize>,
 }
 
-/// Bytes from..=to.
+/// A range of sizes in bytes, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeRange {
     /// Smallest, if bounded.
@@ -86,27 +87,33 @@ pub enum Media {
 /// Kind of bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
 pub enum Transport {
+    /// NVMe.
     Nvme,
+    /// Serial ATA.
     Sata,
+    /// Serial Attached SCSI.
     Sas,
+    /// A paravirtual disk.
     Virtio,
+    /// USB.
     Usb,
+    /// eMMC or SD card.
     Mmc,
 }
 
 /// File system on a volume.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
 pub enum Format {
+    /// XFS.
     #[default]
     Xfs,
+    /// ext4.
     Ext4,
 }
 
-/// One file system on each selected disk. `{serial}` in `mount` becomes the disk's serial number.
+/// One file system on each selected disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Each {
@@ -114,9 +121,12 @@ pub struct Each {
     pub disks: Selector,
     /// File system.
     pub format: Format,
-    /// Mount point; must contain `{serial}` unless there is just one disk.
+    /// Mount point, absolute, below `/var`. `{serial}` becomes the disk's serial number and `{slot}` its bay; one of
+    /// them must be in it unless there is just one disk.
+    #[schemars(extend("format" = "mount-point"))]
     pub mount: String,
     /// Storage class of the volumes.
+    #[schemars(extend("format" = "dns-name"))]
     pub class: Option<String>,
     /// Whether the node must not run without it.
     #[serde(default = "default_true")]
@@ -133,7 +143,7 @@ fn default_true() -> bool {
 /// RAID level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "u8", into = "u8")]
-#[schemars(with = "u8")]
+#[schemars(with = "u8", extend("enum" = [1]))]
 pub enum Level {
     /// Mirror.
     Raid1,
@@ -166,6 +176,7 @@ pub struct Array {
     /// Which disks are members.
     pub disks: Selector,
     /// Volumes by name; this version makes one, over the whole array.
+    #[schemars(extend("propertyNames" = { "format": "dns-label" }))]
     pub volume: BTreeMap<String, Volume>,
     /// Counts up to make the array anew on purpose (with a permit).
     #[serde(default)]
@@ -179,8 +190,10 @@ pub struct Volume {
     /// File system.
     pub format: Format,
     /// Mount point, absolute, below `/var`.
+    #[schemars(extend("format" = "mount-point"))]
     pub mount: String,
     /// Storage class of the volume.
+    #[schemars(extend("format" = "dns-name"))]
     pub class: Option<String>,
     /// Whether the node must not run without it.
     #[serde(default = "default_true")]
