@@ -9,6 +9,7 @@ pub mod document;
 pub mod identity;
 pub mod merge;
 pub mod schema;
+pub mod signature;
 pub mod site;
 pub mod units;
 
