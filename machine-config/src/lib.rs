@@ -4,10 +4,13 @@
 //! [`Diagnostic`]s, all of them in one run. Both programs use it: `bedplate config check` on a desk
 //! and `firstboot` on the node decide with the same code.
 
+pub mod check;
+pub mod delivered;
 pub mod diagnostic;
 pub mod document;
 pub mod identity;
 pub mod merge;
+pub mod render;
 pub mod schema;
 pub mod signature;
 pub mod site;

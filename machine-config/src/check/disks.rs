@@ -1,0 +1,98 @@
+//! Rules over disk selectors and arrays: every selector says which disks and how many, no disk is in two.
+
+use super::Rules;
+use crate::schema::{Level, Selector};
+use std::collections::BTreeMap;
+
+pub(super) fn check(rules: &mut Rules<'_>) {
+    let storage = &rules.config().storage;
+    let mut selectors: Vec<(Vec<&str>, &Selector)> = Vec::new();
+    if let Some(disks) = &storage.system.disks {
+        selectors.push((vec!["system"], disks));
+    }
+    selectors.extend(storage.each.iter().map(|(name, each)| (vec!["each", name.as_str()], &each.disks)));
+    selectors.extend(storage.array.iter().map(|(name, array)| (vec!["array", name.as_str()], &array.disks)));
+    let mut owners: BTreeMap<(&str, String), String> = BTreeMap::new();
+    for (owner, selector) in &selectors {
+        let named = owner.join(".");
+        selector_says(rules, owner, &named, selector);
+        for (kind, list) in [("serial", &selector.serial), ("wwn", &selector.wwn), ("path", &selector.path)] {
+            for (index, value) in list.iter().enumerate() {
+                let Some(other) = owners.insert((kind, value.trim().to_owned()), named.clone()) else { continue };
+                let index = index.to_string();
+                let path = [owner.as_slice(), &["disks", kind, &index]].concat();
+                let (what, mend) = if other == named {
+                    (format!("the disk {value:?} is named twice in `{named}`"), "Take one of the two out.")
+                } else {
+                    (format!("the disk {value:?} is in `{other}` and in `{named}`"), "Take it out of one of them.")
+                };
+                rules.fault("BP-C023", &path, what, "A disk has one purpose.", mend);
+            }
+        }
+    }
+    for (name, array) in &storage.array {
+        let least = match array.level {
+            Level::Raid1 => 2,
+        };
+        if let Some(count) = how_many(&array.disks).filter(|count| *count < least) {
+            rules.fault(
+                "BP-C024",
+                &["array", name, "disks"],
+                format!("`array.{name}` has {count} disk, RAID {} needs {least}", u8::from(array.level)),
+                "With fewer members nothing would be redundant.",
+                "Select more disks; for one file system per disk write [each.NAME] in place of the array.",
+            );
+        }
+        if array.volume.len() != 1 {
+            rules.fault(
+                "BP-C025",
+                &["array", name, "volume"],
+                format!("`array.{name}` has {} volumes", array.volume.len()),
+                "This version makes exactly one, over the whole array.",
+                "Write one [array.NAME.volume.VOLUME].",
+            );
+        }
+    }
+}
+
+fn selector_says(rules: &mut Rules<'_>, owner: &[&str], named: &str, selector: &Selector) {
+    let path = [owner, &["disks"]].concat();
+    let listed = selector.serial.len() + selector.wwn.len() + selector.path.len();
+    let narrowed =
+        selector.model.is_some() || selector.size.is_some() || selector.media.is_some() || selector.transport.is_some();
+    if listed == 0 && !narrowed {
+        rules.fault(
+            "BP-C020",
+            &path,
+            format!("`{named}.disks` does not say which disks"),
+            "A disk is taken by what identifies it, never because it is there.",
+            "Give `serial`, `wwn` or `path`, or `model`, `size`, `media` or `transport` with a `count`.",
+        );
+    } else if listed == 0 && selector.count.is_none() {
+        rules.fault(
+            "BP-C021",
+            &path,
+            format!("`{named}.disks` does not say how many disks"),
+            "The count is exact: one disk too many or too few stops the node before anything is written.",
+            "Add `count = ...`.",
+        );
+    }
+    if let Some(count) = selector.count.filter(|count| listed > 0 && *count != listed) {
+        let path = [path.as_slice(), &["count"]].concat();
+        rules.fault(
+            "BP-C022",
+            &path,
+            format!("`{named}.disks` lists {listed} disks, and its count is {count}"),
+            "Both can't hold.",
+            "Correct the list, or leave the count out: it follows from the list.",
+        );
+    }
+}
+
+/// How many disks a selector takes, if it says so.
+pub(super) fn how_many(selector: &Selector) -> Option<usize> {
+    match selector.serial.len() + selector.wwn.len() + selector.path.len() {
+        0 => selector.count,
+        listed => Some(listed),
+    }
+}
