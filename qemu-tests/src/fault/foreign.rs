@@ -1,0 +1,154 @@
+//! Disks of somebody else, as bytes: what `blkid` would name, and data a careless program would destroy.
+//!
+//! Each has a signature laid out as its format says, so that the test needs no tool of that format on the host.
+
+use anyhow::{Context, Result};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use uuid::Uuid;
+
+/// Kinds of foreign content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// An ext4 file system labelled [`LABEL`].
+    Ext4,
+    /// A LUKS 1 header.
+    Luks,
+    /// A member of a ZFS pool.
+    Zfs,
+    /// A member of somebody else's RAID1 array.
+    Md,
+}
+
+/// Label of the foreign ext4 file system.
+pub const LABEL: &str = "backup-2019";
+/// UUID of every foreign thing that has one.
+pub const UUID: Uuid = uuid::uuid!("3f2a6c1e-7b1d-4c55-9d0a-0f6f2d9b8e11");
+
+impl Foreign {
+    /// What a page must call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Foreign::Ext4 => "ext4",
+            Foreign::Luks => "LUKS",
+            Foreign::Zfs => "zfs",
+            Foreign::Md => "md",
+        }
+    }
+
+    /// Writes it to a disk's file, and data behind it here and there.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn write(self, disk: &Path) -> Result<()> {
+        let file =
+            OpenOptions::new().write(true).open(disk).with_context(|| format!("{} can't be opened", disk.display()))?;
+        let size = file.metadata()?.len();
+        for (offset, bytes) in self.signature(size) {
+            file.write_all_at(&bytes, offset)?;
+        }
+        // Far behind every header: where a program that formats in a hurry would write too.
+        for offset in (1 << 20..size - (1 << 20)).step_by(16 << 20) {
+            file.write_all_at(&[0xd5; 4096], offset)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of the signature, with their offsets on a disk of `size` bytes.
+    pub fn signature(self, size: u64) -> Vec<(u64, Vec<u8>)> {
+        match self {
+            Foreign::Ext4 => vec![(1024, ext4(size))],
+            Foreign::Luks => vec![(0, luks())],
+            Foreign::Zfs => [0, 256 << 10, size - (512 << 10), size - (256 << 10)]
+                .map(|label| (label + (128 << 10), uberblocks()))
+                .into(),
+            Foreign::Md => vec![(4096, md(size))],
+        }
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+/// Superblock, kernel `fs/ext4/ext4.h`, `struct ext4_super_block`; without checksums, as older ones are.
+fn ext4(size: u64) -> Vec<u8> {
+    let mut block = vec![0; 1024];
+    put(&mut block, 0x00, &8192u32.to_le_bytes()); // inodes
+    put(&mut block, 0x04, &((size / 4096) as u32).to_le_bytes());
+    put(&mut block, 0x18, &2u32.to_le_bytes()); // blocks of 4 KiB
+    put(&mut block, 0x20, &32768u32.to_le_bytes()); // blocks in a group
+    put(&mut block, 0x28, &8192u32.to_le_bytes());
+    put(&mut block, 0x38, &0xef53u16.to_le_bytes());
+    put(&mut block, 0x3a, &1u16.to_le_bytes()); // clean
+    put(&mut block, 0x4c, &1u32.to_le_bytes()); // revision with features
+    put(&mut block, 0x54, &11u32.to_le_bytes());
+    put(&mut block, 0x58, &256u16.to_le_bytes());
+    put(&mut block, 0x5c, &0x38u32.to_le_bytes()); // extended attributes, resize inode, directory index
+    put(&mut block, 0x60, &0x42u32.to_le_bytes()); // file types, extents: what makes it ext4
+    put(&mut block, 0x68, UUID.as_bytes());
+    put(&mut block, 0x78, LABEL.as_bytes());
+    block
+}
+
+/// Header, LUKS On-Disk Format Specification 1.2.3, section 2.1.
+fn luks() -> Vec<u8> {
+    let mut header = vec![0; 592];
+    put(&mut header, 0, b"LUKS\xba\xbe\x00\x01");
+    put(&mut header, 8, b"aes");
+    put(&mut header, 40, b"xts-plain64");
+    put(&mut header, 72, b"sha256");
+    put(&mut header, 104, &4096u32.to_be_bytes());
+    put(&mut header, 108, &64u32.to_be_bytes());
+    put(&mut header, 112, &[0x5a; 52]);
+    put(&mut header, 164, &1000u32.to_be_bytes());
+    put(&mut header, 168, UUID.to_string().as_bytes());
+    for slot in 0..8 {
+        put(&mut header, 208 + slot * 48, &0x0000_deadu32.to_be_bytes());
+    }
+    header
+}
+
+/// The ring of uberblocks of one label, ZFS On-Disk Specification, section 1.3.4: one in each KiB of 128.
+fn uberblocks() -> Vec<u8> {
+    let mut ring = vec![0; 128 << 10];
+    for (index, block) in ring.chunks_exact_mut(1024).enumerate() {
+        put(block, 0, &0x00ba_b10cu64.to_le_bytes());
+        put(block, 8, &5000u64.to_le_bytes());
+        put(block, 16, &(100 + index as u64).to_le_bytes());
+        put(block, 24, &UUID.as_u64_pair().0.to_le_bytes());
+        put(block, 32, &1_500_000_000u64.to_le_bytes());
+    }
+    ring
+}
+
+/// Superblock of version 1.2, kernel `include/uapi/linux/raid/md_p.h`, `struct mdp_superblock_1`: first of two
+/// members of a RAID1.
+fn md(size: u64) -> Vec<u8> {
+    let mut block = vec![0; 256 + 2 * 128];
+    put(&mut block, 0, &0xa92b_4efcu32.to_le_bytes());
+    put(&mut block, 4, &1u32.to_le_bytes());
+    put(&mut block, 16, UUID.as_bytes());
+    put(&mut block, 32, b"elsewhere:0");
+    put(&mut block, 64, &1_500_000_000u64.to_le_bytes());
+    put(&mut block, 72, &1u32.to_le_bytes()); // level
+    let data_sectors = size / 512 - 2048;
+    put(&mut block, 80, &data_sectors.to_le_bytes());
+    put(&mut block, 92, &2u32.to_le_bytes()); // members
+    put(&mut block, 128, &2048u64.to_le_bytes()); // where data begins
+    put(&mut block, 136, &data_sectors.to_le_bytes());
+    put(&mut block, 144, &8u64.to_le_bytes()); // where this lies
+    put(&mut block, 168, Uuid::from_u128(UUID.as_u128() ^ 1).as_bytes());
+    put(&mut block, 192, &1_500_000_000u64.to_le_bytes());
+    put(&mut block, 200, &7u64.to_le_bytes()); // events
+    put(&mut block, 208, &u64::MAX.to_le_bytes()); // in sync
+    put(&mut block, 220, &128u32.to_le_bytes()); // places for roles
+    for (place, role) in block[256..].chunks_exact_mut(2).enumerate() {
+        let role_of = if place < 2 { place as u16 } else { 0xfffe };
+        role.copy_from_slice(&role_of.to_le_bytes());
+    }
+    let sum: u64 = block.chunks_exact(4).map(|w| u64::from(u32::from_le_bytes([w[0], w[1], w[2], w[3]]))).sum();
+    put(&mut block, 216, &(((sum & 0xffff_ffff) + (sum >> 32)) as u32).to_le_bytes());
+    block
+}

@@ -1,0 +1,50 @@
+//! Tiers of tests, and the seconds each takes.
+//!
+//! Tests that boot machines share boots, so they run one after the other, in order, on the thread that began: what
+//! a test starts ends with that thread.
+#![allow(clippy::disallowed_methods, reason = "edge: keeps the list of tiers and their seconds")]
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Runs a tier and says how long it took: on standard error, and in `target/tiers.txt`, where the last run of each
+/// tier is kept.
+pub fn run(tier: &str, trials: Vec<Trial>) -> ExitCode {
+    let began = Instant::now();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let all = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if all {
+        let line = format!("tier {tier:<6} {:7.1} s, {} tests", began.elapsed().as_secs_f64(), conclusion.num_passed);
+        let _ = writeln!(std::io::stderr(), "{line}");
+        keep(tier, &line);
+    }
+    conclusion.exit_code()
+}
+
+/// One test of a tier.
+pub fn case<E: Display>(name: &str, check: impl FnOnce() -> Result<(), E> + Send + 'static) -> Trial {
+    Trial::test(name, move || check().map_err(|e| Failed::from(format!("{e:#}"))))
+}
+
+fn keep(tier: &str, line: &str) {
+    let file = target_folder().join("tiers.txt");
+    let before = std::fs::read_to_string(&file).unwrap_or_default();
+    let others: Vec<&str> = before.lines().filter(|l| !l.starts_with(&format!("tier {tier} "))).collect();
+    let text: String = others.into_iter().chain([line]).map(|l| format!("{l}\n")).collect();
+    let _ = std::fs::write(file, text);
+}
+
+/// The folder cargo builds into.
+pub fn target_folder() -> PathBuf {
+    let from_program = || {
+        let program = std::env::current_exe().ok()?;
+        program.ancestors().find(|f| f.join("CACHEDIR.TAG").exists()).map(PathBuf::from)
+    };
+    from_program().unwrap_or_else(|| PathBuf::from("target"))
+}
