@@ -117,14 +117,13 @@ pub const CATALOG: &[GoComponent] = &[
     GoComponent {
         name: "containerd",
         go_mod: include_str!("go/containerd/go.mod.template"),
-        sources: &[],
+        sources: &[("main.go", include_str!("go/containerd/main.go"))],
         programs: &[
-            program("github.com/containerd/containerd/v2/cmd/containerd", "/usr/bin/containerd"),
+            Program { package: ".", install: "/usr/bin/containerd", links: &["ctr"] },
             program(
                 "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
                 "/usr/bin/containerd-shim-runc-v2",
             ),
-            program("github.com/containerd/containerd/v2/cmd/ctr", "/usr/bin/ctr"),
         ],
         // Upstream's tags of a static build, without the snapshotters that need C libraries.
         tags: &["netgo", "no_btrfs", "no_devmapper", "no_zfs", "osusergo", "static_build", "urfave_cli_no_docs"],
