@@ -3,4 +3,5 @@
 pub mod efi_vars;
 pub mod erofs;
 pub mod gpt;
+pub mod pe;
 pub mod verity;
