@@ -1,1 +1,7 @@
-//! Placeholder.
+//! RootImage + Initrd + Kernel -> [`UnsignedUki`]: what the firmware starts, before it is signed. Pure.
+
+pub mod cmdline;
+pub mod uki;
+
+pub use cmdline::CommandLine;
+pub use uki::{Parts, UnsignedUki, uki};

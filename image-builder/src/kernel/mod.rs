@@ -1,3 +1,6 @@
-//! The kernel: what the node needs of it.
+//! The kernel: which one the root has, and what the node needs of it.
 
 pub mod options;
+pub mod select;
+
+pub use select::{Kernel, select};

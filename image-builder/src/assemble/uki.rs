@@ -1,0 +1,68 @@
+//! The unified kernel image (UAPI.5): systemd-stub with kernel, initrd and command line as sections. Pure.
+
+use super::CommandLine;
+use crate::digest::Sha256;
+use anyhow::{Context, Result, bail};
+use on_disk::pe::{Image, NewSection};
+
+/// Where the stub lies in the tools tree.
+pub const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+
+/// What a UKI is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// systemd-stub, see [`STUB`].
+    pub stub: &'a [u8],
+    /// The kernel, bootable by EFI.
+    pub kernel: &'a [u8],
+    /// Its release.
+    pub release: &'a str,
+    /// The complete initrd.
+    pub initrd: &'a [u8],
+    /// Text of the root's `os-release`.
+    pub os_release: &'a [u8],
+    /// The command line.
+    pub command_line: &'a CommandLine,
+}
+
+/// A UKI that nobody has signed. Its digest names the release: whoever has the inputs comes to the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsignedUki {
+    image: Image,
+}
+
+impl UnsignedUki {
+    /// The image.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Digest of its bytes.
+    pub fn digest(&self) -> Sha256 {
+        Sha256::of(self.image.bytes())
+    }
+}
+
+/// Puts the parts together.
+///
+/// # Errors
+/// When stub or kernel are no EFI programs, or a part does not fit.
+pub fn uki(parts: &Parts) -> Result<UnsignedUki> {
+    let stub = Image::parse(parts.stub.to_vec()).context("systemd-stub can't be used")?;
+    if stub.section(".sdmagic").is_none() || stub.section(".linux").is_some() {
+        bail!("the stub is not systemd-stub: it has no .sdmagic section, or a kernel already");
+    }
+    Image::parse(parts.kernel.to_vec()).context("the kernel is no EFI program; it needs CONFIG_EFI_STUB")?;
+    let data = |name, data| NewSection { name, data, code: false };
+    let image = stub
+        .with_sections(&[
+            data(".osrel", parts.os_release),
+            data(".cmdline", parts.command_line.as_str().as_bytes()),
+            data(".uname", parts.release.as_bytes()),
+            data(".initrd", parts.initrd),
+            // Last, so that the kernel has room behind it to unpack itself.
+            NewSection { name: ".linux", data: parts.kernel, code: true },
+        ])
+        .context("the UKI can't be put together")?;
+    Ok(UnsignedUki { image })
+}
