@@ -8,6 +8,7 @@ pub mod go_modules;
 pub mod index;
 pub mod relation;
 pub mod release;
+pub mod script_gate;
 pub mod signature;
 pub mod solve;
 mod suites;
