@@ -5,6 +5,7 @@
 
 mod explain;
 pub mod go_modules;
+pub mod ids;
 pub mod index;
 pub mod relation;
 pub mod release;
