@@ -1,4 +1,5 @@
 //! Invariant 4: after a power cut at any write the next boot converges in one run.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod world;
 

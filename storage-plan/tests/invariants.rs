@@ -1,4 +1,5 @@
 //! Invariants 1 to 3, 7 and 8 of storage, each test named after what it proves.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod world;
 

@@ -1,5 +1,6 @@
 //! Machines and configurations that the tests plan on.
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use machine_config::schema::{
     Array, Cluster, Each, Format, Level, MachineConfig, Media, Node, Selector, Storage, System, Time, Transport, Volume,
