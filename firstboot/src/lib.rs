@@ -6,6 +6,9 @@
 //!
 //! Decisions are pure functions over plain data; what touches the world is in modules that say `edge`.
 
+pub mod apply;
 pub mod boot_record;
+pub mod observe;
 pub mod report;
 pub mod stage1;
+pub mod storage;

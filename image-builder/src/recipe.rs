@@ -4,8 +4,6 @@
 
 mod read;
 
-pub use read::Faults;
-
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use serde::{Deserialize, Serialize};

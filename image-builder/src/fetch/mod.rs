@@ -6,9 +6,6 @@ mod blob_reader;
 pub mod http;
 mod inputs;
 pub mod mirror;
-mod network;
 mod sources;
 
-pub(crate) use inputs::packages;
-pub use inputs::{Inputs, all, file};
-pub use network::Network;
+pub use inputs::{Inputs, all};

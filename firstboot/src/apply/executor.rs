@@ -1,0 +1,165 @@
+//! Runs a plan's steps: in order, independent branches side by side.
+
+use super::{LockedDevice, Tools, filesystem, md, mount, partition};
+use crate::observe::World;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use storage_plan::inventory::Inventory;
+use storage_plan::{Action, ApprovedPlan, PartitionRef, Target};
+
+/// A step that failed, or that could not be begun because one before it failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// The volume it was for.
+    pub volume: String,
+    /// What was to be done.
+    pub step: String,
+    /// Why it failed; none when an earlier one did.
+    pub error: Option<anyhow::Error>,
+}
+
+/// What happens while a plan is carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// A step begins.
+    Began {
+        /// The volume it is for.
+        volume: String,
+        /// What is done.
+        step: String,
+    },
+    /// A step has ended well.
+    Ended {
+        /// The volume it is for.
+        volume: String,
+        /// What was done.
+        step: String,
+        /// How long it took.
+        took: Duration,
+    },
+}
+
+/// Carries out `plan`, which was made from `inventory`.
+///
+/// # Errors
+/// When a disk can't be locked or is not as it was planned on; then nothing was written to any. Steps that fail later
+/// are in the result; everything that does not depend on them is still done.
+pub fn carry_out(
+    plan: &ApprovedPlan,
+    inventory: &Inventory,
+    world: &World,
+    tools: &Tools,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> anyhow::Result<Vec<Failed>> {
+    let steps = &plan.plan().graph.steps;
+    let written: BTreeSet<&str> = steps.iter().filter(|s| s.action.writes()).flat_map(|s| s.action.disks()).collect();
+    let mut disks = BTreeMap::new();
+    for device in inventory.devices.iter().filter(|d| written.contains(d.name.as_str())) {
+        disks.insert(device.name.clone(), LockedDevice::take(device, world)?);
+    }
+    let hands = Hands { disks, tools };
+
+    let mut waiting: BTreeSet<usize> = (0..steps.len()).collect();
+    let mut done: BTreeSet<usize> = BTreeSet::new();
+    let mut failed: BTreeMap<usize, Option<anyhow::Error>> = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let (send, receive) = mpsc::channel();
+        let mut under_way = 0usize;
+        loop {
+            let skipped: Vec<usize> =
+                waiting.iter().copied().filter(|i| steps[*i].after.iter().any(|a| failed.contains_key(a))).collect();
+            for i in &skipped {
+                waiting.remove(i);
+                failed.insert(*i, None);
+            }
+            let ready: Vec<usize> =
+                waiting.iter().copied().filter(|i| steps[*i].after.iter().all(|a| done.contains(a))).collect();
+            for i in ready {
+                waiting.remove(&i);
+                under_way += 1;
+                let (send, step, hands) = (send.clone(), &steps[i], &hands);
+                scope.spawn(move || {
+                    let words = step.action.words();
+                    progress(Progress::Began { volume: step.volume.clone(), step: words.clone() });
+                    let began = Instant::now();
+                    // A step that panics would otherwise leave the others waiting for its message for ever.
+                    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hands.act(&step.action)))
+                        .unwrap_or_else(|_| Err(anyhow::anyhow!("the step panicked")));
+                    if result.is_ok() {
+                        let took = began.elapsed();
+                        progress(Progress::Ended { volume: step.volume.clone(), step: words, took });
+                    }
+                    let _ = send.send((i, result));
+                });
+            }
+            if under_way == 0 && skipped.is_empty() {
+                break;
+            }
+            if under_way > 0
+                && let Ok((i, result)) = receive.recv()
+            {
+                under_way -= 1;
+                match result {
+                    Ok(()) => {
+                        done.insert(i);
+                    }
+                    Err(error) => {
+                        failed.insert(i, Some(error));
+                    }
+                }
+            }
+        }
+    });
+    let told = |(i, error): (usize, Option<anyhow::Error>)| Failed {
+        volume: steps[i].volume.clone(),
+        step: steps[i].action.words(),
+        error,
+    };
+    Ok(failed.into_iter().map(told).collect())
+}
+
+/// What steps work with: the locked disks and the checked tools.
+struct Hands<'a> {
+    disks: BTreeMap<String, LockedDevice>,
+    tools: &'a Tools,
+}
+
+impl Hands<'_> {
+    fn act(&self, action: &Action) -> anyhow::Result<()> {
+        match action {
+            Action::WriteTable { disk, table, partition } => partition::write_table(self.disk(disk)?, table, partition),
+            Action::CreateArray { uuid, name, level, members, remake } => {
+                let disks = members.iter().map(|m| self.disk(&m.disk)).collect::<anyhow::Result<Vec<_>>>()?;
+                md::create(self.tools, &disks, uuid, name, *level, members, *remake).map(|_| ())
+            }
+            Action::AssembleArray { uuid, members, .. } => {
+                md::assemble(self.tools, uuid, &self.members_with_superblock(members, uuid)).map(|_| ())
+            }
+            Action::MakeFilesystem { on, format, uuid, label } => {
+                filesystem::make(self.tools, &self.node(on)?, *format, uuid, label)
+            }
+            Action::Mount { on, format, uuid, at } => mount::mount(&self.node(on)?, *format, uuid, at),
+        }
+    }
+
+    fn disk(&self, name: &str) -> anyhow::Result<&LockedDevice> {
+        self.disks.get(name).ok_or_else(|| anyhow::anyhow!("{name} was not locked"))
+    }
+
+    /// mdadm is given members only: a partition of ours that lost its superblock stays out.
+    fn members_with_superblock(&self, members: &[PartitionRef], uuid: &uuid::Uuid) -> Vec<PartitionRef> {
+        let has = |member: &&PartitionRef| {
+            let node = partition::node(member).ok();
+            node.and_then(|n| crate::observe::superblock(&n)).is_some_and(|md| md.array == *uuid)
+        };
+        members.iter().filter(has).cloned().collect()
+    }
+
+    fn node(&self, target: &Target) -> anyhow::Result<std::path::PathBuf> {
+        match target {
+            Target::Partition(partition) => partition::node(partition),
+            Target::Array(uuid) => md::running(uuid),
+        }
+    }
+}

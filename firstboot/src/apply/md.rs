@@ -1,0 +1,125 @@
+//! Arrays, by mdadm. The initial sync runs in the background, so that parity is true before it is relied on.
+
+use super::{LockedDevice, Tools, partition};
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use storage_plan::PartitionRef;
+use uuid::Uuid;
+
+/// Held while a free number is chosen and taken, so that two arrays don't choose the same.
+static NUMBERS: Mutex<()> = Mutex::new(());
+
+/// The host's name in every superblock we write.
+const HOME_HOST: &str = "bedplate";
+
+/// Makes a mirror of `members`, which are all being provisioned, and gives its node.
+pub(super) fn create(
+    tools: &Tools,
+    disks: &[&LockedDevice],
+    uuid: &Uuid,
+    name: &str,
+    level: u8,
+    members: &[PartitionRef],
+    remake: bool,
+) -> anyhow::Result<PathBuf> {
+    let nodes = members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
+    for ((disk, node), member) in disks.iter().zip(&nodes).zip(members) {
+        if remake {
+            disk.wipe_partition(node, member.size)?;
+        }
+        let found = crate::observe::signatures(node)?;
+        if !found.is_empty() {
+            let words = found.iter().map(storage_plan::inventory::Signature::words).collect::<Vec<_>>().join(", ");
+            bail!("partition {} of {} holds {words}", member.number, disk.device().words());
+        }
+    }
+    let _guard = NUMBERS.lock().map_err(|_| anyhow::anyhow!("another array's creation panicked"))?;
+    let node = free_node();
+    // --run only answers "Continue creating array?", after our own look at every member.
+    tools
+        .mdadm()?
+        .command()
+        .env("MDADM_NO_UDEV", "1")
+        .args(["--create", "--run", "--metadata=1.2", "--bitmap=internal"])
+        .arg(format!("--level={level}"))
+        .arg(format!("--raid-devices={}", nodes.len()))
+        .arg(format!("--uuid={}", mdadm_uuid(uuid)))
+        .arg(format!("--homehost={HOME_HOST}"))
+        .arg(format!("--name={}", short_name(name)))
+        .arg(&node)
+        .args(&nodes)
+        .run()?;
+    wait_for(&node)?;
+    Ok(node)
+}
+
+/// Starts an array from exactly these members, degraded if some are lacking, and gives its node.
+pub(super) fn assemble(tools: &Tools, uuid: &Uuid, members: &[PartitionRef]) -> anyhow::Result<PathBuf> {
+    let nodes = members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
+    let _guard = NUMBERS.lock().map_err(|_| anyhow::anyhow!("another array's assembly panicked"))?;
+    let node = free_node();
+    // --run starts it with members lacking; a mirror that is degraded is served and said, not hidden.
+    tools
+        .mdadm()?
+        .command()
+        .env("MDADM_NO_UDEV", "1")
+        .args(["--assemble", "--run"])
+        .arg(format!("--uuid={}", mdadm_uuid(uuid)))
+        .arg(&node)
+        .args(&nodes)
+        .run()?;
+    wait_for(&node)?;
+    Ok(node)
+}
+
+/// The node of a running array, found by the UUID in its members' superblocks.
+pub(super) fn running(uuid: &Uuid) -> anyhow::Result<PathBuf> {
+    let arrays = crate::observe::arrays()?;
+    let found = arrays.iter().find(|a| a.uuid == Some(*uuid)).context("the array does not run")?;
+    Ok(Path::new("/dev").join(&found.name))
+}
+
+fn free_node() -> PathBuf {
+    let free = |n: &u32| !Path::new("/sys/block").join(format!("md{n}")).exists();
+    let number = (0..).find(free).unwrap_or(0);
+    Path::new("/dev").join(format!("md{number}"))
+}
+
+/// devtmpfs makes the node when the kernel makes the array; mdadm returns after that.
+fn wait_for(node: &Path) -> anyhow::Result<()> {
+    for _ in 0..100 {
+        if std::fs::File::open(node).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    bail!("the array's node {} did not appear within 5 s", node.display())
+}
+
+/// mdadm writes UUIDs as four words with colons between them.
+fn mdadm_uuid(uuid: &Uuid) -> String {
+    let hex = uuid.simple().to_string();
+    [&hex[..8], &hex[8..16], &hex[16..24], &hex[24..]].join(":")
+}
+
+/// The superblock holds 32 bytes of `homehost:name`.
+fn short_name(name: &str) -> String {
+    name.chars().filter(char::is_ascii_graphic).take(32 - HOME_HOST.len() - 1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_written_as_mdadm_reads_them() {
+        let uuid = Uuid::parse_str("2969559b-8487-56fb-ad0d-2bd36150a901").unwrap();
+        assert_eq!(mdadm_uuid(&uuid), "2969559b:848756fb:ad0d2bd3:6150a901");
+    }
+
+    #[test]
+    fn names_fit_the_superblock() {
+        assert_eq!(short_name(&"x".repeat(50)).len() + HOME_HOST.len() + 1, 32);
+    }
+}

@@ -1,0 +1,17 @@
+//! Carries out an approved plan. The only writers of block devices are in here.
+//!
+//! Guarantees: every tool is found and its version checked before the first write; every disk that is written to
+//! is locked and looked at again before that, and a disk that is not as it was planned on stops everything
+//! before the first write to any. No flag that overwrites what was found is ever given to a tool.
+
+mod executor;
+mod filesystem;
+mod locked_device;
+mod md;
+mod mount;
+mod partition;
+mod tools;
+
+pub use executor::{Failed, Progress, carry_out};
+pub use locked_device::LockedDevice;
+pub use tools::Tools;

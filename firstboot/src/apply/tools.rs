@@ -1,0 +1,60 @@
+//! The programs that apply drives, found and asked for their versions before anything is written.
+
+use run_tool::{Tool, ToolError};
+use std::path::Path;
+use storage_plan::{Action, Plan};
+
+/// mdadm, mkfs.xfs and mkfs.ext4, as far as a plan needs them.
+#[derive(Debug, Default)]
+pub struct Tools {
+    mdadm: Option<Tool>,
+    mkfs_xfs: Option<Tool>,
+    mkfs_ext4: Option<Tool>,
+}
+
+const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/bin"];
+
+impl Tools {
+    /// Finds what `plan` needs.
+    ///
+    /// # Errors
+    /// Every tool that is missing or too old, at once.
+    pub fn find(plan: &Plan) -> Result<Tools, Vec<ToolError>> {
+        use machine_config::schema::Format;
+        let needs = |want: fn(&Action) -> bool| plan.graph.steps.iter().any(|s| want(&s.action));
+        let mut errors = Vec::new();
+        let mut find = |needed: bool, name: &str, argument: &str, least: &[u32]| {
+            let found = needed.then(|| {
+                let folders = FOLDERS.map(Path::new);
+                let tool = Tool::find(name, &folders)?;
+                tool.require_version(argument, least)?;
+                Ok(tool)
+            });
+            found.transpose().unwrap_or_else(|error| {
+                errors.push(error);
+                None
+            })
+        };
+        let md = needs(|a| matches!(a, Action::CreateArray { .. } | Action::AssembleArray { .. }));
+        let xfs = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Xfs, .. }));
+        let ext4 = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Ext4, .. }));
+        let tools = Tools {
+            mdadm: find(md, "mdadm", "--version", &[4, 4]),
+            mkfs_xfs: find(xfs, "mkfs.xfs", "-V", &[6, 13]),
+            mkfs_ext4: find(ext4, "mkfs.ext4", "-V", &[1, 47]),
+        };
+        if errors.is_empty() { Ok(tools) } else { Err(errors) }
+    }
+
+    pub(super) fn mdadm(&self) -> anyhow::Result<&Tool> {
+        self.mdadm.as_ref().ok_or_else(|| anyhow::anyhow!("mdadm was not looked for"))
+    }
+
+    pub(super) fn mkfs(&self, format: machine_config::schema::Format) -> anyhow::Result<&Tool> {
+        let tool = match format {
+            machine_config::schema::Format::Xfs => &self.mkfs_xfs,
+            machine_config::schema::Format::Ext4 => &self.mkfs_ext4,
+        };
+        tool.as_ref().ok_or_else(|| anyhow::anyhow!("mkfs was not looked for"))
+    }
+}

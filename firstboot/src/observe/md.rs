@@ -1,0 +1,157 @@
+//! md: superblocks of version 1.2 on members, and the arrays that run.
+
+use super::uses::AllUses;
+use super::{blkid, sysfs};
+use anyhow::Context;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use storage_plan::inventory::{MdMember, RunningArray};
+use uuid::Uuid;
+
+/// Where a superblock of version 1.2 lies, in bytes from the member's start.
+const SUPERBLOCK: u64 = 4096;
+/// Bytes of it, with the roles of up to 1920 devices.
+const SUPERBLOCK_SIZE: usize = 4096;
+
+/// Parses a superblock of version 1.x (`struct mdp_superblock_1` of the kernel's `md_p.h`). None when there is none
+/// or its checksum is wrong.
+pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
+    let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let u64_at = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let uuid_at = |at: usize| Some(Uuid::from_bytes(bytes.get(at..at + 16)?.try_into().ok()?));
+    if u32_at(0)? != 0xa92b_4efc || u32_at(4)? != 1 {
+        return None;
+    }
+    let devices = u32_at(220)? as usize;
+    let size = 256usize.checked_add(devices.checked_mul(2)?)?;
+    if checksum(bytes.get(..size)?) != u32_at(216)? {
+        return None;
+    }
+    let number = u32_at(160)? as usize;
+    let role = bytes.get(256 + 2 * number..258 + 2 * number).filter(|_| number < devices);
+    let role = role.map_or(0xffff, |r| u16::from_le_bytes([r[0], r[1]]));
+    Some(MdMember {
+        array: uuid_at(16)?,
+        member: uuid_at(168)?,
+        name: String::from_utf8_lossy(bytes.get(32..64)?).trim_end_matches('\0').to_owned(),
+        level: i32::from_le_bytes(bytes.get(72..76)?.try_into().ok()?),
+        members: u32_at(92)?,
+        // From 0xfffd on they are words: journal, faulty, spare.
+        role: Some(role).filter(|r| *r < 0xfffd),
+        events: u64_at(200)?,
+        clean: u64_at(208)? == u64::MAX,
+    })
+}
+
+/// The superblock of version 1.2 on a member's node, if one is there and can be read.
+pub fn superblock(node: &Path) -> Option<MdMember> {
+    let mut bytes = vec![0; SUPERBLOCK_SIZE];
+    File::open(node).ok()?.read_exact_at(&mut bytes, SUPERBLOCK).ok()?;
+    parse_superblock(&bytes)
+}
+
+/// The superblock's checksum: 32-bit words added up in 64 bits and folded, its own field taken as zero.
+fn checksum(bytes: &[u8]) -> u32 {
+    let words = bytes.chunks(4).enumerate().filter(|(i, _)| *i != 216 / 4);
+    let sum: u64 = words
+        .map(|(_, w)| match *w {
+            [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
+            [a, b] => u64::from(u16::from_le_bytes([a, b])),
+            _ => 0,
+        })
+        .sum();
+    ((sum & 0xffff_ffff) + (sum >> 32)) as u32
+}
+
+/// Parses `sync_completed`: `1024 / 4096`, or `none`.
+pub fn parse_sync_completed(text: &str) -> Option<(u64, u64)> {
+    let (done, of) = text.trim().split_once(" / ")?;
+    Some((done.parse().ok()?, of.parse().ok()?))
+}
+
+/// The arrays that run, sorted by name. An array's UUID is that of its members' superblocks.
+pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
+    let mut arrays = Vec::new();
+    for entry in std::fs::read_dir("/sys/block").context("cannot list /sys/block")?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let md = entry.path().join("md");
+        let state = sysfs::text(&md, "array_state").unwrap_or_default();
+        if !md.is_dir() || matches!(state.as_str(), "" | "clear" | "inactive") {
+            continue;
+        }
+        let slots = std::fs::read_dir(&md).with_context(|| format!("cannot list {}", md.display()))?.flatten();
+        let mut members: Vec<(String, bool)> = slots
+            .filter_map(|slot| {
+                let member = slot.file_name().to_string_lossy().strip_prefix("dev-")?.to_owned();
+                let state = sysfs::text(&slot.path(), "state").unwrap_or_default();
+                Some((member, state.split(',').any(|s| s == "in_sync")))
+            })
+            .collect();
+        members.sort();
+        let uuid = members.iter().find_map(|(m, _)| superblock(&Path::new("/dev").join(m)).map(|md| md.array));
+        let device = File::open(Path::new("/dev").join(&name)).with_context(|| format!("cannot open {name}"))?;
+        arrays.push(RunningArray {
+            uuid,
+            level: sysfs::text(&md, "level").unwrap_or_default(),
+            members: members.into_iter().filter(|(_, in_sync)| *in_sync).map(|(m, _)| m).collect(),
+            wanted: u32::try_from(sysfs::number(&md, "raid_disks")).unwrap_or(0),
+            sync_action: sysfs::text(&md, "sync_action").unwrap_or_else(|| "idle".into()),
+            sync_progress: sysfs::text(&md, "sync_completed").and_then(|t| parse_sync_completed(&t)),
+            signatures: blkid::signatures(&device).with_context(|| format!("cannot look at {name}"))?,
+            uses: uses.of(&name, &sysfs::text(&entry.path(), "dev").unwrap_or_default(), &entry.path()),
+            name,
+        });
+    }
+    arrays.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(arrays)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `mdadm --create --metadata=1.2 --level=1 --raid-devices=2` writes it, by the offsets of `md_p.h`.
+    fn superblock() -> Vec<u8> {
+        let mut b = vec![0; SUPERBLOCK_SIZE];
+        b[0..4].copy_from_slice(&0xa92b_4efcu32.to_le_bytes());
+        b[4..8].copy_from_slice(&1u32.to_le_bytes());
+        b[16..32].copy_from_slice(Uuid::from_u128(0x1234).as_bytes());
+        b[32..39].copy_from_slice(b"n1:meta");
+        b[72..76].copy_from_slice(&1i32.to_le_bytes());
+        b[92..96].copy_from_slice(&2u32.to_le_bytes());
+        b[160..164].copy_from_slice(&1u32.to_le_bytes());
+        b[168..184].copy_from_slice(Uuid::from_u128(0x77).as_bytes());
+        b[200..208].copy_from_slice(&19u64.to_le_bytes());
+        b[208..216].copy_from_slice(&u64::MAX.to_le_bytes());
+        b[220..224].copy_from_slice(&3u32.to_le_bytes());
+        b[256..262].copy_from_slice(&[0, 0, 1, 0, 0xff, 0xff]);
+        let sum = checksum(&b[..262]);
+        b[216..220].copy_from_slice(&sum.to_le_bytes());
+        b
+    }
+
+    #[test]
+    fn a_superblock_is_read() {
+        let found = parse_superblock(&superblock()).unwrap();
+        assert_eq!((found.array, found.member), (Uuid::from_u128(0x1234), Uuid::from_u128(0x77)));
+        assert_eq!((found.name.as_str(), found.level, found.members), ("n1:meta", 1, 2));
+        assert_eq!((found.role, found.events, found.clean), (Some(1), 19, true));
+    }
+
+    #[test]
+    fn a_broken_superblock_is_none() {
+        for at in [0, 17, 200, 258] {
+            let mut bytes = superblock();
+            bytes[at] ^= 1;
+            assert_eq!(parse_superblock(&bytes), None, "{at}");
+        }
+        assert_eq!(parse_superblock(&superblock()[..100]), None);
+    }
+
+    #[test]
+    fn sync_progress_is_read() {
+        assert_eq!(parse_sync_completed("1024 / 4096\n"), Some((1024, 4096)));
+        assert_eq!(parse_sync_completed("none\n"), None);
+    }
+}

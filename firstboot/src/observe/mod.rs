@@ -1,0 +1,84 @@
+//! What the disks are and hold, read-only: nothing here opens a device for writing.
+//!
+//! Parsers take text or bytes and are pure; [`read`] is the edge that gathers what they parse.
+
+mod blank;
+mod blkid;
+mod disk;
+mod md;
+mod sysfs;
+mod udev;
+mod uses;
+
+pub use disk::read_disk;
+pub use md::{parse_superblock, parse_sync_completed, superblock};
+
+use crate::boot_record::BootRecord;
+use anyhow::Context;
+use std::path::Path;
+use storage_plan::inventory::{BootDisk, Inventory, RunningArray, Signature};
+
+/// What a look at the machine needs beyond the machine itself.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    uses: uses::AllUses,
+    boot: Option<BootDisk>,
+}
+
+impl World {
+    /// Reads what is mounted and swapped on, once for all disks.
+    ///
+    /// # Errors
+    /// When `/proc` can't be read.
+    pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<World> {
+        let boot = boot.map(|b| BootDisk { disk: b.disk.clone(), root_partition: b.root_partition });
+        Ok(World { uses: uses::read()?, boot })
+    }
+
+    fn is_boot(&self, name: &str) -> bool {
+        self.boot.as_ref().is_some_and(|b| b.disk == name)
+    }
+}
+
+/// The whole inventory. Disks are looked at side by side.
+///
+/// # Errors
+/// When `/sys` or `/proc` can't be read, or a disk vanishes meanwhile.
+pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<Inventory> {
+    let world = World::read(boot)?;
+    let names = sysfs::disks()?;
+    let devices = std::thread::scope(|scope| {
+        let looks: Vec<_> = names.iter().map(|name| scope.spawn(|| read_disk(name, &world))).collect();
+        looks
+            .into_iter()
+            .map(|look| look.join().unwrap_or_else(|_| Err(anyhow::anyhow!("looking at a disk panicked"))))
+            .collect::<anyhow::Result<Vec<_>>>()
+    })?;
+    let arrays = md::running(&world.uses)?;
+    Ok(Inventory { devices, arrays, boot: world.boot })
+}
+
+/// The arrays that run, with their state; cheap enough to ask often.
+///
+/// # Errors
+/// As [`read`].
+pub fn arrays() -> anyhow::Result<Vec<RunningArray>> {
+    md::running(&uses::read()?)
+}
+
+/// Every signature on the device with this node.
+///
+/// # Errors
+/// When it can't be read.
+pub fn signatures(node: &Path) -> anyhow::Result<Vec<Signature>> {
+    let file = std::fs::File::open(node).with_context(|| format!("cannot open {}", node.display()))?;
+    blkid::signatures(&file).with_context(|| format!("cannot look at {}", node.display()))
+}
+
+/// Every mount point there is.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn mount_points() -> anyhow::Result<Vec<String>> {
+    Ok(uses::read()?.mount_points())
+}

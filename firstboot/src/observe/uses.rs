@@ -1,0 +1,82 @@
+//! What is mounted and what is swap, from `/proc`.
+
+use anyhow::Context;
+use std::collections::BTreeMap;
+use std::path::Path;
+use storage_plan::inventory::Uses;
+
+/// What uses block devices, by `major:minor` and by kernel name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct AllUses {
+    mounts: BTreeMap<String, Vec<String>>,
+    swaps: Vec<String>,
+}
+
+impl AllUses {
+    /// Of one device, whose attributes lie in `folder`.
+    pub(super) fn of(&self, name: &str, number: &str, folder: &Path) -> Uses {
+        let holders = std::fs::read_dir(folder.join("holders")).into_iter().flatten().flatten();
+        let mut holders: Vec<String> = holders.map(|h| h.file_name().to_string_lossy().into_owned()).collect();
+        holders.sort();
+        let mounts = self.mounts.get(number).cloned().unwrap_or_default();
+        Uses { holders, mounts, swap: self.swaps.iter().any(|s| s == name) }
+    }
+
+    /// All mount points.
+    pub(super) fn mount_points(&self) -> Vec<String> {
+        self.mounts.values().flatten().cloned().collect()
+    }
+}
+
+/// Reads `/proc/self/mountinfo` and `/proc/swaps`.
+pub(super) fn read() -> anyhow::Result<AllUses> {
+    let text = |path: &str| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
+    let mounts = parse_mountinfo(&text("/proc/self/mountinfo")?);
+    // A kernel without swap has no such file.
+    let swaps = std::fs::read_to_string("/proc/swaps").map_or_else(|_| Vec::new(), |t| parse_swaps(&t));
+    Ok(AllUses { mounts, swaps })
+}
+
+/// Mount points by `major:minor` (proc_pid_mountinfo(5)).
+fn parse_mountinfo(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut mounts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        if let [_, _, number, _, point, ..] = fields[..] {
+            mounts.entry(number.to_owned()).or_default().push(unescape(point));
+        }
+    }
+    mounts
+}
+
+/// Kernel names of swap devices (proc_swaps(5)).
+fn parse_swaps(text: &str) -> Vec<String> {
+    let path = |line: &str| line.split_whitespace().next().and_then(|p| p.strip_prefix("/dev/")).map(str::to_owned);
+    text.lines().skip(1).filter_map(path).collect()
+}
+
+/// Blank, tab, newline and backslash are written in octal.
+fn unescape(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .into_iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_found_by_device_number() {
+        let text = "22 27 0:21 / /sys rw,nosuid - sysfs sysfs rw\n\
+                    40 22 254:2 / /var rw,noatime shared:1 - xfs /dev/vda2 rw\n\
+                    41 40 254:2 /lib /var/lib/a\\040b rw - xfs /dev/vda2 rw\n";
+        assert_eq!(parse_mountinfo(text)["254:2"], ["/var", "/var/lib/a b"]);
+    }
+
+    #[test]
+    fn swaps_are_found() {
+        let text = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/sda2   partition\t8388604\t0\t-2\n/swapfile file 1 0 -3\n";
+        assert_eq!(parse_swaps(text), ["sda2"]);
+    }
+}
