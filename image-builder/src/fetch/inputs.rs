@@ -82,6 +82,21 @@ pub fn all(
     Ok(Inputs { package: by_name(&lock.package), tool: by_name(&lock.tool), file: BTreeMap::new() })
 }
 
+/// Brings the lock's tools into the store, by name; what only a build needs is left alone.
+///
+/// # Errors
+/// As [`all`].
+pub fn tools(
+    lock: &Lock,
+    recipe: &Recipe,
+    folder: &Path,
+    store: &Store,
+    progress: &Progress,
+) -> Result<BTreeMap<String, Fetched>> {
+    let packages = packages(lock.tool.iter(), recipe, folder, store, progress, false)?;
+    Ok(lock.tool.iter().filter_map(|p| Some((p.name.clone(), packages.get(&p.sha256)?.clone()))).collect())
+}
+
 /// Brings these packages into the store; by digest.
 pub(crate) fn packages<'a>(
     wanted: impl Iterator<Item = &'a Package>,

@@ -8,4 +8,4 @@ mod inputs;
 pub mod mirror;
 mod sources;
 
-pub use inputs::{Inputs, all};
+pub use inputs::{Inputs, all, tools};

@@ -110,6 +110,18 @@ impl RunningGuest {
         Ok(self.wait(patience)?.is_some())
     }
 
+    /// Tells QEMU to end, whatever the guest does, and kills it if it has not after `patience`.
+    ///
+    /// # Errors
+    /// When QEMU failed already.
+    pub fn quit(mut self, patience: Duration) -> Result<()> {
+        if let Ok(mut qmp) = self.qmp() {
+            // It may end before it answers.
+            let _ = qmp.execute("quit", serde_json::json!({}));
+        }
+        self.wait(patience).map(drop)
+    }
+
     /// Cuts the power, at once.
     pub fn cut_power(self) {}
 

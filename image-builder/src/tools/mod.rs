@@ -5,6 +5,7 @@
 //! unpack the tree nor to run what is in it.
 
 mod loader;
+mod locked;
 pub mod namespace;
 mod unpack;
 
