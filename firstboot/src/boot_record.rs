@@ -24,6 +24,9 @@ pub struct BootRecord {
     pub slot: Option<String>,
     /// Where the machine-id comes from.
     pub machine_id: MachineIdSource,
+    /// Process that watches over the root until the node is Ready.
+    #[serde(default)]
+    pub warden: Option<i32>,
     /// Seconds since the kernel's start when stage 1 began.
     pub began: f64,
     /// Seconds since the kernel's start when it handed over to systemd.

@@ -8,7 +8,11 @@
 
 pub mod apply;
 pub mod boot_record;
+pub mod config;
+pub mod join;
+pub mod network;
 pub mod observe;
 pub mod report;
+pub mod run;
 pub mod stage1;
 pub mod storage;

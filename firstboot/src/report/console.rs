@@ -6,7 +6,7 @@
 
 use super::page::Page;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{BaudRate, LocalFlags, SetArg, cfsetspeed, tcgetattr, tcsetattr};
+use nix::sys::termios::{ControlFlags, LocalFlags, SetArg, tcgetattr, tcsetattr};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -136,11 +136,13 @@ fn open_port(name: &str) -> Option<File> {
         // What is typed is not shown: nothing on this screen takes text.
         settings.local_flags.remove(LocalFlags::ECHO);
         settings.local_flags.insert(LocalFlags::ICANON);
-        settings.control_flags.insert(nix::sys::termios::ControlFlags::CLOCAL);
+        settings.control_flags.insert(ControlFlags::CLOCAL);
         let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
         if name.starts_with("ttyS") && !active.split_whitespace().any(|n| n == name) {
             // The kernel has set the speed of its own consoles; the others are at 9600.
-            let _ = cfsetspeed(&mut settings, BaudRate::B115200);
+            // Set as bits: cfsetspeed(3) has a versioned name that a static program can't be linked with.
+            settings.control_flags.remove(ControlFlags::CBAUD);
+            settings.control_flags.insert(ControlFlags::from_bits_retain(nix::libc::B115200));
         }
         let _ = tcsetattr(&port, SetArg::TCSANOW, &settings);
     }

@@ -50,7 +50,7 @@ fn boot() -> Result<Infallible, Diagnostic> {
     mounts::efi_variables();
     let mut coldplug = modules::Coldplug::new(Path::new("/lib/modules/alias"));
     let root = find::open(&signed, &mut coldplug, &consoles)?;
-    start_warden();
+    let warden = start_warden();
     mounts::root(&root.device)?;
     let (id, source) = machine_id::find();
     mounts::etc(&id)?;
@@ -65,6 +65,7 @@ fn boot() -> Result<Infallible, Diagnostic> {
         disk: root.pair.root.disk,
         started_from_disk: root.pair.started_from,
         machine_id: source,
+        warden,
         began,
         ended,
     };
@@ -84,15 +85,16 @@ fn seconds() -> f64 {
 
 /// Starts the warden and waits until it watches. Without it the boot goes on: a damaged block is then a
 /// program's I/O error.
-fn start_warden() {
+fn start_warden() -> Option<i32> {
     let warden = run_tool::Tool::at("/init").command().arg(warden::ARGUMENT);
-    if let Ok(mut running) = warden.start(Stdio::null(), Stdio::piped(), Stdio::null()) {
-        if let Some(mut output) = running.child.stdout.take() {
-            let _ = output.read(&mut [0; 16]);
-        }
-        // Dropping it would end it.
-        std::mem::forget(running);
+    let mut running = warden.start(Stdio::null(), Stdio::piped(), Stdio::null()).ok()?;
+    if let Some(mut output) = running.child.stdout.take() {
+        let _ = output.read(&mut [0; 16]);
     }
+    let pid = i32::try_from(running.child.id()).ok();
+    // Dropping it would end it.
+    std::mem::forget(running);
+    pid
 }
 
 fn stop(refusal: Diagnostic) -> ! {

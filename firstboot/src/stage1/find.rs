@@ -8,9 +8,11 @@ use super::uevent::Events;
 use super::{dm, verity};
 use crate::report::console::Consoles;
 use machine_config::Diagnostic;
+use on_disk::gpt::{self, SectorSize, Table};
 use on_disk::verity::{BLOCK, SUPERBLOCK_SIZE, Superblock};
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -74,20 +76,34 @@ fn scan() -> (Vec<String>, Vec<Partition>) {
     let (mut disks, mut partitions) = (Vec::new(), Vec::new());
     for entry in fs::read_dir("/sys/class/block").into_iter().flatten().flatten() {
         let Ok(path) = fs::canonicalize(entry.path()) else { continue };
-        let text = fs::read_to_string(path.join("uevent")).unwrap_or_default();
-        let name = |p: Option<&Path>| {
-            p.and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-        };
-        match root::parse_partition(&text, &name(path.parent())) {
-            Some(partition) => partitions.push(partition),
-            // Loop, RAM and device-mapper devices are no disks that a person looks for.
-            None if path.join("device").exists() => disks.push(name(Some(&path))),
-            None => {}
+        // Loop, RAM and device-mapper devices are no disks that a person looks for.
+        if path.join("partition").exists() || !path.join("device").exists() {
+            continue;
         }
+        let disk = entry.file_name().to_string_lossy().into_owned();
+        let table = read_table(&path, &disk);
+        for part in fs::read_dir(&path).into_iter().flatten().flatten() {
+            let uevent = fs::read_to_string(part.path().join("uevent")).unwrap_or_default();
+            partitions.extend(root::parse_partition(&uevent, &disk, table.as_ref()));
+        }
+        disks.push(disk);
     }
     disks.sort();
     partitions.sort_by(|a, b| a.name.cmp(&b.name));
     (disks, partitions)
+}
+
+/// The partition table of a disk; the sound copy when one is damaged, as the kernel does.
+fn read_table(sysfs: &Path, disk: &str) -> Option<Table> {
+    let number = |file: &str| fs::read_to_string(sysfs.join(file)).ok()?.trim().parse::<u64>().ok();
+    let size = number("size")?.checked_mul(512)?;
+    let sector = SectorSize::from_bytes(number("queue/logical_block_size")?)?;
+    let device = File::open(Path::new("/dev").join(disk)).ok()?;
+    let found = gpt::read(size, sector, |offset, length| {
+        let mut bytes = vec![0; length];
+        device.read_exact_at(&mut bytes, offset).map(|()| bytes)
+    });
+    found.ok()?.usable().cloned()
 }
 
 /// The partition that systemd-stub was loaded from (Boot Loader Interface, `LoaderDevicePartUUID`).

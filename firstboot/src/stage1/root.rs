@@ -6,6 +6,7 @@
 use super::command_line::Signed;
 use super::refuse;
 use machine_config::Diagnostic;
+use on_disk::gpt::Table;
 use uuid::Uuid;
 
 /// A partition as the kernel sees it.
@@ -15,6 +16,8 @@ pub struct Partition {
     pub name: String,
     /// Kernel name of its disk (`vda`).
     pub disk: String,
+    /// Number in the partition table.
+    pub number: u32,
     /// GPT partition UUID.
     pub uuid: Option<Uuid>,
     /// GPT name.
@@ -40,18 +43,20 @@ impl Pair {
     }
 }
 
-/// Reads the properties of a block device's `uevent` file (keys `DEVNAME`, `DEVTYPE`, `PARTUUID`, `PARTNAME`;
-/// the last two since Linux 6.9). Not a partition: none.
+/// Reads the properties of a block device's `uevent` file (keys `DEVNAME`, `DEVTYPE`, `PARTN`, `PARTNAME`); the
+/// UUID, which Linux 6.12 does not tell, is that of the disk's own table. Not a partition: none.
 #[must_use]
-pub fn parse_partition(uevent: &str, disk: &str) -> Option<Partition> {
+pub fn parse_partition(uevent: &str, disk: &str, table: Option<&Table>) -> Option<Partition> {
     let value = |key: &str| uevent.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
     if value("DEVTYPE") != Some("partition") {
         return None;
     }
+    let number = value("PARTN")?.parse().ok()?;
     Some(Partition {
         name: value("DEVNAME")?.to_owned(),
         disk: disk.to_owned(),
-        uuid: value("PARTUUID").and_then(|u| Uuid::parse_str(u).ok()),
+        number,
+        uuid: table.and_then(|t| t.partitions.iter().find(|p| p.number == number)).map(|p| p.guid),
         label: value("PARTNAME").unwrap_or_default().to_owned(),
     })
 }
@@ -141,19 +146,35 @@ mod tests {
         Partition {
             name: name.into(),
             disk: disk.into(),
+            number: 1,
             uuid: Some(Uuid::from_bytes([uuid; 16])),
             label: format!("bedplate-{name}"),
         }
     }
 
     #[test]
-    fn a_uevent_file_gives_a_partition() {
-        let text = "MAJOR=254\nMINOR=2\nDEVNAME=vda2\nDEVTYPE=partition\nDISKSEQ=9\nPARTN=2\nPARTNAME=bedplate-root-a\n\
-                    PARTUUID=aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa\n";
-        let found = parse_partition(text, "vda").unwrap();
+    fn a_uevent_file_and_the_table_give_a_partition() {
+        let text =
+            "MAJOR=254\nMINOR=2\nDEVNAME=vda2\nDEVTYPE=partition\nDISKSEQ=9\nPARTN=2\nPARTNAME=bedplate-root-a\n";
+        let entry = |number, guid| on_disk::gpt::Partition {
+            number,
+            kind: on_disk::gpt::kind::ROOT_X86_64,
+            guid: Uuid::from_bytes([guid; 16]),
+            start: 0,
+            size: 0,
+            attributes: 0,
+            name: String::new(),
+        };
+        let table = Table {
+            guid: Uuid::nil(),
+            sector: on_disk::gpt::SectorSize::B512,
+            partitions: vec![entry(1, 0xcc), entry(2, 0xaa)],
+        };
+        let found = parse_partition(text, "vda", Some(&table)).unwrap();
         assert_eq!(found.uuid, Some(Uuid::from_bytes([0xaa; 16])));
         assert_eq!((found.name.as_str(), found.label.as_str()), ("vda2", "bedplate-root-a"));
-        assert_eq!(parse_partition("DEVNAME=vda\nDEVTYPE=disk\n", "vda"), None);
+        assert_eq!(parse_partition(text, "vda", None).unwrap().uuid, None);
+        assert_eq!(parse_partition("DEVNAME=vda\nDEVTYPE=disk\n", "vda", Some(&table)), None);
     }
 
     #[test]

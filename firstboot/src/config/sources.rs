@@ -1,0 +1,187 @@
+//! Where a configuration is looked for. Nothing is written: file systems are mounted read-only, without a replay
+//! of their journals.
+#![allow(clippy::disallowed_methods, reason = "edge: reads firmware tables and mounts volumes read-only")]
+
+use super::Found;
+use crate::boot_record::BootRecord;
+use base64::Engine;
+use libblkid_rs::{BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
+use machine_config::signature::PublicKey;
+use on_disk::gpt::{self, SectorSize};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use sys_mount::{Mount, MountFlags, UnmountDrop, UnmountFlags};
+
+/// File names on a volume. All that are there are looked at.
+const NAMES: [&str; 3] = ["bedplate.toml", "bundle.toml", "site.toml"];
+/// Label of a volume that carries a configuration.
+const LABEL: &str = "BEDPLATE";
+/// More than this is no configuration.
+const LARGEST: u64 = 4 << 20;
+const OEM_STRING: &str = "io.bedplate.config=";
+
+/// Everything that is there now, the kept copy of the state partition included.
+#[must_use]
+pub fn find(boot: Option<&BootRecord>) -> Vec<Found> {
+    let mut found = Vec::new();
+    found.extend(fw_cfg());
+    found.extend(smbios(&fs::read("/sys/firmware/dmi/entries/11-0/raw").unwrap_or_default()));
+    found.extend(labelled_volumes());
+    if let Some(boot) = boot {
+        found.extend(boot_disk(boot));
+    }
+    found
+}
+
+/// The keys that the image was made with. `None` is an image that takes any configuration.
+///
+/// # Errors
+/// When a line of the file is no key: a node must not fall back to taking anything.
+pub fn keys() -> Result<Vec<PublicKey>, String> {
+    let path = "/run/bedplate/config-key";
+    let text = match fs::read_to_string(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(|e| format!("{path}: {e}"))?,
+    };
+    let keys: Result<Vec<_>, _> = text.lines().filter(|l| !l.trim().is_empty()).map(PublicKey::parse).collect();
+    let keys = keys.map_err(|e| format!("{path}: {e}"))?;
+    if keys.is_empty() {
+        return Err(format!("{path} has no key in it"));
+    }
+    Ok(keys)
+}
+
+fn fw_cfg() -> Option<Found> {
+    let folder = Path::new("/sys/firmware/qemu_fw_cfg");
+    if !folder.exists() && Path::new("/sys/bus/acpi/devices/QEMU0002:00").exists() {
+        let _ = run_tool::Tool::at("/usr/sbin/modprobe").command().arg("qemu_fw_cfg").run();
+    }
+    let bytes = read_limited(&folder.join("by_name/opt/io.bedplate/config/raw"))?;
+    Some(Found { source: "QEMU fw_cfg".into(), bytes })
+}
+
+/// OEM strings: SMBIOS structure type 11 (DSP0134, 7.12), a header of its own length, then strings that end with
+/// a NUL each.
+fn smbios(raw: &[u8]) -> Vec<Found> {
+    let strings = raw.get(usize::from(raw.get(1).copied().unwrap_or(0))..).unwrap_or_default();
+    let encoded = strings.split(|b| *b == 0).filter_map(|s| s.strip_prefix(OEM_STRING.as_bytes()));
+    let decoded = encoded.filter_map(|text| base64::engine::general_purpose::STANDARD.decode(text.trim_ascii()).ok());
+    decoded.map(|bytes| Found { source: "SMBIOS".into(), bytes }).collect()
+}
+
+fn labelled_volumes() -> Vec<Found> {
+    let mut names: Vec<String> = fs::read_dir("/sys/class/block")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .filter(|n| !["dm-", "md", "loop", "ram", "zram"].iter().any(|p| n.starts_with(p)))
+        .collect();
+    names.sort();
+    let with_label = names.into_iter().filter_map(|n| Some((kind_if_labelled(&Path::new("/dev").join(&n))?, n)));
+    with_label.flat_map(|(kind, name)| read_volume(&name, &kind, &format!("volume {LABEL} ({name})"), "")).collect()
+}
+
+/// The file system's kind, when it has our label and is of a kind that sticks and discs have.
+fn kind_if_labelled(device: &Path) -> Option<String> {
+    let mut probe = BlkidProbe::new_from_filename(device).ok()?;
+    probe.enable_superblocks(true).ok()?;
+    probe.set_superblock_flags(BlkidSublksFlags::new(vec![BlkidSublks::Label, BlkidSublks::Type])).ok()?;
+    if !matches!(probe.do_safeprobe().ok()?, BlkidSafeprobeRet::Success) {
+        return None;
+    }
+    let kind = probe.lookup_value("TYPE").ok()?;
+    let label = probe.lookup_value("LABEL").ok()?;
+    (label == LABEL && ["vfat", "iso9660"].contains(&kind.as_str())).then_some(kind)
+}
+
+/// The EFI system partition and the state partition of the disk that the node was started from.
+fn boot_disk(boot: &BootRecord) -> Vec<Found> {
+    let mut found = Vec::new();
+    for (number, kind) in image_partitions(&boot.disk).unwrap_or_default() {
+        let name = partition_name(&boot.disk, number);
+        if kind == gpt::kind::ESP {
+            found.extend(read_volume(&name, "vfat", &format!("EFI system partition ({name})"), "bedplate"));
+        } else if kind == gpt::kind::STATE {
+            // A state partition that is mounted already is read where it is, by `keep`.
+            for (kind, options) in [("xfs", "norecovery,nouuid"), ("ext4", "noload")] {
+                found.extend(read_volume_with(
+                    &name,
+                    kind,
+                    options,
+                    "the copy kept on the state partition",
+                    super::keep::BELOW_STATE,
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn image_partitions(disk: &str) -> Option<Vec<(u32, uuid::Uuid)>> {
+    let sysfs = Path::new("/sys/class/block").join(disk);
+    let number = |file: &str| fs::read_to_string(sysfs.join(file)).ok()?.trim().parse::<u64>().ok();
+    let sector = SectorSize::from_bytes(number("queue/logical_block_size")?)?;
+    let device = File::open(Path::new("/dev").join(disk)).ok()?;
+    let found = gpt::read(number("size")?.checked_mul(512)?, sector, |offset, length| {
+        let mut bytes = vec![0; length];
+        device.read_exact_at(&mut bytes, offset).map(|()| bytes)
+    });
+    Some(found.ok()?.usable()?.partitions.iter().map(|p| (p.number, p.kind)).collect())
+}
+
+/// The kernel's name of a partition: `vda2`, `nvme0n1p2`.
+fn partition_name(disk: &str, number: u32) -> String {
+    let between = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+    format!("{disk}{between}{number}")
+}
+
+fn read_volume(name: &str, kind: &str, source: &str, folder: &str) -> Vec<Found> {
+    read_volume_with(name, kind, "", source, folder)
+}
+
+fn read_volume_with(name: &str, kind: &str, options: &str, source: &str, folder: &str) -> Vec<Found> {
+    let at = PathBuf::from("/run/bedplate/volume");
+    let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+    if fs::create_dir_all(&at).is_err() {
+        return Vec::new();
+    }
+    let mounted: std::io::Result<UnmountDrop<Mount>> = Mount::builder()
+        .fstype(kind)
+        .flags(flags)
+        .data(options)
+        .mount_autodrop(Path::new("/dev").join(name), &at, UnmountFlags::empty());
+    let Ok(_mounted) = mounted else { return Vec::new() };
+    let read = |file: &&str| read_limited(&at.join(folder).join(file));
+    NAMES.iter().filter_map(read).map(|bytes| Found { source: source.into(), bytes }).collect()
+}
+
+fn read_limited(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(LARGEST + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= LARGEST).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oem_strings_are_read_behind_the_header() {
+        let text = base64::engine::general_purpose::STANDARD.encode("format = 1\n");
+        let mut raw = vec![11, 5, 0, 1, 2];
+        raw.extend(format!("something else\0io.bedplate.config={text}\0\0").bytes());
+        assert_eq!(smbios(&raw), [Found { source: "SMBIOS".into(), bytes: b"format = 1\n".to_vec() }]);
+        assert!(smbios(&[]).is_empty());
+        assert!(smbios(&[11, 200]).is_empty());
+        assert!(smbios(b"\x0b\x05\0\x01\x01io.bedplate.config=%%%\0\0").is_empty());
+    }
+
+    #[test]
+    fn partitions_are_named_as_the_kernel_does() {
+        assert_eq!(partition_name("vda", 2), "vda2");
+        assert_eq!(partition_name("nvme0n1", 2), "nvme0n1p2");
+    }
+}

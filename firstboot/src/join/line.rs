@@ -1,0 +1,225 @@
+//! The line of the join unit: files -> units -> registered -> Ready. It retries for ever.
+#![allow(clippy::disallowed_methods, reason = "edge: the order of the steps")]
+
+use super::api::Api;
+use super::units::Units;
+use super::{File, PAUSE_ARCHIVE, containerd, decide};
+use crate::boot_record::BootRecord;
+use crate::config::Chosen;
+use crate::network;
+use crate::report::console::Consoles;
+use crate::report::page::Title;
+use crate::report::status::{State, Status, seconds};
+use crate::run;
+use anyhow::{Context, Result};
+use machine_config::Diagnostic;
+use machine_config::schema::{Join, MachineConfig};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How often the node object is asked for while the node comes up.
+const POLL: Duration = Duration::from_millis(300);
+/// How often once that takes longer than a start should.
+const PATIENT_POLL: Duration = Duration::from_secs(5);
+const PATIENT_AFTER: Duration = Duration::from_secs(120);
+/// How often the console hears what is waited for, when that does not change.
+const REMIND: Duration = Duration::from_secs(30);
+
+/// Joins, and returns when the node is Ready. A node with something missing then goes on to show its page.
+///
+/// # Errors
+/// When a file can't be written or systemd does not answer; the unit is started again then.
+pub fn join() -> Result<()> {
+    let chosen = wait_for_storage();
+    let mut consoles = Consoles::open();
+    let mut status = Status::read();
+    let Some(credentials) = &chosen.join else { no_credentials(consoles, status, &chosen) };
+    for file in decide(&chosen.config, credentials) {
+        write(&file)?;
+    }
+    let units = Units::connect()?;
+    units.start("containerd.service")?;
+    units.start("kubelet.service")?;
+    if credentials.proxy_certificate.is_some() {
+        units.start("kube-proxy.service")?;
+    }
+    until_ready(&chosen.config, credentials, &units, &consoles, &mut status)?;
+    end_warden(run::boot_record().as_ref());
+    let degraded = !status.refusals.is_empty() || status.state == State::Degraded;
+    status.state = if degraded { State::Degraded } else { State::Ready };
+    status.waiting_for = None;
+    status.write();
+    let line = serde_json::to_string(&status).context("the status can't be told")?;
+    consoles.line(&format!("bedplate: status {line}"));
+    if degraded {
+        let config = format!("config revision {}, from {}", chosen.config.revision, chosen.source);
+        let page = run::page(
+            Title::Degraded,
+            "storage",
+            &status,
+            Some(config),
+            "The node runs. See the status file for each volume.",
+        );
+        consoles.show_until(|| page.clone(), || false);
+    }
+    Ok(())
+}
+
+/// The configuration, once the storage unit is done with it. Meanwhile the consoles are that unit's.
+fn wait_for_storage() -> Chosen {
+    loop {
+        if let Ok(bytes) = fs::read(run::MACHINE)
+            && let Ok(chosen) = serde_json::from_slice(&bytes)
+        {
+            return chosen;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn until_ready(
+    config: &MachineConfig,
+    join: &Join,
+    units: &Units,
+    consoles: &Consoles,
+    status: &mut Status,
+) -> Result<()> {
+    let began = Instant::now();
+    let mut told: (String, Instant) = (String::new(), began);
+    let mut api: Option<Api> = None;
+    let mut name_servers = None;
+    let mut pause_imported = false;
+    loop {
+        let tell = |status: &mut Status, phase: &str| {
+            if let Some(line) = status.phase(phase, seconds()) {
+                consoles.line(&line);
+                status.write();
+            }
+        };
+        let waiting_for = 'step: {
+            let active = |unit: &str| units.state(unit).map(|state| state == "active");
+            if active("containerd.service")? {
+                tell(status, "containerd");
+                if !pause_imported {
+                    pause_imported = true;
+                    std::thread::spawn(|| {
+                        if let Err(e) = import_pause() {
+                            tracing::error!("the pause image was not imported, so no pod can start: {e:#}");
+                        }
+                    });
+                }
+            }
+            if active("kubelet.service")? {
+                tell(status, "kubelet");
+            }
+            let Some(dns) = network::apply::routable() else {
+                break 'step "an address on the network".to_owned();
+            };
+            tell(status, "network");
+            // A lease may bring other name servers later.
+            if name_servers.as_ref() != Some(&dns) {
+                network::apply::name_servers(config, &dns)?;
+                name_servers = Some(dns);
+            }
+            if api.is_none() {
+                match Api::new(config, join) {
+                    Ok(new) => api = Some(new),
+                    Err(what) => break 'step what,
+                }
+            }
+            let node = match api.as_ref().map(Api::node) {
+                Some(Ok(Some(node))) => node,
+                Some(Err(what)) => break 'step what,
+                _ => break 'step "the kubelet to register this node".to_owned(),
+            };
+            tell(status, "registered");
+            if config.node.pod_cidr.is_none()
+                && let Some(cidr) = &node.pod_cidr
+            {
+                write(&containerd::pod_network(cidr))?;
+            }
+            status.versions.insert("kubelet".into(), node.kubelet);
+            status.versions.insert("containerd".into(), node.runtime.replace("containerd://", ""));
+            if node.ready {
+                tell(status, "ready");
+                return Ok(());
+            }
+            if config.node.pod_cidr.is_none() && node.pod_cidr.is_none() {
+                break 'step "a pod network: the cluster assigns none, and node.pod-cidr is not set".to_owned();
+            }
+            format!("the kubelet to be ready: {}", node.message)
+        };
+        if waiting_for != told.0 || told.1.elapsed() > REMIND {
+            // What passes within a second or two is no news.
+            if began.elapsed() > Duration::from_secs(10) {
+                consoles.line(&format!("bedplate: waiting for {waiting_for}"));
+            }
+            status.waiting_for = Some(waiting_for.clone());
+            status.write();
+            told = (waiting_for, Instant::now());
+        }
+        std::thread::sleep(if began.elapsed() < PATIENT_AFTER { POLL } else { PATIENT_POLL });
+    }
+}
+
+fn no_credentials(consoles: Consoles, mut status: Status, chosen: &Chosen) -> ! {
+    status.state = State::Stopped;
+    status.refusals = vec![Diagnostic {
+        code: "BP-J001".into(),
+        what: "This node has nothing to join the cluster with.".into(),
+        place: None,
+        why: format!("{} is a bare site file; credentials come in a bundle.", chosen.source),
+        mend: format!("Hand it the bundle that bedplate config render makes for {}.", chosen.config.name),
+    }];
+    status.write();
+    let config = format!("config revision {}, from {}", chosen.config.revision, chosen.source);
+    let page =
+        run::page(Title::Stopped, "join", &status, Some(config), "The node looks again when it is started again.");
+    consoles.show(&page)
+}
+
+/// Writes a file with its mode from the start, replacing an old one at once.
+fn write(file: &File) -> Result<()> {
+    let path = Path::new(&file.path);
+    if fs::read_to_string(path).is_ok_and(|text| text == file.text) {
+        return Ok(());
+    }
+    let new = format!("{}.new", file.path);
+    let folder = path.parent().context("a file in no folder")?;
+    fs::create_dir_all(folder)
+        .and_then(|()| {
+            let mode = if file.secret { 0o600 } else { 0o644 };
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)
+        })
+        .and_then(|mut out| out.write_all(file.text.as_bytes()))
+        .and_then(|()| fs::rename(&new, path))
+        .with_context(|| format!("{} can't be written", file.path))
+}
+
+/// Hands the pause image to containerd, once per image: it keeps it on the state partition.
+fn import_pause() -> Result<()> {
+    let archive = fs::read(PAUSE_ARCHIVE).with_context(|| format!("{PAUSE_ARCHIVE} can't be read"))?;
+    let digest: String = Sha256::digest(&archive).iter().map(|b| format!("{b:02x}")).collect();
+    let marker = Path::new("/var/lib/containerd/bedplate-imported").join(digest);
+    if marker.exists() {
+        return Ok(());
+    }
+    let ctr = run_tool::Tool::at("/usr/bin/ctr").command();
+    ctr.args(["--namespace=k8s.io", "images", "import", PAUSE_ARCHIVE]).run()?;
+    fs::create_dir_all(marker.parent().context("a marker in no folder")?)?;
+    fs::write(&marker, "")?;
+    Ok(())
+}
+
+/// The node is up: a damaged block is now the matter of whoever reads it.
+fn end_warden(boot: Option<&BootRecord>) {
+    let Some(pid) = boot.and_then(|b| b.warden) else { return };
+    // The number may be another program's by now.
+    if fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c == b"/init\0warden\0") {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+    }
+}
