@@ -7,6 +7,8 @@ use crate::digest::Sha256;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A whole lock.
@@ -35,8 +37,8 @@ pub struct Lock {
     pub script: Vec<Script>,
     /// Components by name.
     pub component: BTreeMap<String, LockedComponent>,
-    /// Files from the recipe's side: overlays (`overlay/NAME/PATH`), the agent (`agent/firstboot`, `agent/stage1`),
-    /// component files by path. Name -> digest of its bytes and mode.
+    /// Files from the recipe's side: overlays (`overlay/NAME/PATH`, over mode and bytes), the agent
+    /// (`agent/firstboot`, `agent/stage1`). Files of components beside the recipe have their digest there.
     pub local: BTreeMap<String, Sha256>,
 }
 
@@ -186,6 +188,25 @@ impl Lock {
         Ok(toml::from_str(text)?)
     }
 
+    /// Writes the lock: the file has all of it or is as it was.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = self.to_text()?;
+        let cant = || format!("can't write the lock {}", path.display());
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new()
+            .prefix(".bedplate.lock-")
+            .permissions(std::fs::Permissions::from_mode(0o644))
+            .tempfile_in(folder)
+            .with_context(cant)?;
+        file.write_all(text.as_bytes()).with_context(cant)?;
+        file.as_file().sync_all().with_context(cant)?;
+        file.persist(path).with_context(cant)?;
+        Ok(())
+    }
+
     /// The lock as text: equal locks give equal text.
     ///
     /// # Errors
@@ -193,5 +214,13 @@ impl Lock {
     pub fn to_text(&self) -> Result<String> {
         let body = toml::to_string_pretty(self).context("the lock can't be written as TOML")?;
         Ok(format!("# Made by `bedplate lock`. Every input of the image, by SHA-256.\n\n{body}"))
+    }
+}
+
+/// The first few of many, for people.
+pub(crate) fn shorten(names: &[String]) -> String {
+    match names {
+        _ if names.len() <= 5 => names.join(", "),
+        _ => format!("{} and {} more", names[..5].join(", "), names.len() - 5),
     }
 }

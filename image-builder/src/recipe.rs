@@ -4,6 +4,8 @@
 
 mod read;
 
+pub use read::Faults;
+
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use serde::{Deserialize, Serialize};

@@ -58,8 +58,7 @@ pub struct Choice {
 pub fn open(text: &str, file: &str, keys: &[PublicKey]) -> Result<Delivered, Vec<Diagnostic>> {
     let signed = signature::verify(text, file, keys).map_err(|fault| vec![fault])?;
     let signed_by = signed.by().map(str::to_owned);
-    let (table, _) = DeTable::parse_recoverable(text);
-    if !table.get_ref().contains_key("bundle") {
+    if !is_bundle(text) {
         let site = SiteFile::read(text, file)?;
         let revision = site.site.revision;
         return Ok(Delivered { file: file.into(), site: text.into(), revision, machine: None, join: None, signed_by });
@@ -84,6 +83,11 @@ pub fn open(text: &str, file: &str, keys: &[PublicKey]) -> Result<Delivered, Vec
     let revision = site.site.revision;
     let (machine, join) = (Some(bundle.machine), bundle.join);
     Ok(Delivered { file: inner, site: bundle.site, revision, machine, join, signed_by })
+}
+
+/// Whether a text means to be a bundle: a site file has no key `bundle`.
+pub fn is_bundle(text: &str) -> bool {
+    DeTable::parse_recoverable(text).0.get_ref().contains_key("bundle")
 }
 
 /// The highest validly signed revision, whatever its source, at or above `floor` (the last one accepted). Among

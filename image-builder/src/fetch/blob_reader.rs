@@ -4,10 +4,11 @@ use super::http::Error;
 use crate::progress::Task;
 use std::io::{self, Read};
 
-/// Hands on the bytes of `inner` and fails when they are more or fewer than `expected`.
+/// Hands on the bytes of `inner`, counts them for `task`, and fails when they are more or fewer than `expected`,
+/// if that is known.
 pub(crate) struct BlobReader<'a, R> {
     inner: R,
-    expected: u64,
+    expected: Option<u64>,
     seen: u64,
     url: &'a str,
     what: &'a str,
@@ -15,17 +16,8 @@ pub(crate) struct BlobReader<'a, R> {
 }
 
 impl<'a, R: Read> BlobReader<'a, R> {
-    pub(crate) fn new(inner: R, expected: u64, url: &'a str, what: &'a str, task: &'a Task) -> Self {
+    pub(crate) fn new(inner: R, expected: Option<u64>, url: &'a str, what: &'a str, task: &'a Task) -> Self {
         BlobReader { inner, expected, seen: 0, url, what, task }
-    }
-
-    fn wrong(&self) -> io::Error {
-        io::Error::other(Error::Size {
-            what: self.what.into(),
-            url: self.url.into(),
-            found: self.seen,
-            expected: self.expected,
-        })
     }
 }
 
@@ -36,8 +28,11 @@ impl<R: Read> Read for BlobReader<'_, R> {
         }
         let n = self.inner.read(buffer)?;
         self.seen += n as u64;
-        if self.seen > self.expected || (n == 0 && self.seen < self.expected) {
-            return Err(self.wrong());
+        if let Some(expected) = self.expected
+            && (self.seen > expected || (n == 0 && self.seen < expected))
+        {
+            let (what, url, found) = (self.what.into(), self.url.into(), self.seen);
+            return Err(io::Error::other(Error::Size { what, url, found, expected }));
         }
         self.task.add(n as u64);
         Ok(n)

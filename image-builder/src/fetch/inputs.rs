@@ -2,9 +2,9 @@
 
 use super::blob_reader::BlobReader;
 use super::http::{self, Client};
-use super::mirror::{self, Host};
+use super::network::Network;
 use crate::digest::Sha256;
-use crate::lock::{Lock, Package};
+use crate::lock::{self, Lock, Package};
 use crate::progress::{Progress, Task, Unit};
 use crate::recipe::Recipe;
 use crate::store::{Fetched, Store};
@@ -28,40 +28,33 @@ pub struct Inputs {
 }
 
 impl Client {
-    /// Fetches one file into the store, checked for size and digest. `source` says where both come from
-    /// (`the lock`).
+    /// Fetches one file into the store, checked for its digest, and for its size where that is known.
     ///
     /// # Errors
     /// As [`http::Error`] says; or when its bytes are others; or when the store can't be written.
-    #[allow(clippy::too_many_arguments, reason = "one file: where from, where to, what it must be")]
     pub(crate) fn fetch(
         &self,
         url: &str,
         what: &str,
         digest: &Sha256,
-        size: u64,
+        size: Option<u64>,
         store: &Store,
         task: &Task,
-        source: &str,
     ) -> Result<Fetched> {
         self.retry(|| {
-            let reader = self.open(url, what)?;
-            let reader = BlobReader::new(reader, size, url, what, task);
-            store.put(digest, reader, what).map_err(|e| simplify(e, what, url, source))
+            let reader = BlobReader::new(self.open(url, what)?, size, url, what, task);
+            store.put(digest, reader, what).map_err(|error| match http::find(&error) {
+                // The store tells of its reader's failure around it; people need the reader's own sentence.
+                Some(found) => found.clone().into(),
+                None => error,
+            })
         })
     }
 }
 
-// The store tells of its reader's failure as an error inside an error; people need the innermost sentence.
-fn simplify(error: anyhow::Error, what: &str, url: &str, source: &str) -> anyhow::Error {
-    if let Some(found) = http::find(&error) {
-        return anyhow::Error::new(found.clone());
-    }
-    let _ = (what, url, source);
-    error
-}
-
-/// Brings every input of the lock into the store. With `offline`, only looks whether all are there.
+/// Brings every input of the lock into the store that has an address and a digest: packages, and files of
+/// components. With `offline`, only looks whether all are there. Modules are the components' own affair
+/// ([`crate::components::fetch`]).
 ///
 /// `folder` is the recipe's folder.
 ///
@@ -75,40 +68,46 @@ pub fn all(
     progress: &Progress,
     offline: bool,
 ) -> Result<Inputs> {
-    let packages = packages(lock.package.iter().chain(&lock.tool), recipe, folder, store, progress, offline)?;
+    let network = if offline { None } else { Some(Network::of_host()?) };
+    let wanted: Vec<&Package> = lock.package.iter().chain(&lock.tool).collect();
+    let packages = packages(&wanted, recipe, folder, store, progress, network.as_ref())?;
     let by_name = |list: &[Package]| {
         list.iter().filter_map(|p| Some((p.name.clone(), packages.get(&p.sha256)?.clone()))).collect()
     };
-    Ok(Inputs { package: by_name(&lock.package), tool: by_name(&lock.tool), file: BTreeMap::new() })
+    let mut files = BTreeMap::new();
+    for (url, digest) in lock.component.values().flat_map(|c| &c.files) {
+        files.insert(url.clone(), file(url, digest, store, progress, offline)?);
+    }
+    Ok(Inputs { package: by_name(&lock.package), tool: by_name(&lock.tool), file: files })
 }
 
-/// Brings the lock's tools into the store, by name; what only a build needs is left alone.
+/// Brings the file at an address into the store. With `offline`, only looks whether it is there.
 ///
 /// # Errors
-/// As [`all`].
-pub fn tools(
-    lock: &Lock,
-    recipe: &Recipe,
-    folder: &Path,
-    store: &Store,
-    progress: &Progress,
-) -> Result<BTreeMap<String, Fetched>> {
-    let packages = packages(lock.tool.iter(), recipe, folder, store, progress, false)?;
-    Ok(lock.tool.iter().filter_map(|p| Some((p.name.clone(), packages.get(&p.sha256)?.clone()))).collect())
+/// When it can't be had or has another digest.
+pub fn file(url: &str, digest: &Sha256, store: &Store, progress: &Progress, offline: bool) -> Result<Fetched> {
+    if let Some(known) = store.blob(digest) {
+        return Ok(known);
+    }
+    if offline {
+        bail!("{url} is not in the store and --offline forbids to fetch it; run once without it");
+    }
+    let task = progress.task(format!("fetch {url}"), 0, Unit::Bytes);
+    Client::default().fetch(url, url, digest, None, store, &task)
 }
 
-/// Brings these packages into the store; by digest.
-pub(crate) fn packages<'a>(
-    wanted: impl Iterator<Item = &'a Package>,
+/// Brings these packages into the store; by digest. Without a network, only looks whether they are there.
+pub(crate) fn packages(
+    wanted: &[&Package],
     recipe: &Recipe,
     folder: &Path,
     store: &Store,
     progress: &Progress,
-    offline: bool,
+    network: Option<&Network>,
 ) -> Result<BTreeMap<Sha256, Fetched>> {
     let mut found = BTreeMap::new();
     let mut missing: BTreeMap<Sha256, &Package> = BTreeMap::new();
-    for package in wanted {
+    for package in wanted.iter().copied() {
         match store.blob(&package.sha256) {
             Some(known) => drop(found.insert(package.sha256, known)),
             None => drop(missing.insert(package.sha256, package)),
@@ -117,36 +116,30 @@ pub(crate) fn packages<'a>(
     if missing.is_empty() {
         return Ok(found);
     }
-    if offline {
+    let Some(network) = network else {
         let names: Vec<String> = missing.values().map(|p| format!("{} {}", p.name, p.version)).collect();
         bail!(
             "{} of the lock's packages are not in the store and --offline forbids to fetch them: {}; run once without it",
             names.len(),
-            shorten(&names)
+            lock::shorten(&names)
         );
-    }
-    let host = Host::read(Path::new("/etc/apt"))?;
+    };
     let mut open = VecDeque::new();
     for package in missing.values() {
-        let archive = recipe.archive.get(&package.archive).with_context(|| {
-            format!(
-                "the lock takes {} from archive {:?}, which the recipe does not have",
-                package.name, package.archive
-            )
-        })?;
-        let mirror = mirror::locate(&package.archive, archive, &package.suite, &host, folder)?;
+        let mirror = network
+            .mirror(recipe, &package.archive, &package.suite, folder)
+            .with_context(|| format!("can't tell where to fetch {} {} from", package.name, package.version))?;
         open.push_back((format!("{}/{}", mirror.url, package.path), *package));
     }
     let task =
         progress.task(format!("fetch {} packages", missing.len()), missing.values().map(|p| p.size).sum(), Unit::Bytes);
-    let client = Client::default();
     let open = Mutex::new(open);
     let done: Mutex<Result<Vec<(Sha256, Fetched)>>> = Mutex::new(Ok(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..CONNECTIONS.min(missing.len()) {
             scope.spawn(|| {
                 while let Some((url, package)) = take(&open) {
-                    let fetched = package_file(&client, &url, package, store, &task);
+                    let fetched = package_file(&network.client, &url, package, store, &task);
                     let Ok(mut done) = done.lock() else { return };
                     match (&mut *done, fetched) {
                         (Ok(list), Ok(fetched)) => list.push((package.sha256, fetched)),
@@ -178,7 +171,7 @@ fn clear(open: &Mutex<VecDeque<(String, &Package)>>) {
 
 fn package_file(client: &Client, url: &str, package: &Package, store: &Store, task: &Task) -> Result<Fetched> {
     let what = format!("package {} {}", package.name, package.version);
-    client.fetch(url, &what, &package.sha256, package.size, store, task, "the lock").map_err(|error| {
+    client.fetch(url, &what, &package.sha256, Some(package.size), store, task).map_err(|error| {
         if matches!(http::find(&error), Some(http::Error::NotFound { .. })) {
             return anyhow!(
                 "the archive has dropped {} {} ({url} is not there): run `bedplate lock` again",
@@ -188,13 +181,4 @@ fn package_file(client: &Client, url: &str, package: &Package, store: &Store, ta
         }
         error
     })
-}
-
-/// The first few of many.
-fn shorten(names: &[String]) -> String {
-    match names {
-        [] => String::new(),
-        _ if names.len() <= 5 => names.join(", "),
-        _ => format!("{} and {} more", names[..5].join(", "), names.len() - 5),
-    }
 }

@@ -6,6 +6,9 @@ mod blob_reader;
 pub mod http;
 mod inputs;
 pub mod mirror;
+mod network;
 mod sources;
 
-pub use inputs::{Inputs, all, tools};
+pub(crate) use inputs::packages;
+pub use inputs::{Inputs, all, file};
+pub use network::Network;

@@ -5,64 +5,159 @@
 
 mod explain;
 pub mod go_modules;
+pub mod ids;
 pub mod index;
+pub mod local;
 pub mod relation;
 pub mod release;
+pub mod script_gate;
 pub mod signature;
 pub mod solve;
 mod suites;
 pub mod wishes;
 
-use crate::fetch::http::Client;
-use crate::fetch::mirror::Host;
-use crate::lock::{Lock, Package};
+use crate::components::{self, Workshop};
+use crate::fetch::{self, Network};
+use crate::lock::{self, Lock, Package};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::store::Store;
-use anyhow::{Context, Result};
-use std::path::Path;
+use crate::tools::Tools;
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-/// Makes the lock of a recipe: fetches and verifies the suites' indexes, picks the packages, fetches them, and
-/// reads from them what the lock has to hold. The former lock, if there is one, keeps its uids and gids.
+/// How to lock.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Only the local inputs are read anew (overlays, the agent), into the lock that is there; no network.
+    pub local_only: bool,
+    /// Where the agent's programs are.
+    pub agent: PathBuf,
+    /// The way to the archives.
+    pub network: Network,
+    /// The moment at which signatures have to hold, seconds since 1970.
+    pub now: i64,
+}
+
+impl Options {
+    /// Those of this machine, now.
+    ///
+    /// # Errors
+    /// When the host's apt configuration can't be read.
+    pub fn of_host(local_only: bool) -> Result<Options> {
+        Ok(Options {
+            local_only,
+            agent: local::agent_folder()?,
+            network: Network::of_host()?,
+            now: jiff::Timestamp::now().as_second(),
+        })
+    }
+}
+
+/// Makes the lock of a recipe and writes it beside it. The former lock's uids and gids are kept.
 ///
 /// # Errors
-/// One sentence naming what is wrong: the mirror, the signature, the package, the script, the module.
-pub fn lock(recipe: &Recipe, folder: &Path, former: Option<&Lock>, store: &Store, progress: &Progress) -> Result<Lock> {
-    let host = Host::read(Path::new("/etc/apt"))?;
-    let client = Client::default();
-    let now = jiff::Timestamp::now().as_second();
-    let suites = suites::open(recipe, folder, &host, &client, store, progress, now)?;
-    let root = solve::solve(&suites.index, &wishes::root(recipe, &suites.tools_only)?)
-        .context("the packages of the image can't be had")?;
-    let tools = solve::solve(&suites.index, &wishes::tools(recipe, &suites.tools_only)?)
-        .context("the packages of the tools tree can't be had")?;
-    let _ = former;
-    let package = |chosen: solve::Chosen| {
-        let candidate = suites.index.get(chosen.number);
-        let suite = &suites.suites[candidate.suite];
-        Package {
-            name: candidate.name.clone(),
-            version: candidate.version_text.clone(),
-            archive: suite.archive.clone(),
-            suite: suite.suite.clone(),
-            path: candidate.path.clone(),
-            size: candidate.size,
-            sha256: candidate.sha256,
-            wanted_by: chosen.wanted_by,
+/// One sentence naming what is wrong: the mirror, the signature, the package, the script, the module. The
+/// former lock is then as it was.
+pub fn lock(recipe_path: &Path, store: &Store, progress: &Progress, options: &Options) -> Result<Lock> {
+    let recipe = Recipe::read(recipe_path)?;
+    let path = Lock::path_for(recipe_path);
+    let folder = folder_of(recipe_path);
+    // Before the network is asked: what is missing here is soon said.
+    let local = local::digests(&recipe, folder, &options.agent)?;
+    // A former lock that can't be read any more must not hinder a new one.
+    let former = Lock::read(&path).unwrap_or_else(|error| {
+        progress.say(format!("{error:#}; no uid or gid is carried over from it"));
+        None
+    });
+    let lock = if options.local_only {
+        let former = former.with_context(|| missing(&path))?;
+        if former.recipe != recipe.lock_digest() {
+            bail!(changed(recipe_path));
         }
+        Lock { local, ..former }
+    } else {
+        Lock { local, ..make(&recipe, folder, former.as_ref(), store, progress, options)? }
     };
+    lock.write(&path)?;
+    progress.say(format!(
+        "{}: {} packages, {} tools, {} components",
+        path.display(),
+        lock.package.len(),
+        lock.tool.len(),
+        lock.component.len()
+    ));
+    Ok(lock)
+}
+
+/// The lock beside a recipe, checked to be of this recipe and of the local inputs as they are now.
+///
+/// # Errors
+/// When there is none or it differs, with what differs and the command that mends it.
+pub fn current(recipe_path: &Path, recipe: &Recipe, agent: &Path) -> Result<Lock> {
+    let path = Lock::path_for(recipe_path);
+    let lock = Lock::read(&path)?.with_context(|| missing(&path))?;
+    if lock.recipe != recipe.lock_digest() {
+        bail!(changed(recipe_path));
+    }
+    let found = local::digests(recipe, folder_of(recipe_path), agent)?;
+    let differ = local::differences(&lock.local, &found);
+    if !differ.is_empty() {
+        bail!(
+            "local inputs differ from {}: {}; run `bedplate lock --local` to take them as they are",
+            path.display(),
+            lock::shorten(&differ)
+        );
+    }
+    Ok(lock)
+}
+
+fn missing(path: &Path) -> String {
+    format!("there is no lock {}; make it with `bedplate lock`", path.display())
+}
+
+fn changed(recipe: &Path) -> String {
+    format!("{} has changed since it was locked; run `bedplate lock`", recipe.display())
+}
+
+fn folder_of(recipe: &Path) -> &Path {
+    recipe.parent().unwrap_or(Path::new(""))
+}
+
+fn make(
+    recipe: &Recipe,
+    folder: &Path,
+    former: Option<&Lock>,
+    store: &Store,
+    progress: &Progress,
+    options: &Options,
+) -> Result<Lock> {
+    let suites = suites::open(recipe, folder, &options.network, store, progress, options.now)?;
+    let pick = |request, what| -> Result<Vec<Package>> {
+        let chosen = solve::solve(&suites.index, &request).with_context(|| format!("{what} can't be had"))?;
+        Ok(chosen.into_iter().map(|c| suites.package(c)).collect())
+    };
+    let package = pick(wishes::root(recipe, &suites.tools_only)?, "the packages of the image")?;
+    let tool = pick(wishes::tools(recipe, &suites.tools_only)?, "the packages of the tools tree")?;
+    let wanted: Vec<&Package> = package.iter().chain(&tool).collect();
+    let fetched = fetch::packages(&wanted, recipe, folder, store, progress, Some(&options.network))?;
+    let _ = former;
+    let of_tools = tool.iter().filter_map(|p| Some((p.name.clone(), fetched.get(&p.sha256)?.clone()))).collect();
+    let tools = Tools::open(store, recipe.image.arch, &of_tools, progress)?;
+    let component = components::lock(recipe, &Workshop { store, tools: &tools, progress })?;
     Ok(Lock {
-        format: crate::lock::FORMAT,
+        format: lock::FORMAT,
         recipe: recipe.lock_digest(),
         snapshot: suites.suites.iter().map(|s| s.date).max().unwrap_or_default(),
         arch: recipe.image.arch,
-        package: root.into_iter().map(package).collect(),
-        tool: tools.into_iter().map(package).collect(),
         suite: suites.suites,
+        package,
+        tool,
         user: Vec::new(),
         group: Vec::new(),
         script: Vec::new(),
-        component: Default::default(),
-        local: Default::default(),
+        component,
+        local: BTreeMap::new(),
     })
 }

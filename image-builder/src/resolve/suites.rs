@@ -3,9 +3,11 @@
 use super::index::Index;
 use super::release::{self, Release, show_moment};
 use super::signature::Keyring;
+use super::solve::Chosen;
 use crate::digest::Sha256;
+use crate::fetch::Network;
 use crate::fetch::http::{self, Client};
-use crate::fetch::mirror::{self, Host, Mirror};
+use crate::fetch::mirror::Mirror;
 use crate::lock;
 use crate::progress::{Progress, Unit};
 use crate::recipe::Recipe;
@@ -27,13 +29,30 @@ pub(crate) struct Suites {
     pub(crate) index: Index,
 }
 
+impl Suites {
+    /// The lock's entry of a package that was picked.
+    pub(crate) fn package(&self, chosen: Chosen) -> lock::Package {
+        let candidate = self.index.get(chosen.number);
+        let suite = &self.suites[candidate.suite];
+        lock::Package {
+            name: candidate.name.clone(),
+            version: candidate.version_text.clone(),
+            archive: suite.archive.clone(),
+            suite: suite.suite.clone(),
+            path: candidate.path.clone(),
+            size: candidate.size,
+            sha256: candidate.sha256,
+            wanted_by: chosen.wanted_by,
+        }
+    }
+}
+
 /// Fetches, verifies and reads the indexes of all suites of the recipe. `folder` is the recipe's; `now` is
 /// seconds since 1970.
 pub(crate) fn open(
     recipe: &Recipe,
     folder: &Path,
-    host: &Host,
-    client: &Client,
+    network: &Network,
     store: &Store,
     progress: &Progress,
     now: i64,
@@ -42,7 +61,8 @@ pub(crate) fn open(
     let architecture = recipe.image.arch.debian();
     for (name, archive) in &recipe.archive {
         for suite in &archive.suites {
-            let place = Place { archive: name, suite, mirror: mirror::locate(name, archive, suite, host, folder)? };
+            let place = Place { archive: name, suite, mirror: network.mirror(recipe, name, suite, folder)? };
+            let client = &network.client;
             let (release, entry) = place.release(client, store, progress, now)?;
             let number = opened.suites.len();
             for component in &archive.components {
@@ -167,7 +187,7 @@ impl Place<'_> {
         let task = progress.task(format!("fetch {} {path}", self.suite), size, Unit::Bytes);
         let mut last = None;
         for url in &urls {
-            match client.fetch(url, &what, &digest, size, store, &task, "its Release file") {
+            match client.fetch(url, &what, &digest, Some(size), store, &task) {
                 Err(e) if matches!(http::find(&e), Some(http::Error::NotFound { .. })) => last = Some(e),
                 done => return done,
             }

@@ -103,7 +103,7 @@ impl Store {
         if let Some(expected) = expected
             && *expected != digest
         {
-            bail!("{what} is not what was locked: its {size} bytes have SHA-256 {digest}, the lock says {expected}");
+            bail!("{what} is altered: its {size} bytes have SHA-256 {digest}, where {expected} is right");
         }
         file.set_permissions(std::fs::Permissions::from_mode(0o444)).with_context(full)?;
         // The name must not outlive its bytes over a power cut.

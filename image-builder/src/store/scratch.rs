@@ -102,7 +102,7 @@ mod tests {
         let (_keep, store) = store();
         let digest = Sha256::of("good");
         let error = store.put(&digest, &b"evil"[..], "the package x").unwrap_err();
-        assert!(error.to_string().contains("the package x is not what was locked"), "{error}");
+        assert!(error.to_string().contains("the package x is altered"), "{error}");
         assert!(store.blob(&digest).is_none());
         assert_eq!(store.put(&digest, &b"good"[..], "x").unwrap().read().unwrap(), b"good");
     }

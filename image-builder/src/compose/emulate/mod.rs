@@ -9,6 +9,24 @@ use crate::store::Store;
 use crate::tools::Tools;
 use anyhow::Result;
 
+/// Names that a review may give after `emulate:`.
+pub const NAMES: [&str; 14] = [
+    "alternatives",
+    "base-files",
+    "certificates",
+    "defaults",
+    "depmod",
+    "dpkg-status",
+    "ldconfig",
+    "localtime",
+    "machine-id",
+    "pam",
+    "presets",
+    "stat-overrides",
+    "users",
+    "usrmerge",
+];
+
 /// What an emulation may look at beside the tree.
 #[derive(Debug, Clone, Copy)]
 pub struct World<'a> {

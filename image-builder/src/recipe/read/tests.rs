@@ -1,0 +1,73 @@
+use super::*;
+
+const GOOD: &str = include_str!("../../../../examples/node/recipe.toml");
+
+fn faults(text: &str) -> String {
+    match Recipe::parse(text, "recipe.toml", |path| !path.starts_with("missing")) {
+        Ok(_) => panic!("no fault was found"),
+        Err(faults) => faults.to_string(),
+    }
+}
+
+#[test]
+fn the_example_is_good() {
+    let recipe = Recipe::parse(GOOD, "recipe.toml", |_| true).unwrap();
+    assert!(recipe.archive["backports"].tools_only);
+    assert_eq!(recipe.component["kube"].version["kubernetes"], "1.37.2");
+}
+
+#[test]
+fn every_fault_is_told_with_its_place() {
+    let text = r#"format = 1
+image = { name = "a b", version = "1" }
+overlay = ["here", "missing"]
+
+[archive.debian]
+url = "ftp://mirror.example.org/debian"
+suites = []
+keyring = "missing.gpg"
+
+[packages]
+install = ["systemd", "Sys temd"]
+
+[kernel]
+package = "linux-image-amd64"
+arguments = ["quiet splash", "roothash=00"]
+
+[component.kube]
+modules = "kubernetes"
+
+[component.tool]
+files = [{ sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", install = "bin/x", mode = "rwx" }]
+
+[keys]
+folder = "keys"
+
+[output]
+esp = "much"
+compression = "gzip"
+"#;
+    insta::assert_snapshot!(faults(text));
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_are_told_with_their_place() {
+    let text =
+        GOOD.replace("[kernel]\n", "[kernel]\nflavour = \"rt\"\n").replace("tools-only = true", "tools-only = \"yes\"");
+    insta::assert_snapshot!(faults(&text));
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    insta::assert_snapshot!(faults(&GOOD.replace("format = 1", "format = 2")));
+}
+
+#[test]
+fn only_what_decides_the_lock_changes_its_digest() {
+    let digest = |text: &str| Recipe::parse(text, "recipe.toml", |_| true).unwrap().lock_digest();
+    let good = digest(GOOD);
+    assert_eq!(good, digest(&GOOD.replace("console=tty0", "quiet")));
+    assert_eq!(good, digest(&GOOD.replace("folder = \"keys\"", "folder = \"other\"")));
+    assert_ne!(good, digest(&GOOD.replace("\"dbus\"", "\"dbus-broker\"")));
+    assert_ne!(good, digest(&GOOD.replace("1.37.2", "1.37.1")));
+}
