@@ -81,6 +81,25 @@ pub fn all(
     Ok(Inputs { package: by_name(&lock.package), tool: by_name(&lock.tool), file: files })
 }
 
+/// Brings the lock's tools into the store, by name; what only a build needs is left alone. With `offline`, only
+/// looks whether all are there.
+///
+/// # Errors
+/// As [`all`].
+pub fn tools(
+    lock: &Lock,
+    recipe: &Recipe,
+    folder: &Path,
+    store: &Store,
+    progress: &Progress,
+    offline: bool,
+) -> Result<BTreeMap<String, Fetched>> {
+    let network = if offline { None } else { Some(Network::of_host()?) };
+    let wanted: Vec<&Package> = lock.tool.iter().collect();
+    let packages = packages(&wanted, recipe, folder, store, progress, network.as_ref())?;
+    Ok(lock.tool.iter().filter_map(|p| Some((p.name.clone(), packages.get(&p.sha256)?.clone()))).collect())
+}
+
 /// Brings the file at an address into the store. With `offline`, only looks whether it is there.
 ///
 /// # Errors
