@@ -21,19 +21,33 @@ pub fn file(text: &str, name: &str, machine: Option<&str>) -> Vec<Diagnostic> {
     let partial = site::read_partially(text, name);
     let mut found = partial.faults;
     if let Some(file) = &partial.file {
-        let doubtful = |kind: &str, name: &str| partial.doubtful.contains(&(kind.to_owned(), name.to_owned()));
-        if let Some(machine) = machine.filter(|machine| !file.site.machine.contains_key(*machine)) {
+        let doubtful = |kind: &str, name: &str| {
+            partial.doubts.iter().any(|doubt| match doubt.as_slice() {
+                [k, n] => k == kind && n == name,
+                [k, n, key, ..] => k == kind && n == name && merge::OWN.contains(&key.as_str()),
+                _ => false,
+            })
+        };
+        if let Some(machine) =
+            machine.filter(|machine| !file.site.machine.contains_key(*machine) && !doubtful("machine", machine))
+        {
             found.push(merge::unknown_machine(file, machine));
         }
-        found.extend(machines::check(file, &|machine| doubtful("machine", machine)));
+        found.extend(machines::check(file, &doubtful));
         for (name, entry) in &file.site.machine {
             if machine.is_some_and(|machine| machine != name)
-                || doubtful("machine", name)
-                || entry.profiles.iter().any(|profile| doubtful("profile", profile))
+                || entry.profiles.iter().any(|profile| !file.site.profile.contains_key(profile))
             {
                 continue;
             }
-            found.extend(self::machine(file, name).err().unwrap_or_default());
+            let doubts = partial.doubts.iter().filter_map(|doubt| match doubt.as_slice() {
+                [kind, machine, keys @ ..] if kind == "machine" && machine == name => Some(keys.to_vec()),
+                [kind, profile, keys @ ..] if kind == "profile" && entry.profiles.contains(profile) => {
+                    Some(keys.to_vec())
+                }
+                _ => None,
+            });
+            found.extend(rules(file, name, doubts.collect()).1);
         }
     }
     sorted(found)
@@ -44,19 +58,51 @@ pub fn file(text: &str, name: &str, machine: Option<&str>) -> Vec<Diagnostic> {
 /// # Errors
 /// Every fault of this machine's merged configuration; those of other machines are not its concern.
 pub fn machine(file: &SiteFile<'_>, name: &str) -> Result<MachineConfig, Vec<Diagnostic>> {
-    let resolved = merge::resolve(file, name)?;
+    if !file.site.machine.contains_key(name) {
+        return Err(vec![merge::unknown_machine(file, name)]);
+    }
+    let absent = merge::unknown_profiles(file, name);
+    if !absent.is_empty() {
+        return Err(absent);
+    }
+    match rules(file, name, Vec::new()) {
+        (Some(config), found) if found.is_empty() => Ok(config),
+        (_, found) => Err(sorted(found)),
+    }
+}
+
+/// The rules of one machine. `doubts` are keys with faults that have been told and taken out.
+fn rules(file: &SiteFile<'_>, name: &str, mut doubts: Vec<Vec<String>>) -> (Option<MachineConfig>, Vec<Diagnostic>) {
+    let (resolved, faults) = merge::resolve_around(file, name);
+    let mut found: Vec<Diagnostic> = Vec::new();
+    // All of these are keys that are missing, found side by side: none follows from another.
+    let (paths, told): (Vec<_>, Vec<_>) = faults.into_iter().map(|fault| (fault.path, fault.diagnostic)).unzip();
+    found.extend(paths.iter().zip(told).filter(|(path, _)| !covered(path, &doubts)).map(|(_, told)| told));
+    doubts.extend(paths);
+    let Some(resolved) = resolved else { return (None, found) };
     let mut rules = Rules { resolved: &resolved, found: Vec::new() };
     disks::check(&mut rules);
     mounts::check(&mut rules);
     network::check(&mut rules);
     node::check(&mut rules);
-    if rules.found.is_empty() { Ok(resolved.config) } else { Err(sorted(rules.found)) }
+    let sure = rules.found.into_iter().filter(|(path, _)| !covered(path, &doubts));
+    found.extend(sure.map(|(_, diagnostic)| diagnostic));
+    (Some(resolved.config), found)
+}
+
+/// Whether a fault may only be there because a key was taken out: it is about something that key was in, or about
+/// a key that stood beside it.
+fn covered(path: &[String], doubts: &[Vec<String>]) -> bool {
+    doubts.iter().any(|doubt| {
+        let beside = &doubt[..doubt.len().saturating_sub(1)];
+        doubt.starts_with(path) || path.starts_with(doubt) || (!beside.is_empty() && path.starts_with(beside))
+    })
 }
 
 /// What the rules of one machine look at, and what they have found.
 struct Rules<'r> {
     resolved: &'r Resolved<'r>,
-    found: Vec<Diagnostic>,
+    found: Vec<(Vec<String>, Diagnostic)>,
 }
 
 impl<'r> Rules<'r> {
@@ -66,7 +112,8 @@ impl<'r> Rules<'r> {
 
     fn fault(&mut self, code: &str, path: &[&str], what: String, why: &str, mend: &str) {
         let place = Some(self.resolved.place(path));
-        self.found.push(Diagnostic { code: code.into(), what, place, why: why.into(), mend: mend.into() });
+        let path = path.iter().map(|key| (*key).to_owned()).collect();
+        self.found.push((path, Diagnostic { code: code.into(), what, place, why: why.into(), mend: mend.into() }));
     }
 }
 

@@ -51,6 +51,8 @@ pub fn schema<T: JsonSchema>() -> Value {
     let generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<T>().to_value();
     without_null(&mut schema);
+    // Whatever features other crates of a build give serde_json, the published text is the same.
+    schema.sort_all_objects();
     schema
 }
 
@@ -88,7 +90,7 @@ impl Source {
 pub(crate) struct Reading<'t, T> {
     /// The value, made without the keys that have faults; `None` if nothing could be made of the rest.
     pub value: Option<T>,
-    /// The tables of the text.
+    /// The tables of the text, without the keys that have faults.
     pub table: DeTable<'t>,
     /// The text.
     pub source: Source,
@@ -115,12 +117,12 @@ pub(crate) fn read<'t, T: DeserializeOwned + JsonSchema>(text: &'t str, file: &s
                 && fault.diagnostic.place.as_ref().is_none_or(|place| !broken.contains(&place.line))
         }));
     }
-    let mut rest = table.clone();
-    for fault in &faults {
-        remove(&mut rest, &fault.path);
+    let mut rest = table;
+    for fault in &mut faults {
+        fault.path = remove(&mut rest, &fault.path);
     }
     let value = if broken.is_empty() {
-        match from_table::<T>(rest, 0..text.len(), &source) {
+        match from_table::<T>(rest.clone(), 0..text.len(), &source) {
             Ok(value) => Some(value),
             Err(fault) => {
                 if faults.is_empty() {
@@ -132,7 +134,7 @@ pub(crate) fn read<'t, T: DeserializeOwned + JsonSchema>(text: &'t str, file: &s
     } else {
         None
     };
-    Reading { value, table, source, faults }
+    Reading { value, table: rest, source, faults }
 }
 
 /// Every fault of a table that was put together from parts of one text, or its value.
@@ -231,20 +233,16 @@ fn sentence(message: &str) -> String {
     message.trim_end_matches('\n').replace('\n', "; ")
 }
 
-fn remove(table: &mut DeTable<'_>, path: &[String]) {
-    let Some((first, rest)) = path.split_first() else { return };
-    if rest.is_empty() {
-        table.remove(first.as_str());
-        return;
-    }
+/// Takes out the key at a path, and gives the path of what was taken: a list goes whole, since an element can't
+/// be taken out without renumbering the others.
+pub(crate) fn remove(table: &mut DeTable<'_>, path: &[String]) -> Vec<String> {
+    let Some((first, rest)) = path.split_first() else { return Vec::new() };
+    let mut taken = vec![first.clone()];
     match table.get_mut(first.as_str()).map(Spanned::get_mut) {
-        Some(DeValue::Table(inner)) => remove(inner, rest),
-        // An element can't be taken out without renumbering the others: the whole list goes.
-        Some(DeValue::Array(_)) => {
-            table.remove(first.as_str());
-        }
-        _ => {}
+        Some(DeValue::Table(inner)) if !rest.is_empty() => taken.extend(remove(inner, rest)),
+        _ => drop(table.remove(first.as_str())),
     }
+    taken
 }
 
 fn without_null(schema: &mut Value) {

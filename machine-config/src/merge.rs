@@ -4,7 +4,7 @@
 //! everything else is replaced whole. Merging happens before typing, on tables that know their places, so a key
 //! that is absent overrides nothing and every value keeps its origin.
 
-use crate::document::{self, Source, sorted};
+use crate::document::{self, Fault, Source, sorted};
 use crate::schema::{MachineConfig, Profile, Storage};
 use crate::site::SiteFile;
 use crate::{Diagnostic, Place};
@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Keys of a machine that are not part of a profile.
-const OWN: [&str; 3] = ["match", "profiles", "address"];
+pub(crate) const OWN: [&str; 3] = ["match", "profiles", "address"];
 
 /// One machine's configuration, and where each of its values was written.
 #[derive(Debug, Clone)]
@@ -41,13 +41,22 @@ pub struct Origin {
 /// `BP-C014` if the site has no such machine, `BP-C010` for a profile it lacks, and every fault of the merged
 /// whole (such as a key that neither the profiles nor the machine give).
 pub fn resolve<'t>(file: &SiteFile<'t>, name: &str) -> Result<Resolved<'t>, Vec<Diagnostic>> {
-    let Some(entry) = file.site.machine.get(name) else {
+    if !file.site.machine.contains_key(name) {
         return Err(vec![unknown_machine(file, name)]);
-    };
+    }
     let absent: Vec<Diagnostic> = unknown_profiles(file, name);
     if !absent.is_empty() {
         return Err(absent);
     }
+    match resolve_around(file, name) {
+        (Some(resolved), faults) if faults.is_empty() => Ok(resolved),
+        (_, faults) => Err(sorted(faults.into_iter().map(|fault| fault.diagnostic).collect())),
+    }
+}
+
+/// Resolves one machine as far as that goes: what is faulty in the merged whole is taken out, and told.
+pub(crate) fn resolve_around<'t>(file: &SiteFile<'t>, name: &str) -> (Option<Resolved<'t>>, Vec<Fault>) {
+    let Some(entry) = file.site.machine.get(name) else { return (None, Vec::new()) };
     let mut table = DeTable::new();
     for profile in &entry.profiles {
         if let Some(DeValue::Table(part)) = document::value_at(&file.table, &["profile", profile]).map(Spanned::get_ref)
@@ -63,8 +72,22 @@ pub fn resolve<'t>(file: &SiteFile<'t>, name: &str) -> Result<Resolved<'t>, Vec<
         merge(&mut table, &own);
     }
     let at = document::key_at(&file.table, &["machine", name]).unwrap_or(0);
-    let profile: Profile = document::typed(&table, &file.source, at..at)
-        .map_err(|faults| sorted(faults.into_iter().map(|fault| fault.diagnostic).collect()))?;
+    let mut told = Vec::new();
+    let profile: Profile = loop {
+        match document::typed(&table, &file.source, at..at) {
+            Ok(profile) => break profile,
+            Err(mut faults) => {
+                let hopeless = faults.iter().any(|fault| fault.path.is_empty());
+                for fault in &mut faults {
+                    fault.path = document::remove(&mut table, &fault.path);
+                }
+                told.extend(faults);
+                if hopeless {
+                    return (None, told);
+                }
+            }
+        }
+    };
     let config = MachineConfig {
         name: name.into(),
         revision: file.site.revision,
@@ -85,14 +108,26 @@ pub fn resolve<'t>(file: &SiteFile<'t>, name: &str) -> Result<Resolved<'t>, Vec<
             table.insert(key.clone(), value.clone());
         }
     }
-    Ok(Resolved { config, table, source: file.source.clone() })
+    (Some(Resolved { config, table, source: file.source.clone() }), told)
 }
 
 /// What is wrong with the profiles that a machine names.
 pub(crate) fn unknown_profiles(file: &SiteFile<'_>, name: &str) -> Vec<Diagnostic> {
+    unknown_profiles_but(file, name, &|_| false)
+}
+
+/// The same, but for profiles that are in the file and could not be read.
+pub(crate) fn unknown_profiles_but(
+    file: &SiteFile<'_>,
+    name: &str,
+    unreadable: &dyn Fn(&str) -> bool,
+) -> Vec<Diagnostic> {
     let Some(entry) = file.site.machine.get(name) else { return Vec::new() };
     let known: Vec<&str> = file.site.profile.keys().map(String::as_str).collect();
-    let absent = entry.profiles.iter().enumerate().filter(|(_, profile)| !known.contains(&profile.as_str()));
+    let absent = entry.profiles.iter().enumerate().filter(|(_, profile)| {
+        let profile = profile.as_str();
+        !known.contains(&profile) && !unreadable(profile)
+    });
     absent
         .map(|(index, profile)| Diagnostic {
             code: "BP-C010".into(),

@@ -1,9 +1,8 @@
 //! A site file as read: its values, and where each stands in the text.
 
-use crate::document::{self, Fault, Source, sorted};
+use crate::document::{self, Source, sorted};
 use crate::schema::Site;
 use crate::{Diagnostic, Place};
-use std::collections::BTreeSet;
 use toml::de::DeTable;
 
 /// The format of the site file that this version reads.
@@ -23,8 +22,8 @@ pub(crate) struct Partial<'t> {
     pub file: Option<SiteFile<'t>>,
     /// The faults.
     pub faults: Vec<Diagnostic>,
-    /// Machines and profiles that a fault is in: what is said about them further on would be a guess.
-    pub doubtful: BTreeSet<(String, String)>,
+    /// Keys that were taken out: what is said about them, or of what stands beside them, would be a guess.
+    pub doubts: Vec<Vec<String>>,
 }
 
 impl<'t> SiteFile<'t> {
@@ -53,7 +52,7 @@ impl<'t> SiteFile<'t> {
 
 pub(crate) fn read_partially<'t>(text: &'t str, name: &str) -> Partial<'t> {
     let reading = document::read::<Site>(text, name);
-    let doubtful = reading.faults.iter().filter_map(named).collect();
+    let doubts = reading.faults.iter().map(|fault| fault.path.clone()).collect();
     let mut faults: Vec<Diagnostic> = reading.faults.into_iter().map(|fault| fault.diagnostic).collect();
     let file = reading.value.map(|site| SiteFile { site, table: reading.table, source: reading.source });
     if let Some(file) = &file
@@ -66,14 +65,7 @@ pub(crate) fn read_partially<'t>(text: &'t str, name: &str) -> Partial<'t> {
             why: format!("This version reads format {FORMAT}; what the keys of another one mean would be a guess."),
             mend: format!("Write the file in format {FORMAT}, or use the version of bedplate it was written for."),
         });
-        return Partial { file: None, faults, doubtful };
+        return Partial { file: None, faults, doubts };
     }
-    Partial { file, faults, doubtful }
-}
-
-fn named(fault: &Fault) -> Option<(String, String)> {
-    match fault.path.as_slice() {
-        [kind, name, ..] if kind == "machine" || kind == "profile" => Some((kind.clone(), name.clone())),
-        _ => None,
-    }
+    Partial { file, faults, doubts }
 }

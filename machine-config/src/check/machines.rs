@@ -7,7 +7,7 @@ use crate::site::SiteFile;
 use crate::{Diagnostic, units};
 use std::collections::BTreeMap;
 
-pub(super) fn check(file: &SiteFile<'_>, doubtful: &dyn Fn(&str) -> bool) -> Vec<Diagnostic> {
+pub(super) fn check(file: &SiteFile<'_>, doubtful: &dyn Fn(&str, &str) -> bool) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut fault = |code: &str, path: &[&str], what: String, why: String, mend: String| {
         found.push(Diagnostic { code: code.into(), what, place: Some(file.place(path)), why, mend });
@@ -24,7 +24,7 @@ pub(super) fn check(file: &SiteFile<'_>, doubtful: &dyn Fn(&str) -> bool) -> Vec
     }
     let machines: Vec<&str> = file.site.machine.keys().map(String::as_str).collect();
     for (index, member) in file.site.cluster.control_plane.iter().enumerate() {
-        if !machines.contains(&member.as_str()) {
+        if !machines.contains(&member.as_str()) && !doubtful("machine", member) {
             fault(
                 "BP-C014",
                 &["cluster", "control-plane", &index.to_string()],
@@ -34,7 +34,7 @@ pub(super) fn check(file: &SiteFile<'_>, doubtful: &dyn Fn(&str) -> bool) -> Vec
             );
         }
     }
-    let sure = || file.site.machine.iter().filter(|(name, _)| !doubtful(name));
+    let sure = || file.site.machine.iter().filter(|(name, _)| !doubtful("machine", name));
     for (name, entry) in sure() {
         let wanted = &entry.matches;
         if *wanted == Match::default() {
@@ -101,7 +101,7 @@ pub(super) fn check(file: &SiteFile<'_>, doubtful: &dyn Fn(&str) -> bool) -> Vec
         }
     }
     for (name, _) in sure() {
-        found.extend(merge::unknown_profiles(file, name));
+        found.extend(merge::unknown_profiles_but(file, name, &|profile| doubtful("profile", profile)));
     }
     found
 }

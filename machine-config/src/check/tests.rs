@@ -216,6 +216,11 @@ fn a_fault_of_one_key_does_not_hide_those_across_keys() {
         "nod = 1\n[machine.n2]\nmatch = { serial = \"X2\" }\nprofiles = [\"nope\"]\n[machine.n3]\nmatch = { serial = \"X3\" }\nprofiles = [\"p\"]\narray.a = { level = 1, disks = { serial = [\"S\"] }, volume.v = { format = \"xfs\", mount = \"/var/a\" } }\n[profile.p]\n",
     );
     assert_eq!(codes(&text), ["BP-C002", "BP-C010", "BP-C024"]);
+    // Nor does a fault beside it, and nothing is said that only follows from a key that was told already.
+    let text = with(
+        "[profile.p]\nnetwork.a = { vlan = 5000, on = \"b\" }\nnetwork.c = { vlan = 5, on = \"d\" }\nnode.labels = { \"k8s.io/x\" = \"y\" }\neach.e = { disks = { medium = \"hdd\" }, format = \"xfs\", mount = \"/e-{serial}\" }\narray.f = { levl = 1, disks = { serial = [1] }, volume.v = { format = \"zfs\", mount = \"/var/v\" } }\n",
+    );
+    assert_eq!(codes(&text), ["BP-C005", "BP-C041", "BP-C090", "BP-C002", "BP-C031", "BP-C002", "BP-C004", "BP-C005"]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub struct System {
     /// File system of the state partition (`/var`).
     #[serde(default = "default_format")]
     pub format: Format,
-    /// Size of the state partition in bytes; without it all that is left of the disk.
+    /// Size of the state partition; without it all that is left of the disk.
     #[serde(
         default,
         deserialize_with = "crate::units::optional_size",
@@ -37,7 +37,7 @@ fn default_format() -> Format {
     Format::Xfs
 }
 
-/// Picks disks by identity. Everything given must hold; the count is exact, or a written range.
+/// Picks disks by identity. Everything given must hold, and the count is exact.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Selector {
