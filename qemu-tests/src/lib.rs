@@ -1,7 +1,10 @@
 //! Real images in QEMU: what the tests of the tiers *guest*, *node* and *rack*, and the demo, are made of.
 
+pub mod bench;
 pub mod control_plane;
 pub mod fault;
+pub mod machine;
 pub mod serial_log;
+pub mod site;
 pub mod tiers;
 pub mod wait;

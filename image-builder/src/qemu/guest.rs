@@ -74,6 +74,13 @@ pub enum Serial {
     Stdio,
     /// Appended to this file.
     File(PathBuf),
+    /// Appended to `log`, and to whoever listens at the socket `path` and can type there.
+    Socket {
+        /// The socket QEMU makes.
+        path: PathBuf,
+        /// The file.
+        log: PathBuf,
+    },
 }
 
 /// Network of the guest: one virtio card, or none.
@@ -181,6 +188,11 @@ impl Guest {
                 Serial::Stdio => to.words(&format!("-chardev stdio,id=serial{index},signal=on")),
                 Serial::File(file) => {
                     to.option("-chardev", &format!("file,id=serial{index},append=on,path="), file);
+                }
+                Serial::Socket { path, log } => {
+                    let log = doubled(&log.to_string_lossy());
+                    let options = format!("socket,id=serial{index},server=on,wait=off,logappend=on,logfile={log},path=");
+                    to.option("-chardev", &options, path);
                 }
             }
             to.words(&format!("-serial chardev:serial{index}"));

@@ -1,0 +1,92 @@
+//! A pod that looks at the node from inside.
+//!
+//! The image has one container image, the pause program, and nothing may be pulled. So the pod is made of that image
+//! and of the node's own `/usr`, mounted read-only: the shell that runs is the node's.
+
+use super::Machine;
+use crate::control_plane::ControlPlane;
+use anyhow::{Context, Result, bail};
+use image_builder::components::oci_archive::PAUSE_IMAGE;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long a pod may take to end.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+impl Machine<'_> {
+    /// Runs a shell script in a pod on this node and gives what it printed. It sees the node's status at
+    /// `/run/bedplate`, its volumes at `/volumes` (writable) and its machine-id at `/machine-id`; it runs under the
+    /// runtime's default seccomp profile.
+    ///
+    /// # Errors
+    /// When the pod does not end well in time.
+    pub fn probe(&mut self, plane: &mut ControlPlane, pod: &str, script: &str) -> Result<String> {
+        let api = plane.api().clone();
+        let path = format!("/api/v1/namespaces/default/pods/{pod}");
+        api.create("/api/v1/namespaces/default/pods", &manifest(pod, &self.name, script))?;
+        let phase = self.wait(&format!("pod {pod} has run"), PATIENCE, |_| {
+            plane.check()?;
+            let object = api.get(&path)?;
+            let phase = object["status"]["phase"].as_str().unwrap_or_default().to_owned();
+            Ok(matches!(phase.as_str(), "Succeeded" | "Failed").then_some((phase, object)))
+        });
+        let (phase, object) = phase.with_context(|| pod_events(&api, pod))?;
+        let text = self.kubelet(plane)?.text(&format!("/containerLogs/default/{pod}/probe"))?;
+        if phase != "Succeeded" {
+            bail!("pod {pod} failed: {}\n{text}", object["status"]);
+        }
+        api.delete(&path, 0)?;
+        Ok(text)
+    }
+
+    /// The node's status file, read by a pod.
+    ///
+    /// # Errors
+    /// As [`Machine::probe`].
+    pub fn status(&mut self, plane: &mut ControlPlane, pod: &str) -> Result<Value> {
+        let text = self.probe(plane, pod, "cat /run/bedplate/status.json")?;
+        serde_json::from_str(&text).with_context(|| format!("the status file is not JSON: {text}"))
+    }
+}
+
+fn pod_events(api: &crate::control_plane::api::Api, pod: &str) -> String {
+    let events = api.get("/api/v1/namespaces/default/events").unwrap_or_default();
+    let of_pod = events["items"].as_array().into_iter().flatten().filter(|e| e["involvedObject"]["name"] == pod);
+    let messages: Vec<&str> = of_pod.filter_map(|e| e["message"].as_str()).collect();
+    format!("what the cluster says about pod {pod}: {}", messages.join("; "))
+}
+
+fn manifest(pod: &str, node: &str, script: &str) -> Value {
+    let mounts = [
+        ("usr", "/usr", "/usr", true),
+        ("lib", "/usr/lib", "/lib", true),
+        ("lib64", "/usr/lib64", "/lib64", true),
+        ("status", "/run/bedplate", "/run/bedplate", true),
+        ("machine-id", "/etc/machine-id", "/machine-id", true),
+        ("volumes", "/var/lib/volumes", "/volumes", false),
+    ];
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": pod },
+        "spec": {
+            "nodeName": node,
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "securityContext": { "seccompProfile": { "type": "RuntimeDefault" } },
+            "containers": [{
+                "name": "probe",
+                "image": PAUSE_IMAGE,
+                "imagePullPolicy": "Never",
+                "command": ["/usr/bin/dash", "-euc", script],
+                "env": [{ "name": "PATH", "value": "/usr/bin:/usr/sbin" }],
+                "volumeMounts": mounts.map(|(name, _, inside, read_only)| json!({
+                    "name": name, "mountPath": inside, "readOnly": read_only,
+                    // Volumes are mounts below the folder.
+                    "mountPropagation": "HostToContainer",
+                })),
+            }],
+            "volumes": mounts.map(|(name, outside, _, _)| json!({ "name": name, "hostPath": { "path": outside } })),
+        },
+    })
+}
