@@ -27,18 +27,24 @@ pub fn run() -> ! {
         let why = format!("{info}");
         stop(refuse("BP-B011", "Stage 1 of the boot failed.", &why, "This is a fault in Bedplate: please report it."))
     }));
-    match boot() {
+    if let Err(refusal) = mounts::kernel_file_systems() {
+        stop(refusal);
+    }
+    // Opened before /dev moves, so that a failure of the very last step is seen too.
+    let consoles = Consoles::open();
+    match boot(&consoles) {
         Ok(never) => match never {},
-        Err(refusal) => stop(refusal),
+        Err(refusal) => {
+            quiet("1");
+            consoles.show(&page(Title::Stopped, vec![refusal]))
+        }
     }
 }
 
-fn boot() -> Result<Infallible, Diagnostic> {
-    mounts::kernel_file_systems()?;
+fn boot(consoles: &Consoles) -> Result<Infallible, Diagnostic> {
     let began = seconds();
     // Errors and worse on the console, the rest in the log: the page must stay readable.
-    let _ = fs::write("/proc/sys/kernel/printk", "4");
-    let consoles = Consoles::open();
+    quiet("4");
     consoles.line(&format!("bedplate: phase kernel {began:.2}"));
     let read = |path: &str| {
         fs::read(path).map_err(|e| {
@@ -49,7 +55,7 @@ fn boot() -> Result<Infallible, Diagnostic> {
     modules::load_listed(Path::new("/lib/modules/load"))?;
     mounts::efi_variables();
     let mut coldplug = modules::Coldplug::new(Path::new("/lib/modules/alias"));
-    let root = find::open(&signed, &mut coldplug, &consoles)?;
+    let root = find::open(&signed, &mut coldplug, consoles)?;
     let warden = start_warden();
     mounts::root(&root.device)?;
     let (id, source) = machine_id::find();
@@ -74,7 +80,6 @@ fn boot() -> Result<Infallible, Diagnostic> {
         refuse("BP-B007", &format!("{PATH} can't be written."), &format!("{e}."), "Memory may be failing.")
     })?;
     consoles.line(&format!("bedplate: phase stage1 {ended:.2}"));
-    drop(consoles);
     mounts::switch_root()
 }
 
@@ -97,8 +102,13 @@ fn start_warden() -> Option<i32> {
     pid
 }
 
+/// Sets what the kernel itself writes to the consoles.
+fn quiet(level: &str) {
+    let _ = fs::write("/proc/sys/kernel/printk", level);
+}
+
 fn stop(refusal: Diagnostic) -> ! {
     // Nothing of the kernel's may paint over the page but its last words.
-    let _ = fs::write("/proc/sys/kernel/printk", "1");
+    quiet("1");
     Consoles::open().show(&page(Title::Stopped, vec![refusal]))
 }

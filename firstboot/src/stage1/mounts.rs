@@ -149,7 +149,9 @@ pub fn hand_over_keys() -> Result<(), Diagnostic> {
 /// BP-B009; it does not return otherwise.
 pub fn switch_root() -> Result<std::convert::Infallible, Diagnostic> {
     let switch = || -> io::Result<std::convert::Infallible> {
-        let move_to = |from: &str, to: &str| Mount::builder().flags(MountFlags::MOVE).mount(from, to).map(drop);
+        // The kernel ignores the kind; without one, sys-mount would read /proc, which moves first.
+        let moving = || Mount::builder().fstype("none").flags(MountFlags::MOVE);
+        let move_to = |from: &str, to: &str| moving().mount(from, to).map(drop);
         for folder in ["/dev", "/proc", "/sys", "/run"] {
             move_to(folder, &format!("{SYSROOT}{folder}"))?;
         }
