@@ -3,6 +3,7 @@
 //! The parts are pure: [`release`] and [`signature`] decide what is trusted, [`index`] reads what suites offer,
 //! [`solve()`](solve::solve) picks from it. [`lock`] glues them to the network and the store.
 
+mod contents;
 mod explain;
 pub mod go_modules;
 pub mod ids;
@@ -17,11 +18,13 @@ mod suites;
 pub mod wishes;
 
 use crate::components::{self, Workshop};
+use crate::compose::{self, deb::Deb};
+use crate::digest::Sha256;
 use crate::fetch::{self, Network};
-use crate::lock::{self, Lock, Package};
+use crate::lock::{self, Group, Lock, Package, User};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
-use crate::store::Store;
+use crate::store::{Fetched, Store};
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -76,7 +79,7 @@ pub fn lock(recipe_path: &Path, store: &Store, progress: &Progress, options: &Op
         if former.recipe != recipe.lock_digest() {
             bail!(changed(recipe_path));
         }
-        Lock { local, ..former }
+        relock_local(former, local, &recipe, folder, store, progress)?
     } else {
         Lock { local, ..make(&recipe, folder, former.as_ref(), store, progress, options)? }
     };
@@ -142,7 +145,11 @@ fn make(
     let tool = pick(wishes::tools(recipe, &suites.tools_only)?, "the packages of the tools tree")?;
     let wanted: Vec<&Package> = package.iter().chain(&tool).collect();
     let fetched = fetch::packages(&wanted, recipe, folder, store, progress, Some(&options.network))?;
-    let _ = former;
+    let opened: Vec<(Package, Fetched)> =
+        package.iter().filter_map(|p| Some((p.clone(), fetched.get(&p.sha256)?.clone()))).collect();
+    let opened = compose::open_packages(&opened, store, progress)?;
+    let script = contents::scripts(&opened, recipe).context("maintainer scripts keep the image from being locked")?;
+    let (user, group) = ids(&opened, recipe, folder, former)?;
     let of_tools = tool.iter().filter_map(|p| Some((p.name.clone(), fetched.get(&p.sha256)?.clone()))).collect();
     let tools = Tools::open(store, recipe.image.arch, &of_tools, progress)?;
     let component = components::lock(recipe, &Workshop { store, tools: &tools, progress })?;
@@ -154,10 +161,47 @@ fn make(
         suite: suites.suites,
         package,
         tool,
-        user: Vec::new(),
-        group: Vec::new(),
-        script: Vec::new(),
+        user,
+        group,
+        script,
         component,
         local: BTreeMap::new(),
     })
+}
+
+fn ids(
+    packages: &[(Package, Deb)],
+    recipe: &Recipe,
+    folder: &Path,
+    former: Option<&Lock>,
+) -> Result<(Vec<User>, Vec<Group>)> {
+    let former = former.map(|lock| (lock.user.clone(), lock.group.clone())).unwrap_or_default();
+    ids::assign(&contents::sources(packages, recipe, folder)?, &former)
+        .context("the users and groups of the image can't be numbered")
+}
+
+/// The lock with these local inputs in place of its own. Nothing else changes, but for users and groups that an
+/// overlay brings.
+fn relock_local(
+    former: Lock,
+    local: BTreeMap<String, Sha256>,
+    recipe: &Recipe,
+    folder: &Path,
+    store: &Store,
+    progress: &Progress,
+) -> Result<Lock> {
+    let of_users = |digests: &BTreeMap<String, Sha256>| -> Vec<(String, Sha256)> {
+        let is_one = |name: &str| name.splitn(3, '/').nth(2).is_some_and(|p| contents::names_users(&format!("/{p}")));
+        digests.iter().filter(|(name, _)| is_one(name)).map(|(name, digest)| (name.clone(), *digest)).collect()
+    };
+    if of_users(&former.local) == of_users(&local) {
+        return Ok(Lock { local, ..former });
+    }
+    let wanted: Vec<&Package> = former.package.iter().collect();
+    let fetched = fetch::packages(&wanted, recipe, folder, store, progress, None)?;
+    let opened: Vec<(Package, Fetched)> =
+        former.package.iter().filter_map(|p| Some((p.clone(), fetched.get(&p.sha256)?.clone()))).collect();
+    let opened = compose::open_packages(&opened, store, progress)?;
+    let (user, group) = ids(&opened, recipe, folder, Some(&former))?;
+    Ok(Lock { local, user, group, ..former })
 }
