@@ -162,7 +162,7 @@ impl<'a> GoBuild<'a> {
         let task = progress.task(format!("compiling {}", self.name), total, Unit::Count("packages"));
 
         let site = work.join("site");
-        let mut made = BTreeMap::new();
+        let (mut made, mut compiled) = (BTreeMap::new(), 0);
         for program in self.component.programs {
             let name = file_name(program.install);
             let (command, to) = match self.component.linking {
@@ -178,11 +178,14 @@ impl<'a> GoBuild<'a> {
                 .run_watched(|line| {
                     // `-v` prints each package as it is compiled; notes and errors have spaces in them.
                     if !line.contains(' ') {
+                        compiled += 1;
                         task.add(1);
                     }
                 })?;
             made.insert(name, Sha256::of_reader(File::open(into.join(name))?)?);
         }
+        // The rest was in Go's cache.
+        task.add(total.saturating_sub(compiled));
         // Kept, so that a build that has all this in the store needs not read it.
         serde_json::to_writer(File::create(into.join(MADE))?, &made)?;
         Ok(())

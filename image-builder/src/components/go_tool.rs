@@ -74,8 +74,9 @@ impl Go {
         &self.inside
     }
 
-    fn tool(&self) -> Tool {
-        Tool::at(self.root.join("bin/go"))
+    fn command(&self) -> Command {
+        // A compiler left behind by a killed builder would go on for minutes.
+        Tool::at(self.root.join("bin/go")).command().ends_with_starter()
     }
 
     fn in_module(&self, command: Command, scratch: &Path) -> Command {
@@ -91,7 +92,7 @@ impl Go {
 
     /// A run in the module below `scratch` that may ask the network for others, unless `offline`.
     pub fn resolving(&self, scratch: &Path, offline: bool) -> Command {
-        let mut command = self.tool().command();
+        let mut command = self.command();
         for name in PASSED {
             if let Some(value) = std::env::var_os(name) {
                 command = command.env(name, value);
@@ -106,7 +107,7 @@ impl Go {
 
     /// A run in the module below `scratch` that compiles, with the same settings on every host.
     pub fn compiling(&self, scratch: &Path, arch: Arch) -> Command {
-        let command = fixed(arch, false).into_iter().fold(self.tool().command(), |c, (k, v)| c.env(k, v));
+        let command = fixed(arch, false).into_iter().fold(self.command(), |c, (k, v)| c.env(k, v));
         self.in_module(command, scratch)
     }
 }
