@@ -15,7 +15,7 @@ const FOLDER: &str = "/var/lib/bedplate/config";
 /// The floor: the highest revision among copies that were kept. Their own signature makes them count.
 #[must_use]
 pub fn floor(found: &[Found], keys: &[machine_config::signature::PublicKey]) -> Option<u64> {
-    let kept = found.iter().filter(|f| f.source.contains("kept on the state partition"));
+    let kept = found.iter().filter(|f| f.source == super::sources::KEPT_COPY);
     kept.filter_map(|f| std::str::from_utf8(&f.bytes).ok())
         .filter_map(|text| machine_config::delivered::open(text, "kept", keys).ok())
         .map(|delivered| delivered.revision)

@@ -4,13 +4,13 @@
 
 use super::Found;
 use crate::boot_record::BootRecord;
+use crate::stage1::find::read_table;
 use base64::Engine;
 use libblkid_rs::{BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
 use machine_config::signature::PublicKey;
-use on_disk::gpt::{self, SectorSize};
+use on_disk::gpt;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use sys_mount::{Mount, MountFlags, UnmountDrop, UnmountFlags};
 
@@ -20,6 +20,8 @@ const NAMES: [&str; 3] = ["bedplate.toml", "bundle.toml", "site.toml"];
 const LABEL: &str = "BEDPLATE";
 /// More than this is no configuration.
 const LARGEST: u64 = 4 << 20;
+/// What the copy on the state partition is called.
+pub const KEPT_COPY: &str = "the copy kept on the state partition";
 const OEM_STRING: &str = "io.bedplate.config=";
 
 /// Everything that is there now, the kept copy of the state partition included.
@@ -80,56 +82,45 @@ fn labelled_volumes() -> Vec<Found> {
         .filter(|n| !["dm-", "md", "loop", "ram", "zram"].iter().any(|p| n.starts_with(p)))
         .collect();
     names.sort();
-    let with_label = names.into_iter().filter_map(|n| Some((kind_if_labelled(&Path::new("/dev").join(&n))?, n)));
-    with_label.flat_map(|(kind, name)| read_volume(&name, &kind, &format!("volume {LABEL} ({name})"), "")).collect()
+    // Kinds that sticks and discs have; a label alone on anything else is somebody's data.
+    let labelled = names.into_iter().filter_map(|name| {
+        let (kind, label) = probe(&Path::new("/dev").join(&name))?;
+        (label == LABEL && ["vfat", "iso9660"].contains(&kind.as_str())).then_some((kind, name))
+    });
+    labelled.flat_map(|(kind, name)| read_volume(&name, &kind, "", &format!("volume {LABEL} ({name})"), "")).collect()
 }
 
-/// The file system's kind, when it has our label and is of a kind that sticks and discs have.
-fn kind_if_labelled(device: &Path) -> Option<String> {
+/// The kind and the label (empty without one) of the one file system that a device holds.
+fn probe(device: &Path) -> Option<(String, String)> {
     let mut probe = BlkidProbe::new_from_filename(device).ok()?;
     probe.enable_superblocks(true).ok()?;
     probe.set_superblock_flags(BlkidSublksFlags::new(vec![BlkidSublks::Label, BlkidSublks::Type])).ok()?;
     if !matches!(probe.do_safeprobe().ok()?, BlkidSafeprobeRet::Success) {
         return None;
     }
-    let kind = probe.lookup_value("TYPE").ok()?;
-    let label = probe.lookup_value("LABEL").ok()?;
-    (label == LABEL && ["vfat", "iso9660"].contains(&kind.as_str())).then_some(kind)
+    Some((probe.lookup_value("TYPE").ok()?, probe.lookup_value("LABEL").unwrap_or_default()))
 }
 
 /// The EFI system partition and the state partition of the disk that the node was started from.
 fn boot_disk(boot: &BootRecord) -> Vec<Found> {
+    let table = read_table(&Path::new("/sys/class/block").join(&boot.disk), &boot.disk);
     let mut found = Vec::new();
-    for (number, kind) in image_partitions(&boot.disk).unwrap_or_default() {
-        let name = partition_name(&boot.disk, number);
-        if kind == gpt::kind::ESP {
-            found.extend(read_volume(&name, "vfat", &format!("EFI system partition ({name})"), "bedplate"));
-        } else if kind == gpt::kind::STATE {
-            // A state partition that is mounted already is read where it is, by `keep`.
-            for (kind, options) in [("xfs", "norecovery,nouuid"), ("ext4", "noload")] {
-                found.extend(read_volume_with(
-                    &name,
-                    kind,
-                    options,
-                    "the copy kept on the state partition",
-                    super::keep::BELOW_STATE,
-                ));
-            }
+    for partition in table.iter().flat_map(|t| &t.partitions) {
+        let name = partition_name(&boot.disk, partition.number);
+        if partition.kind == gpt::kind::ESP {
+            let source = format!("EFI system partition ({name})");
+            found.extend(read_volume(&name, "vfat", "", &source, "bedplate"));
+        } else if partition.kind == gpt::kind::STATE {
+            let kind = probe(&Path::new("/dev").join(&name)).map(|(kind, _)| kind).unwrap_or_default();
+            let without_replay = match kind.as_str() {
+                "xfs" => "norecovery,nouuid",
+                "ext4" => "noload",
+                _ => continue,
+            };
+            found.extend(read_volume(&name, &kind, without_replay, KEPT_COPY, super::keep::BELOW_STATE));
         }
     }
     found
-}
-
-fn image_partitions(disk: &str) -> Option<Vec<(u32, uuid::Uuid)>> {
-    let sysfs = Path::new("/sys/class/block").join(disk);
-    let number = |file: &str| fs::read_to_string(sysfs.join(file)).ok()?.trim().parse::<u64>().ok();
-    let sector = SectorSize::from_bytes(number("queue/logical_block_size")?)?;
-    let device = File::open(Path::new("/dev").join(disk)).ok()?;
-    let found = gpt::read(number("size")?.checked_mul(512)?, sector, |offset, length| {
-        let mut bytes = vec![0; length];
-        device.read_exact_at(&mut bytes, offset).map(|()| bytes)
-    });
-    Some(found.ok()?.usable()?.partitions.iter().map(|p| (p.number, p.kind)).collect())
 }
 
 /// The kernel's name of a partition: `vda2`, `nvme0n1p2`.
@@ -138,11 +129,7 @@ fn partition_name(disk: &str, number: u32) -> String {
     format!("{disk}{between}{number}")
 }
 
-fn read_volume(name: &str, kind: &str, source: &str, folder: &str) -> Vec<Found> {
-    read_volume_with(name, kind, "", source, folder)
-}
-
-fn read_volume_with(name: &str, kind: &str, options: &str, source: &str, folder: &str) -> Vec<Found> {
+fn read_volume(name: &str, kind: &str, options: &str, source: &str, folder: &str) -> Vec<Found> {
     let at = PathBuf::from("/run/bedplate/volume");
     let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
     if fs::create_dir_all(&at).is_err() {

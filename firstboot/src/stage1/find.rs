@@ -94,7 +94,8 @@ fn scan() -> (Vec<String>, Vec<Partition>) {
 }
 
 /// The partition table of a disk; the sound copy when one is damaged, as the kernel does.
-fn read_table(sysfs: &Path, disk: &str) -> Option<Table> {
+#[must_use]
+pub fn read_table(sysfs: &Path, disk: &str) -> Option<Table> {
     let number = |file: &str| fs::read_to_string(sysfs.join(file)).ok()?.trim().parse::<u64>().ok();
     let size = number("size")?.checked_mul(512)?;
     let sector = SectorSize::from_bytes(number("queue/logical_block_size")?)?;
