@@ -39,28 +39,14 @@ pub fn flip_bit_of_uki(disk: &Path, tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// Flips one bit of every 4 KiB block in the first `share` (0..1) of what the root partition of slot A holds, but the
-/// first block: whichever block a boot reads, it reads an altered one.
+/// Flips one bit of the byte at `offset` of the root partition of slot A.
 ///
 /// # Errors
-/// When the disk can't be read or written.
-pub fn flip_bits_of_root(disk: &Path, share: f64) -> Result<u64> {
+/// When the disk has no such partition, or can't be written there.
+pub fn flip_bit_of_root(disk: &Path, offset: u64) -> Result<()> {
     let root = ReleaseDisk::open(disk)?.partition(kind::ROOT_X86_64)?.clone();
-    let file = File::open(disk)?;
-    let mut block = vec![0; 4096];
-    let blocks = (root.size as f64 / 4096.0 * share) as u64;
-    let mut flipped = 0;
-    for index in 1..blocks {
-        let offset = root.start + index * 4096;
-        file.read_exact_at(&mut block, offset)?;
-        // What is all zero lies behind the end of the image, where nothing is verified.
-        if block.iter().any(|b| *b != 0) {
-            flip_bit(disk, offset + 17)?;
-            flipped += 1;
-        }
-    }
-    ensure!(flipped > 0, "the root partition of {} is empty", disk.display());
-    Ok(flipped)
+    ensure!(offset < root.size, "the root partition of {} ends before byte {offset}", disk.display());
+    flip_bit(disk, root.start + offset)
 }
 
 /// Digest of a whole file; two equal ones mean that not a byte was written.

@@ -9,7 +9,7 @@ use crate::control_plane::{ControlPlane, free_ports};
 use crate::serial_log::SerialLog;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, bail};
-use image_builder::qemu::{Disk, Forward, Lab, Network, RunningGuest, Serial};
+use image_builder::qemu::{Disk, Forward, Lab, Network, RunningGuest, Serial, config_volume};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -182,9 +182,14 @@ impl<'b> Machine<'b> {
         })?;
         let mut parts = BTreeMap::from([part_of(&page)]);
         let count = parts.keys().next().map_or(1, |(_, count)| *count);
+        let mut tries = 2 * count;
         while parts.len() < count {
+            if tries == 0 {
+                bail!("{} shows only {} of the {count} parts of its page", self.name, parts.len());
+            }
+            tries -= 1;
             let painted = self.log().pages();
-            self.press_enter()?;
+            press_enter(&self.console())?;
             let next = self.wait("Enter shows the next part of the page", Duration::from_secs(60), |log| {
                 Ok(log.page().filter(|p| log.pages() > painted && p.trim_end().ends_with('.')))
             })?;
@@ -192,6 +197,42 @@ impl<'b> Machine<'b> {
             parts.insert(number, text);
         }
         Ok(parts.into_values().collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Plugs in a USB stick labelled BEDPLATE with this configuration; `name` is for [`Machine::pull_stick`].
+    ///
+    /// # Errors
+    /// When the stick can't be made, or QEMU refuses.
+    pub fn plug_stick(&mut self, name: &str, config: &str) -> Result<()> {
+        let (text, stick) = (self.folder.join(format!("{name}.toml")), self.folder.join(format!("{name}.img")));
+        std::fs::write(&text, config)?;
+        config_volume::make(&self.bench.tools, &text, &stick)?;
+        self.running.as_mut().context("it is switched off")?.qmp()?.plug_stick(name, &stick)
+    }
+
+    /// Pulls out a stick.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn pull_stick(&mut self, name: &str) -> Result<()> {
+        self.running.as_mut().context("it is switched off")?.qmp()?.pull(name)
+    }
+
+    /// Presses Enter until its page says `wanted`.
+    ///
+    /// # Errors
+    /// As [`Machine::wait`].
+    pub fn wait_for_page_with(&mut self, wanted: &str, patience: Duration) -> Result<String> {
+        let mut pressed = std::time::Instant::now();
+        let console = self.console();
+        press_enter(&console)?;
+        self.wait(&format!("its page says {wanted:?}"), patience, |log| {
+            if pressed.elapsed() > Duration::from_secs(3) {
+                press_enter(&console)?;
+                pressed = std::time::Instant::now();
+            }
+            Ok(log.page().filter(|p| p.contains(wanted)))
+        })
     }
 
     /// Waits until the cluster says that it is Ready, and gives the node object and the time since power-on.
@@ -245,14 +286,6 @@ impl<'b> Machine<'b> {
         }
     }
 
-    fn press_enter(&self) -> Result<()> {
-        let mut port = UnixStream::connect(self.console()).context("the serial port can't be reached")?;
-        port.write_all(b"\r")?;
-        // Hanging up at once would drop what was typed.
-        std::thread::sleep(Duration::from_millis(300));
-        Ok(())
-    }
-
     fn console(&self) -> PathBuf {
         self.folder.join("console")
     }
@@ -260,6 +293,14 @@ impl<'b> Machine<'b> {
     fn serial_file(&self) -> PathBuf {
         self.folder.join(format!("serial-{}.log", self.powered_on))
     }
+}
+
+fn press_enter(console: &Path) -> Result<()> {
+    let mut port = UnixStream::connect(console).context("the serial port can't be reached")?;
+    port.write_all(b"\r")?;
+    // Hanging up at once would drop what was typed.
+    std::thread::sleep(Duration::from_millis(300));
+    Ok(())
 }
 
 /// Whether a node object is Ready and says so since this boot: after a reboot the object is still there.

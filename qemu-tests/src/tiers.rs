@@ -9,6 +9,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 /// Runs a tier and says how long it took: on standard error, and in `target/tiers.txt`, where the last run of each
@@ -47,4 +48,25 @@ pub fn target_folder() -> PathBuf {
         program.ancestors().find(|f| f.join("CACHEDIR.TAG").exists()).map(PathBuf::from)
     };
     from_program().unwrap_or_else(|| PathBuf::from("target"))
+}
+
+/// Something that several tests look at and that is made once, by the first that asks: a boot and what came of it.
+#[derive(Debug)]
+pub struct Shared<T>(OnceLock<Result<T, String>>);
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Shared(OnceLock::new())
+    }
+}
+
+impl<T> Shared<T> {
+    /// What `make` gave when it was asked first; so is its error.
+    ///
+    /// # Errors
+    /// That of `make`, to each test that needs the thing.
+    pub fn get(&self, make: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<&T> {
+        let made = self.0.get_or_init(|| make().map_err(|e| format!("{e:#}")));
+        made.as_ref().map_err(|e| anyhow::anyhow!("{e}"))
+    }
 }

@@ -34,6 +34,8 @@ pub struct Guest {
     pub network: Network,
     /// Video.
     pub display: Display,
+    /// A USB controller, for sticks that are plugged in later.
+    pub usb: bool,
     /// Ends instead of starting again when the guest resets.
     pub no_reboot: bool,
 }
@@ -145,6 +147,7 @@ impl Guest {
             serial: Vec::new(),
             network: Network::None,
             display: Display::None,
+            usb: false,
             no_reboot: false,
         }
     }
@@ -202,6 +205,9 @@ impl Guest {
         to.words("-object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng");
         if self.display == Display::Vga {
             to.words("-device VGA");
+        }
+        if self.usb {
+            to.words("-device qemu-xhci,id=usb");
         }
         if self.no_reboot {
             to.words("-no-reboot");

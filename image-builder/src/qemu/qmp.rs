@@ -91,6 +91,27 @@ impl Qmp {
         self.execute("device_del", json!({ "id": format!("dev{index}") })).map(drop)
     }
 
+    /// Plugs in a USB stick with the bytes of `file`; the guest needs a USB controller. Each stick has a name of its
+    /// own, which can't be used again.
+    ///
+    /// # Errors
+    /// As [`Qmp::execute`].
+    pub fn plug_stick(&mut self, name: &str, file: &Path) -> Result<()> {
+        let node = format!("stick-{name}");
+        let file = json!({ "driver": "file", "filename": file });
+        self.execute("blockdev-add", json!({ "driver": "raw", "node-name": node, "file": file }))?;
+        let stick = json!({ "driver": "usb-storage", "id": name, "drive": node, "removable": true });
+        self.execute("device_add", stick).map(drop)
+    }
+
+    /// Pulls out a stick.
+    ///
+    /// # Errors
+    /// As [`Qmp::execute`].
+    pub fn pull(&mut self, name: &str) -> Result<()> {
+        self.execute("device_del", json!({ "id": name })).map(drop)
+    }
+
     fn read(&mut self) -> Result<Value> {
         let mut line = String::new();
         if self.stream.read_line(&mut line).context("QEMU does not answer")? == 0 {

@@ -90,16 +90,7 @@ impl ControlPlane {
     /// # Errors
     /// When no key can be made.
     pub fn join(&self, name: &str) -> Result<Join> {
-        let node = self.authority.client(&format!("system:node:{name}"), Some("system:nodes"))?;
-        let proxy = self.authority.client("system:kube-proxy", None)?;
-        Ok(Join {
-            ca: self.authority.certificate.clone(),
-            certificate: Some(node.certificate),
-            key: Some(node.key),
-            token: None,
-            proxy_certificate: Some(proxy.certificate),
-            proxy_key: Some(proxy.key),
-        })
+        self.authority.join(name)
     }
 
     /// Whether all its programs still run.

@@ -1,6 +1,7 @@
 //! The cluster's certificates, made anew for every run.
 
 use anyhow::Result;
+use machine_config::schema::Join;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -56,6 +57,23 @@ impl Authority {
     /// When no key can be made.
     pub fn client(&self, user: &str, group: Option<&str>) -> Result<Credential> {
         self.sign(subject(user, group)?, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// What the machine `name` needs to join this authority's cluster.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn join(&self, name: &str) -> Result<Join> {
+        let node = self.client(&format!("system:node:{name}"), Some("system:nodes"))?;
+        let proxy = self.client("system:kube-proxy", None)?;
+        Ok(Join {
+            ca: self.certificate.clone(),
+            certificate: Some(node.certificate),
+            key: Some(node.key),
+            token: None,
+            proxy_certificate: Some(proxy.certificate),
+            proxy_key: Some(proxy.key),
+        })
     }
 
     fn sign(&self, mut params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Result<Credential> {

@@ -1,0 +1,174 @@
+//! One machine: first boot, a pod, a reboot. It is also handed units of systemd's by SMBIOS, which must do nothing.
+#![allow(clippy::disallowed_methods, reason = "edge: writes what SMBIOS hands over")]
+
+use crate::{Check, Tier};
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image_builder::qemu::NewDisk;
+use qemu_tests::machine::{BOOT, Machine};
+use qemu_tests::site;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub const CHECKS: &[(&str, Check)] = &[
+    ("a node joins the cluster and becomes ready", |t| joins(evidence(t)?)),
+    ("its disks are a mounted mirror", |t| mirror(evidence(t)?)),
+    ("a pod runs under the default seccomp profile", |t| seccomp(evidence(t)?)),
+    ("units handed over by smbios have no effect", |t| no_foreign_unit(evidence(t)?)),
+    ("a reboot in order ends by itself", |t| went_down(evidence(t)?)),
+    ("the second boot keeps every volume and writes nothing", |t| keeps(evidence(t)?)),
+    ("the machine-id survives the reboot", |t| machine_id(evidence(t)?)),
+    ("a file written before survives the reboot", |t| file(evidence(t)?)),
+];
+
+/// What a unit that must not run would print.
+const EVIL: &str = "a unit from SMBIOS runs";
+
+/// What the machine showed.
+pub struct Evidence {
+    node: Value,
+    first: Seen,
+    went_down: bool,
+    second: Seen,
+    token: String,
+    serial: String,
+}
+
+/// What a pod saw from inside, and the status file.
+struct Seen {
+    status: Value,
+    lines: Vec<String>,
+}
+
+impl Seen {
+    fn line(&self, name: &str) -> Result<&str> {
+        let found = self.lines.iter().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+        found.with_context(|| format!("the pod did not print {name:?} but {:?}", self.lines))
+    }
+}
+
+fn evidence(tier: &Tier) -> Result<&Evidence> {
+    tier.lifecycle.get(|| gather(tier))
+}
+
+fn gather(tier: &Tier) -> Result<Evidence> {
+    let bench = tier.bench()?;
+    let mut plane = bench.control_plane()?;
+    let mut machine = Machine::new(bench, site::NODE)?;
+    machine.lab.disks = site::DISKS.map(|serial| NewDisk { size: 2 << 30, serial: serial.into() }).into();
+    let text = site::one_node(&plane.endpoint())?;
+    machine.configure(&bench.bundle(&text, site::NODE, &plane.join(site::NODE)?)?)?;
+    machine.oem_strings = units(&machine)?;
+    machine.power_on()?;
+    let (node, _) = machine.wait_until_ready(&mut plane, BOOT)?;
+    let token = uuid::Uuid::new_v4().to_string();
+    let write = format!("echo {token} > /volumes/data/proof; sync; ");
+    let first = look(&mut machine, &mut plane, "first", &write)?;
+    let serial = machine.log().text().to_owned();
+    let went_down = machine.shut_down(Duration::from_secs(90))?;
+    machine.power_on()?;
+    machine.wait_until_ready(&mut plane, BOOT)?;
+    let second = look(&mut machine, &mut plane, "second", "")?;
+    Ok(Evidence { node, first, went_down, second, token, serial })
+}
+
+fn look(
+    machine: &mut Machine,
+    plane: &mut qemu_tests::control_plane::ControlPlane,
+    name: &str,
+    before: &str,
+) -> Result<Seen> {
+    let script = "while read -r key value; do case $key in Seccomp:) echo \"seccomp $value\";; esac; done \
+                  < /proc/self/status; echo \"machine-id $(cat /machine-id)\"; echo \"proof $(cat /volumes/data/proof)\"";
+    let text = machine.probe(plane, name, &format!("{before}{script}"))?;
+    let status = machine.status(plane, &format!("{name}-status"))?;
+    Ok(Seen { status, lines: text.lines().map(str::to_owned).collect() })
+}
+
+/// A unit and what would start it, as systemd imports them from SMBIOS unless told not to (systemd.system-credentials(7)).
+fn units(machine: &Machine) -> Result<Vec<PathBuf>> {
+    let unit = format!("[Service]\nType=oneshot\nExecStart=/usr/bin/dash -c 'echo {EVIL} > /dev/ttyS0'\n");
+    let wants = "[Unit]\nWants=evil.service\n";
+    let credential = |name: &str, text: &str| -> Result<PathBuf> {
+        let file = machine.folder().join(format!("{}.oem", name.replace('/', "_")));
+        std::fs::write(&file, format!("io.systemd.credential.binary:{name}={}", STANDARD.encode(text)))?;
+        Ok(file)
+    };
+    Ok(vec![
+        credential("systemd.extra-unit.evil.service", &unit)?,
+        credential("systemd.unit-dropin.multi-user.target", wants)?,
+        credential("systemd.unit-dropin.basic.target", wants)?,
+    ])
+}
+
+fn joins(seen: &Evidence) -> Result<()> {
+    let node = &seen.node;
+    ensure!(node["metadata"]["name"] == site::NODE, "the node is called {}", node["metadata"]["name"]);
+    ensure!(node["metadata"]["labels"]["example.org/rack"] == "demo", "the site file's label is not on the node");
+    let info = &node["status"]["nodeInfo"];
+    ensure!(info["containerRuntimeVersion"].as_str().is_some_and(|v| v.starts_with("containerd://2.")), "{info}");
+    ensure!(seen.first.status["machine"] == site::NODE, "the status names {}", seen.first.status["machine"]);
+    Ok(())
+}
+
+fn volume(seen: &Seen) -> Result<&Value> {
+    let volumes = seen.status["volumes"].as_array().into_iter().flatten();
+    volumes.into_iter().find(|v| v["mount"] == "/var/lib/volumes/data").context("the status has no data volume")
+}
+
+fn mirror(seen: &Evidence) -> Result<()> {
+    let data = volume(&seen.first)?;
+    ensure!(data["level"] == 1 && data["format"] == "xfs", "{data}");
+    ensure!(data["provisioned"] == true && data["available"] == true, "{data}");
+    for disk in site::DISKS {
+        ensure!(data["disks"].to_string().contains(disk), "{disk} is not a member: {data}");
+    }
+    ensure!(seen.first.status["storage_writes"].as_u64() > Some(0), "the first boot wrote to no disk");
+    Ok(())
+}
+
+fn seccomp(seen: &Evidence) -> Result<()> {
+    let mode = seen.first.line("seccomp")?;
+    ensure!(mode == "2", "the pod's seccomp mode is {mode}, not 2 (filter)");
+    Ok(())
+}
+
+fn no_foreign_unit(seen: &Evidence) -> Result<()> {
+    ensure!(!seen.serial.contains(EVIL), "a unit that SMBIOS handed over was started");
+    Ok(())
+}
+
+fn went_down(seen: &Evidence) -> Result<()> {
+    ensure!(seen.went_down, "90 s after its power button was pressed the node still ran");
+    Ok(())
+}
+
+fn keeps(seen: &Evidence) -> Result<()> {
+    let status = &seen.second.status;
+    let writes = status["storage_writes"].as_u64();
+    ensure!(writes == Some(0), "the second boot wrote to disks {writes:?} times");
+    let volumes = |seen: &Seen| -> Vec<(Value, Value)> {
+        let all = seen.status["volumes"].as_array().into_iter().flatten();
+        all.map(|v| (v["volume"].clone(), v["filesystem"].clone())).collect()
+    };
+    let (first, second) = (volumes(&seen.first), volumes(&seen.second));
+    ensure!(!first.is_empty() && first == second, "volumes and UUIDs were {first:?} and are {second:?}");
+    for volume in status["volumes"].as_array().into_iter().flatten() {
+        ensure!(volume["verdict"] == "keep", "the second boot did not keep {volume}");
+    }
+    Ok(())
+}
+
+fn machine_id(seen: &Evidence) -> Result<()> {
+    let (first, second) = (seen.first.line("machine-id")?, seen.second.line("machine-id")?);
+    ensure!(first.len() == 32 && first == second, "the machine-id was {first} and is {second}");
+    Ok(())
+}
+
+fn file(seen: &Evidence) -> Result<()> {
+    let found = seen.second.line("proof")?;
+    ensure!(found == seen.token, "the file held {} and holds {found}", seen.token);
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Tier *node*: the whole image under Secure Boot, as it would run on a server.
+//!
+//! Boots are dear, so tests share them: `lifecycle` is one machine from its first power-on over a reboot, the others
+//! are machines that must stop.
+
+mod lifecycle;
+mod refused_boot;
+mod refused_config;
+mod refused_disks;
+
+use anyhow::Result;
+use qemu_tests::bench::Bench;
+use qemu_tests::tiers::{self, Shared};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What the tests of this tier share.
+#[derive(Default)]
+struct Tier {
+    bench: Shared<Bench>,
+    lifecycle: Shared<lifecycle::Evidence>,
+}
+
+impl Tier {
+    fn bench(&self) -> Result<&Bench> {
+        self.bench.get(Bench::of_example)
+    }
+}
+
+type Check = fn(&Tier) -> Result<()>;
+
+fn main() -> ExitCode {
+    let tier = Arc::new(Tier::default());
+    let checks = [lifecycle::CHECKS, refused_boot::CHECKS, refused_disks::CHECKS, refused_config::CHECKS].concat();
+    let trials = checks.into_iter().map(|(name, check)| {
+        let tier = tier.clone();
+        tiers::case(name, move || check(&tier))
+    });
+    tiers::run("node", trials.collect())
+}
