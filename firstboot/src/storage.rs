@@ -100,7 +100,6 @@ fn line(
     let inventory = observe::read(boot)?;
     let plan = storage_plan::plan(&inventory, config);
     let table = storage_plan::explain::table(&plan);
-    tracing::info!("storage plan\n{table}");
     let approved = match plan.clone().approve() {
         Ok(approved) => approved,
         Err(refusals) => return Ok(stopped(states(&plan, &[], &[], &[]), refusals, table)),

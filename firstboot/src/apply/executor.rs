@@ -40,6 +40,17 @@ pub enum Progress {
     },
 }
 
+impl std::fmt::Display for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Progress::Began { volume, step } => write!(f, "{volume}: {step}"),
+            Progress::Ended { volume, step, took } => {
+                write!(f, "{volume}: {step}: done in {:.1} s", took.as_secs_f64())
+            }
+        }
+    }
+}
+
 /// Carries out `plan`, which was made from `inventory`.
 ///
 /// # Errors
@@ -137,6 +148,9 @@ impl Hands<'_> {
                 md::assemble(self.tools, uuid, &self.members_with_superblock(members, uuid)).map(|_| ())
             }
             Action::MakeFilesystem { on, format, uuid, label } => {
+                if let Target::Partition(partition) = on {
+                    self.disk(&partition.disk)?;
+                }
                 filesystem::make(self.tools, &self.node(on)?, *format, uuid, label)
             }
             Action::Mount { on, format, uuid, at } => mount::mount(&self.node(on)?, *format, uuid, at),

@@ -103,9 +103,10 @@ fn mdadm_uuid(uuid: &Uuid) -> String {
     [&hex[..8], &hex[8..16], &hex[16..24], &hex[24..]].join(":")
 }
 
-/// The superblock holds 32 bytes of `homehost:name`.
+/// The superblock holds 32 bytes of `homehost:name`, and mdadm takes only characters that are plain in a path.
 fn short_name(name: &str) -> String {
-    name.chars().filter(char::is_ascii_graphic).take(32 - HOME_HOST.len() - 1).collect()
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    name.chars().map(plain).take(32 - HOME_HOST.len() - 1).collect()
 }
 
 #[cfg(test)]
@@ -121,5 +122,6 @@ mod tests {
     #[test]
     fn names_fit_the_superblock() {
         assert_eq!(short_name(&"x".repeat(50)).len() + HOME_HOST.len() + 1, 32);
+        assert_eq!(short_name("a:b c"), "a-b-c");
     }
 }

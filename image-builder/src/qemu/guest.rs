@@ -194,7 +194,8 @@ impl Guest {
                 }
                 Serial::Socket { path, log } => {
                     let log = doubled(&log.to_string_lossy());
-                    let options = format!("socket,id=serial{index},server=on,wait=off,logappend=on,logfile={log},path=");
+                    let options =
+                        format!("socket,id=serial{index},server=on,wait=off,logappend=on,logfile={log},path=");
                     to.option("-chardev", &options, path);
                 }
             }
