@@ -81,6 +81,11 @@ impl PrivateKey {
         self.key.to_pkcs8_pem(LineEnding::LF).map(|pem| pem.to_string()).map_err(|_| KeyError::Private)
     }
 
+    /// A detached signature over bytes: one line `bedplate-ed25519 <base64 of 64 bytes> <name>`.
+    pub fn sign_detached(&self, bytes: &[u8]) -> String {
+        format!("{PUBLIC} {} {}\n", BASE64.encode(self.key.sign(bytes).to_bytes()), self.name)
+    }
+
     /// The key to check with.
     pub fn public(&self) -> PublicKey {
         PublicKey { name: self.name.clone(), key: self.key.verifying_key() }
@@ -105,6 +110,14 @@ impl PublicKey {
             return Err(KeyError::Public);
         }
         Ok(PublicKey { name: checked_name(name)?, key })
+    }
+
+    /// Whether a line of [`PrivateKey::sign_detached`] is this key's signature over the bytes.
+    pub fn verifies_detached(&self, bytes: &[u8], line: &str) -> bool {
+        let mut words = line.split_whitespace();
+        let (Some(PUBLIC), Some(signature), Some(_)) = (words.next(), words.next(), words.next()) else { return false };
+        let signature = BASE64.decode(signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok());
+        words.next().is_none() && signature.is_some_and(|s| self.key.verify_strict(bytes, &s).is_ok())
     }
 
     /// Its name.
