@@ -10,7 +10,7 @@ use image_builder::seal::{Compression, RootImage, seal};
 use image_builder::store::Store;
 use image_builder::tools::Tools;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::sync::Arc;
 
 fn tools() -> Tools {
     let root = std::env::var_os("BEDPLATE_TOOLS").expect("BEDPLATE_TOOLS names the unpacked tools tree");
@@ -33,38 +33,9 @@ fn tree() -> Tree {
     tree
 }
 
-fn tar_of(tree: &Tree, out: &mut dyn Write) -> io::Result<()> {
-    let mut tar = tar::Builder::new(out);
-    for (path, entry) in tree.iter() {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(entry.mode);
-        header.set_uid(entry.uid.into());
-        header.set_gid(entry.gid.into());
-        header.set_mtime(12345);
-        let path = format!(".{path}");
-        match &entry.kind {
-            Kind::File(content) => {
-                header.set_size(content.size());
-                tar.append_data(&mut header, path, content.reader()?)?;
-            }
-            Kind::Symlink(target) => {
-                header.set_entry_type(tar::EntryType::Symlink);
-                header.set_size(0);
-                tar.append_link(&mut header, path, target)?;
-            }
-            _ => {
-                header.set_entry_type(tar::EntryType::Directory);
-                header.set_size(0);
-                tar.append_data(&mut header, path, io::empty())?;
-            }
-        }
-    }
-    tar.finish()
-}
-
 fn sealed(store: &Store, compression: Compression) -> RootImage {
     let progress = Progress::silent();
-    seal(&tree(), tar_of, compression, 1_700_000_000, &tools(), store, &progress).unwrap()
+    seal(&tree(), compression, 1_700_000_000, &tools(), store, &progress).unwrap()
 }
 
 #[test]
@@ -92,8 +63,9 @@ fn a_second_run_takes_what_the_store_has() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let first = sealed(&store, Compression::Lz4);
-    let never = |_: &Tree, _: &mut dyn Write| panic!("the tree was read again");
-    let again = seal(&tree(), never, Compression::Lz4, 1_700_000_000, &tools(), &store, &Progress::silent()).unwrap();
+    // A tools tree without any tool: sealing again would fail.
+    let no_tools = Tools::unpacked(folder.path(), tools().digest());
+    let again = seal(&tree(), Compression::Lz4, 1_700_000_000, &no_tools, &store, &Progress::silent()).unwrap();
     assert_eq!(first, again);
 }
 
@@ -102,8 +74,11 @@ fn a_second_run_takes_what_the_store_has() {
 fn content_that_can_not_be_read_is_an_error_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let broken = |_: &Tree, _: &mut dyn Write| Err(io::Error::other("the blob is gone"));
-    let error = seal(&tree(), broken, Compression::Lz4, 0, &tools(), &store, &Progress::silent()).unwrap_err();
-    assert!(format!("{error:#}").contains("the blob is gone"), "{error:#}");
+    let gone = Arc::new(folder.path().join("gone"));
+    let content = Content::Slice { file: gone, offset: 0, size: 5, digest: Sha256::of("gone") };
+    let mut broken = tree();
+    broken.iter_mut().find(|(path, _)| path.as_str() == "/usr/small").unwrap().1.kind = Kind::File(content);
+    let error = seal(&broken, Compression::Lz4, 0, &tools(), &store, &Progress::silent()).unwrap_err();
+    assert!(format!("{error:#}").contains("gone"), "{error:#}");
     sealed(&store, Compression::Lz4);
 }

@@ -8,6 +8,9 @@ pub mod ids;
 mod image;
 mod verity;
 
+pub(crate) use verity::pieces as hash_all;
+
+use crate::compose::tar_stream;
 use crate::compose::tree::{Kind, Tree};
 use crate::digest::Sha256;
 use crate::progress::{Progress, Unit};
@@ -82,14 +85,12 @@ struct Record {
     root_hash: Sha256,
 }
 
-/// Seals a tree, or takes what the store has of it. `tar` writes the tree as a tar stream (pax), and is only
-/// called if the store does not have the image. `snapshot` is the time of every inode, in seconds since 1970.
+/// Seals a tree, or takes what the store has of it. `snapshot` is the time of every inode, in seconds since 1970.
 ///
 /// # Errors
 /// When `mkfs.erofs` is missing or fails, a file's content can't be read, or the store can't be written.
 pub fn seal(
     tree: &Tree,
-    tar: impl FnOnce(&Tree, &mut dyn Write) -> io::Result<()> + Send,
     compression: Compression,
     snapshot: i64,
     tools: &Tools,
@@ -108,7 +109,8 @@ pub fn seal(
         let image = folder.join(IMAGE);
         let options = image::Options { compression, snapshot, uuid: ids::derived("erofs", &key.digest()) };
         image::make(&tools.tool("mkfs.erofs")?, &image, &options, folder, |out| {
-            tar(tree, &mut Counted { out, task: &task })
+            let counted = Counted { out, task: &task };
+            tar_stream::write(tree, snapshot, counted).map_err(|e| io::Error::other(format!("{e:#}")))
         })?;
         let sealed = verity::make(&image, &folder.join(HASH_TREE))?;
         let record = Record {
