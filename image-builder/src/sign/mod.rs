@@ -1,1 +1,55 @@
-//! Placeholder.
+//! [`UnsignedUki`] -> [`Uki`], and the signature over a release.
+//!
+//! Guarantees: a private key is reached only through [`Signer`], so that a token or a key service can stand
+//! in for a file; signatures are deterministic (RSA PKCS#1 v1.5, Ed25519) and carry no time.
+
+pub mod authenticode;
+pub mod file_key;
+pub mod keys;
+mod pkcs7;
+
+use crate::assemble::UnsignedUki;
+use crate::digest::Sha256;
+use anyhow::Result;
+use on_disk::pe::Image;
+use x509_cert::Certificate;
+
+/// Whoever can sign with a private RSA key: a file, a PKCS#11 token, a key service.
+pub trait Signer {
+    /// The certificate of the key.
+    fn certificate(&self) -> &Certificate;
+
+    /// RSASSA-PKCS1-v1_5 with SHA-256 over `data` (RFC 8017, 8.2): equal data, equal signature.
+    ///
+    /// # Errors
+    /// When the key can't be reached or used.
+    fn sign_pkcs1_sha256(&self, data: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// A UKI that firmware with the signer's certificate in `db` starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uki {
+    image: Image,
+    unsigned: Sha256,
+}
+
+impl Uki {
+    /// The image.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Digest of the image before it was signed.
+    pub fn unsigned_digest(&self) -> Sha256 {
+        self.unsigned
+    }
+}
+
+/// Signs a UKI.
+///
+/// # Errors
+/// When the signer fails.
+pub fn sign(unsigned: &UnsignedUki, signer: &dyn Signer) -> Result<Uki> {
+    let image = authenticode::sign(unsigned.image(), signer)?;
+    Ok(Uki { image, unsigned: unsigned.digest() })
+}

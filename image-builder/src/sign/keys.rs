@@ -1,0 +1,309 @@
+//! `bedplate keys new`: development keys. They are inputs, so chance and the clock are in order here.
+//!
+//! Guarantees: nothing is overwritten; private keys are mode 0600 from the moment they exist, in a folder of
+//! mode 0700; the folder appears under its name complete, or not at all.
+#![allow(clippy::disallowed_methods, reason = "edge: writes keys")]
+
+use super::Signer;
+use super::file_key::FileKey;
+use super::pkcs7::{self, ID_DATA, Signed};
+use crate::digest::Sha256;
+use anyhow::{Context, Result, bail, ensure};
+use cms::signed_data::EncapsulatedContentInfo;
+use machine_config::signature::{PrivateKey, PublicKey};
+use on_disk::efi_vars::{self, Time};
+use rand::RngCore;
+use rand::rngs::OsRng;
+use rsa::RsaPrivateKey;
+use rsa::pkcs1v15::SigningKey;
+use rsa::pkcs8::{EncodePrivateKey, LineEnding};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use uuid::{Uuid, uuid};
+use x509_cert::Certificate;
+use x509_cert::builder::{Builder, CertificateBuilder, Profile};
+use x509_cert::der::asn1::{GeneralizedTime, ObjectIdentifier};
+use x509_cert::der::{DateTime, Encode, EncodePem};
+use x509_cert::ext::pkix::ExtendedKeyUsage;
+use x509_cert::name::Name;
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
+use x509_cert::time::{Time as CertificateTime, Validity};
+
+/// Bits of the Secure Boot keys: what every firmware takes (UEFI 2.10, 32.4 knows RSA-2048 by name).
+const RSA_BITS: usize = 2048;
+/// `EFI_CERT_TYPE_PKCS7_GUID` (UEFI 2.10, 32.4.1).
+const CERT_TYPE_PKCS7: Uuid = uuid!("4aafd29d-68df-49ee-8aa9-347d375665a7");
+/// Attributes of key variables: non-volatile, at boot and runtime, time-based authenticated.
+const KEY_ATTRIBUTES: u32 =
+    efi_vars::NON_VOLATILE | efi_vars::BOOT_SERVICE | efi_vars::RUNTIME | efi_vars::TIME_BASED_AUTHENTICATED;
+/// `id-kp-codeSigning` (RFC 5280, 4.2.1.12).
+const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+
+/// Secure Boot variables, each with its vendor and the one whose key signs its updates.
+pub const SECURE_BOOT: [(&str, Uuid, &str); 3] =
+    [("PK", efi_vars::GLOBAL, "PK"), ("KEK", efi_vars::GLOBAL, "PK"), ("db", efi_vars::IMAGE_SECURITY_DATABASE, "KEK")];
+/// What of each is public and goes into a release.
+pub const SECURE_BOOT_FILES: [&str; 3] = ["crt", "esl", "auth"];
+
+/// A folder of keys, as far as a build needs them.
+#[derive(Debug, Clone)]
+pub struct KeyFolder {
+    folder: PathBuf,
+}
+
+impl KeyFolder {
+    /// The keys in this folder.
+    pub fn at(folder: impl Into<PathBuf>) -> KeyFolder {
+        KeyFolder { folder: folder.into() }
+    }
+
+    /// The key that signs UKIs.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn db(&self) -> Result<FileKey> {
+        FileKey::open(&self.folder, "db")
+    }
+
+    /// The key that signs releases.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn release(&self) -> Result<PrivateKey> {
+        let public = public_key(&self.text("release.pub")?).with_context(|| self.named("release.pub"))?;
+        PrivateKey::from_pem(&self.text("release.key")?, public.name()).with_context(|| self.named("release.key"))
+    }
+
+    /// The public keys that configurations are signed with: the text of `config.pub`.
+    ///
+    /// # Errors
+    /// When it can't be read or is none.
+    pub fn config_public(&self) -> Result<String> {
+        let text = self.text("config.pub")?;
+        public_key(&text).with_context(|| self.named("config.pub"))?;
+        Ok(text)
+    }
+
+    /// A public Secure Boot file, `PK.crt`.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn secure_boot(&self, variable: &str, end: &str) -> Result<Vec<u8>> {
+        let path = self.folder.join(format!("{variable}.{end}"));
+        std::fs::read(&path).with_context(|| missing(&path))
+    }
+
+    fn text(&self, name: &str) -> Result<String> {
+        let path = self.folder.join(name);
+        std::fs::read_to_string(&path).with_context(|| missing(&path))
+    }
+
+    fn named(&self, name: &str) -> String {
+        format!("{} can't be used", self.folder.join(name).display())
+    }
+}
+
+fn missing(path: &Path) -> String {
+    format!("can't read the key {}; `bedplate keys new` makes keys", path.display())
+}
+
+/// The key in a `.pub` file.
+///
+/// # Errors
+/// When it is none.
+pub fn public_key(text: &str) -> Result<PublicKey> {
+    PublicKey::parse(text.trim()).context("it is no public key")
+}
+
+/// Makes a set of keys in `folder`, which must not exist or be empty.
+///
+/// # Errors
+/// When there is something already, or it can't be written; nothing is left behind then.
+pub fn new(folder: &Path) -> Result<()> {
+    let refuse = || format!("{} exists; keys are never overwritten, so choose another folder", folder.display());
+    match std::fs::read_dir(folder) {
+        Ok(entries) => ensure!(entries.count() == 0, refuse()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(_) => bail!(refuse()),
+    }
+    let parent = match folder.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let failed = || format!("can't make keys in {}", parent.display());
+    std::fs::create_dir_all(parent).with_context(failed)?;
+    // Made aside, mode 0700, and renamed: killed halfway it leaves no half set under the name.
+    let aside = tempfile::Builder::new().prefix(".bedplate-keys-").tempdir_in(parent).with_context(failed)?;
+    std::fs::set_permissions(aside.path(), Permissions::from_mode(0o700)).with_context(failed)?;
+    fill(aside.path())?;
+    File::open(aside.path()).and_then(|f| f.sync_all()).with_context(failed)?;
+    // rename(2) takes the place of an empty folder and of nothing else.
+    std::fs::rename(aside.path(), folder).with_context(refuse)?;
+    // Its place is taken over: nothing is left to clean up.
+    let _ = aside.keep();
+    File::open(parent).and_then(|f| f.sync_all()).with_context(failed)
+}
+
+fn fill(folder: &Path) -> Result<()> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock is before 1970")?;
+    let owner = Uuid::new_v4();
+    for (name, ..) in SECURE_BOOT {
+        let key = RsaPrivateKey::new(&mut OsRng, RSA_BITS).context("can't make an RSA key")?;
+        let certificate = certificate(name, &key, now)?;
+        private(folder, &format!("{name}.key"), key.to_pkcs8_pem(LineEnding::LF)?.as_bytes())?;
+        public(folder, &format!("{name}.crt"), certificate.to_pem(LineEnding::LF)?.as_bytes())?;
+        public(folder, &format!("{name}.esl"), &efi_vars::signature_list(owner, &certificate.to_der()?))?;
+    }
+    let time = efi_time(now)?;
+    for (name, vendor, signed_by) in SECURE_BOOT {
+        let list = std::fs::read(folder.join(format!("{name}.esl")))?;
+        let update = update(name, vendor, time, &list, &FileKey::open(folder, signed_by)?)?;
+        public(folder, &format!("{name}.auth"), &update)?;
+    }
+    for what in ["release", "config"] {
+        let mut seed = [0; 32];
+        OsRng.fill_bytes(&mut seed);
+        // The name tells keys of different sets apart; it is no secret and proves nothing.
+        let name = format!("{what}-{}", &Sha256::of([b"bedplate key name ", &seed[..]].concat()).to_string()[..8]);
+        let key = PrivateKey::from_seed(&seed, &name)?;
+        private(folder, &format!("{what}.key"), key.to_pem()?.as_bytes())?;
+        public(folder, &format!("{what}.pub"), format!("{}\n", key.public()).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// A self-signed certificate, valid for thirty years from yesterday: firmware clocks are not to be relied on.
+fn certificate(name: &str, key: &RsaPrivateKey, now: Duration) -> Result<Certificate> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let mut serial = [0; 16];
+    OsRng.fill_bytes(&mut serial);
+    serial[0] &= 0x7f;
+    let mut tag = [0; 4];
+    OsRng.fill_bytes(&mut tag);
+    let subject: Name = format!("CN=Bedplate Secure Boot {name} {}", hex::encode(tag)).parse()?;
+    let time = |at: Duration| -> Result<CertificateTime> {
+        Ok(CertificateTime::GeneralTime(GeneralizedTime::from_date_time(DateTime::from_unix_duration(at)?)))
+    };
+    let validity = Validity { not_before: time(now - DAY)?, not_after: time(now + 30 * 365 * DAY)? };
+    let signer = SigningKey::<sha2::Sha256>::new(key.clone());
+    let profile =
+        Profile::Leaf { issuer: subject.clone(), enable_key_agreement: false, enable_key_encipherment: false };
+    let public = SubjectPublicKeyInfoOwned::from_key(key.to_public_key())?;
+    let mut builder =
+        CertificateBuilder::new(profile, SerialNumber::new(&serial)?, validity, subject, public, &signer)?;
+    builder.add_extension(&ExtendedKeyUsage(vec![CODE_SIGNING]))?;
+    Ok(builder.build::<rsa::pkcs1v15::Signature>()?)
+}
+
+fn efi_time(now: Duration) -> Result<Time> {
+    let at = DateTime::from_unix_duration(now)?;
+    Ok(Time {
+        year: at.year(),
+        month: at.month(),
+        day: at.day(),
+        hour: at.hour(),
+        minute: at.minutes(),
+        second: at.seconds(),
+    })
+}
+
+/// An authenticated write of a key variable: `EFI_VARIABLE_AUTHENTICATION_2` and the new value (UEFI 2.10, 8.2.6).
+fn update(name: &str, vendor: Uuid, time: Time, value: &[u8], signer: &dyn Signer) -> Result<Vec<u8>> {
+    let mut stamp = time.year.to_le_bytes().to_vec();
+    stamp.extend([time.month, time.day, time.hour, time.minute, time.second]);
+    stamp.resize(16, 0);
+    let mut covered: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    covered.extend(vendor.to_bytes_le());
+    covered.extend(KEY_ATTRIBUTES.to_le_bytes());
+    covered.extend(&stamp);
+    covered.extend(value);
+    let content = EncapsulatedContentInfo { econtent_type: ID_DATA, econtent: None };
+    let signed_data = pkcs7::sign(content, Signed::Detached(&covered), signer)?.to_der()?;
+    let mut bytes = stamp;
+    let size = u32::try_from(8 + 16 + signed_data.len()).context("the signature is too large")?;
+    bytes.extend(size.to_le_bytes());
+    bytes.extend([0x00, 0x02, 0xf1, 0x0e]);
+    bytes.extend(CERT_TYPE_PKCS7.to_bytes_le());
+    bytes.extend(signed_data);
+    bytes.extend(value);
+    Ok(bytes)
+}
+
+fn private(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    write(&folder.join(name), bytes, 0o600)
+}
+
+fn public(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    write(&folder.join(name), bytes, 0o644)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let failed = || format!("can't write {}", path.display());
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode & 0o600).open(path).with_context(failed)?;
+    // Whatever the umask took away.
+    file.set_permissions(Permissions::from_mode(mode)).with_context(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).with_context(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_set_is_complete_private_and_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("deep/keys");
+        new(&keys).unwrap();
+        let mut names: Vec<String> =
+            std::fs::read_dir(&keys).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        let mut wanted = vec!["config.key", "config.pub", "release.key", "release.pub"];
+        wanted.extend(["KEK.auth", "KEK.crt", "KEK.esl", "KEK.key", "PK.auth", "PK.crt", "PK.esl", "PK.key"]);
+        wanted.extend(["db.auth", "db.crt", "db.esl", "db.key"]);
+        wanted.sort_unstable();
+        assert_eq!(names, wanted);
+        assert_eq!(mode(&keys), 0o700);
+        for name in names {
+            let expected = if name.ends_with(".key") { 0o600 } else { 0o644 };
+            assert_eq!(mode(&keys.join(&name)), expected, "{name}");
+        }
+        let before = std::fs::read(keys.join("db.key")).unwrap();
+        let error = new(&keys).unwrap_err().to_string();
+        assert!(error.contains("exists; keys are never overwritten"), "{error}");
+        assert_eq!(std::fs::read(keys.join("db.key")).unwrap(), before);
+        // Nothing is left beside it.
+        assert_eq!(std::fs::read_dir(keys.parent().unwrap()).unwrap().count(), 1);
+
+        let set = KeyFolder::at(&keys);
+        let release = set.release().unwrap();
+        let public = public_key(&std::fs::read_to_string(keys.join("release.pub")).unwrap()).unwrap();
+        assert!(public.verifies_detached(b"x", &release.sign_detached(b"x")));
+        assert!(!public.verifies_detached(b"y", &release.sign_detached(b"x")));
+        assert!(set.config_public().unwrap().starts_with("bedplate-ed25519 "));
+        set.db().unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_folders_place_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys");
+        std::fs::write(&file, "mine").unwrap();
+        assert!(new(&file).unwrap_err().to_string().contains("exists"));
+        assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_missing_key_says_how_to_make_one() {
+        let error = KeyFolder::at("/nonexistent").db().err().unwrap();
+        assert!(format!("{error:#}").contains("bedplate keys new"), "{error:#}");
+    }
+}
