@@ -1,1 +1,212 @@
-//! Placeholder.
+//! Root, UKI and keys -> a [`Release`]: a folder of artifacts, one manifest over them and one signature over that.
+//!
+//! Guarantees: equal inputs give equal bytes; the folder appears under its name complete, or the old one stays;
+//! a folder that holds anything but a release is left alone. What is in it is described in `docs/release.md`.
+#![allow(clippy::disallowed_methods, reason = "edge: writes the release")]
+
+mod disk;
+mod esp;
+mod files;
+pub mod manifest;
+mod sparse;
+
+pub use disk::Layout;
+pub(crate) use sparse::digest as digest_of;
+
+use crate::compose::tree::Tree;
+use crate::digest::Sha256;
+use crate::lock::Lock;
+use crate::progress::{Progress, Unit};
+use crate::recipe::Recipe;
+use crate::seal::RootImage;
+use crate::sign::Uki;
+use crate::sign::keys::{KeyFolder, SECURE_BOOT, SECURE_BOOT_FILES};
+use crate::tools::Tools;
+use anyhow::{Context, Result, bail};
+use manifest::{FileSum, Manifest};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Names of what a release holds.
+pub mod name {
+    /// The disk image.
+    pub const DISK: &str = "disk.raw";
+    /// The signed UKI, as on the ESP.
+    pub const UKI: &str = "uki.efi";
+    /// Every file of the root.
+    pub const FILES: &str = "files.json";
+    /// The lock.
+    pub const LOCK: &str = "bedplate.lock";
+    /// Folder of what firmware is enrolled with.
+    pub const SECURE_BOOT: &str = "secure-boot";
+    /// What the release is.
+    pub const MANIFEST: &str = "manifest.json";
+    /// The signature over the manifest.
+    pub const SIGNATURE: &str = "manifest.json.sig";
+    /// Sums of all other files, for `sha256sum --check`.
+    pub const SUMS: &str = "SHA256SUMS";
+}
+
+/// What a release is made of.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// The lock.
+    pub lock: &'a Lock,
+    /// The root as data.
+    pub tree: &'a Tree,
+    /// The sealed root.
+    pub root: &'a RootImage,
+    /// Release of the kernel.
+    pub kernel: &'a str,
+    /// The signed UKI.
+    pub uki: &'a Uki,
+    /// The keys that sign.
+    pub keys: &'a KeyFolder,
+}
+
+/// A finished release.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+/// Writes a release to `out`, which must be missing, empty, or an earlier release.
+///
+/// # Errors
+/// When a part does not fit its partition, a tool fails, `out` holds something else, or the disk is full;
+/// what was in `out` stays then.
+pub fn write(inputs: &Inputs, out: &Path, tools: &Tools, progress: &Progress) -> Result<Release> {
+    check_replaceable(out)?;
+    let parent = match out.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let failed = || format!("can't write the release to {}", out.display());
+    std::fs::create_dir_all(parent).with_context(failed)?;
+    let aside = tempfile::Builder::new().prefix(".bedplate-release-").tempdir_in(parent).with_context(failed)?;
+    let manifest = fill(inputs, aside.path(), tools, progress)?;
+    open_to_all(aside.path()).with_context(failed)?;
+    if out.exists() {
+        // Both names change in one step; the old release goes with the temporary folder.
+        nix::fcntl::renameat2(
+            nix::fcntl::AT_FDCWD,
+            aside.path(),
+            nix::fcntl::AT_FDCWD,
+            out,
+            nix::fcntl::RenameFlags::RENAME_EXCHANGE,
+        )
+        .with_context(failed)?;
+    } else {
+        std::fs::rename(aside.path(), out).with_context(failed)?;
+        let _ = aside.keep();
+    }
+    Ok(Release { folder: out.to_owned(), manifest })
+}
+
+/// Whatever the umask says, a release looks the same.
+fn open_to_all(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            open_to_all(&path)?;
+        } else {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_replaceable(out: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(out) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).with_context(|| format!("can't write a release to {}", out.display())),
+    };
+    let known = [
+        name::DISK,
+        name::UKI,
+        name::FILES,
+        name::LOCK,
+        name::SECURE_BOOT,
+        name::MANIFEST,
+        name::SIGNATURE,
+        name::SUMS,
+    ];
+    for entry in entries {
+        let entry = entry.with_context(|| format!("can't read {}", out.display()))?.file_name();
+        if !known.iter().any(|k| entry == *k) {
+            bail!(
+                "{} holds {}, which is no part of a release; choose another folder with --out, or move it away",
+                out.display(),
+                entry.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> Result<Manifest> {
+    let Inputs { recipe, lock, tree, root, kernel, uki, keys } = *inputs;
+    let layout = Layout::new(&recipe.output, root)?;
+    let task = progress.task("writing the disk image", layout.size(), Unit::Bytes);
+    let put = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))
+    };
+    put(name::UKI, uki.image().bytes())?;
+    let disk = folder.join(name::DISK);
+    disk::write(&disk, &layout, root)?;
+    let esp_files = [(format!("EFI/BOOT/{}", recipe.image.arch.efi_boot_name()), folder.join(name::UKI))];
+    esp::write(&disk, &layout, &esp_files, lock.snapshot, tools)?;
+    put(name::FILES, &files::list(tree)?)?;
+    put(name::LOCK, lock.to_text()?.as_bytes())?;
+    std::fs::create_dir(folder.join(name::SECURE_BOOT))?;
+    for (variable, ..) in SECURE_BOOT {
+        for end in SECURE_BOOT_FILES {
+            put(&format!("{}/{variable}.{end}", name::SECURE_BOOT), &keys.secure_boot(variable, end)?)?;
+        }
+    }
+    let mut names: Vec<String> = [name::DISK, name::UKI, name::FILES, name::LOCK].map(str::to_owned).to_vec();
+    for (variable, ..) in SECURE_BOOT {
+        names.extend(SECURE_BOOT_FILES.map(|end| format!("{}/{variable}.{end}", name::SECURE_BOOT)));
+    }
+    let sums = names.into_iter().map(|name| {
+        let path = folder.join(&name);
+        let (sha256, size) = sparse::digest(&path).with_context(|| format!("can't read {}", path.display()))?;
+        if name == name::DISK {
+            task.add(size);
+        }
+        Ok((name, FileSum { size, sha256 }))
+    });
+    let command_line = uki.image().section(".cmdline").context("the UKI has no command line")?;
+    let manifest = Manifest {
+        format: manifest::FORMAT,
+        name: recipe.image.name.clone(),
+        version: recipe.image.version.clone(),
+        arch: recipe.image.arch,
+        snapshot: lock.snapshot,
+        lock: Sha256::of(lock.to_text()?),
+        builder: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: kernel.to_owned(),
+        components: lock.component.iter().map(|(name, c)| (name.clone(), c.version.clone())).collect(),
+        command_line: String::from_utf8(command_line.to_vec()).context("the command line is no text")?,
+        root_hash: root.root_hash,
+        root_image: FileSum { size: root.image_size, sha256: root.image_digest },
+        unsigned_uki: uki.unsigned_digest(),
+        files: sums.collect::<Result<_>>()?,
+    };
+    let text = manifest.to_text()?;
+    put(name::MANIFEST, text.as_bytes())?;
+    put(name::SUMS, manifest.sums(&Sha256::of(&text)).as_bytes())?;
+    put(name::SIGNATURE, keys.release()?.sign_detached(text.as_bytes()).as_bytes())?;
+    // The rename that follows must not outlive the bytes.
+    nix::unistd::syncfs(&File::open(folder)?).context("can't bring the release to the disk")?;
+    Ok(manifest)
+}
