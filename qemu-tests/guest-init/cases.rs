@@ -29,7 +29,8 @@ pub const ALL: [Case; 10] = [
 const FOREIGN: [(&str, &str, &str, &str); 5] = [
     ("F1", "ext4", "BP-S014", "ext4 \"backup-2019\""),
     ("F2", "luks", "BP-S014", "crypto_LUKS (3f2a6c1e)"),
-    ("F3", "zfs", "BP-S014", "zfs_member"),
+    // Uberblocks alone, without the label's list of names: libblkid does not recognise them, the blank probe does.
+    ("F3", "zfs", "BP-S015", "data without a signature"),
     ("F4", "md", "BP-S014", "linux_raid_member"),
     ("F5", "raw", "BP-S015", "data without a signature"),
 ];
