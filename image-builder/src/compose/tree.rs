@@ -297,8 +297,8 @@ impl Tree {
                 _ => {}
             }
             let next = TreePath(format!("{at}/{part}"));
-            match &self.entries.get(&next)?.kind {
-                Kind::Symlink(target) => {
+            match self.entries.get(&next).map(|entry| &entry.kind) {
+                Some(Kind::Symlink(target)) => {
                     left -= 1;
                     if left == 0 {
                         return None;
@@ -308,6 +308,8 @@ impl Tree {
                     }
                     todo.extend(target.split('/').rev().filter(|p| !p.is_empty()).map(str::to_owned));
                 }
+                // A folder on the way may still be implied by what lies in it.
+                None if todo.is_empty() => return None,
                 _ => at = next.0,
             }
         }
