@@ -6,6 +6,7 @@
 
 use super::layer::Layer;
 use super::tree::{Entry, Kind, Origin, Tree, TreePath};
+use crate::resolve::relation;
 use debversion::Version;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -129,25 +130,7 @@ fn name_of(kind: &Kind) -> &'static str {
 fn names(field: &str, other: &Origin) -> bool {
     let Origin::Package(name, version) = other else { return false };
     let Ok(version) = version.parse::<Version>() else { return false };
-    field.split(',').any(|term| {
-        let (named, range) = term.split_once('(').unwrap_or((term, ""));
-        named.trim().split(':').next() == Some(name.as_str())
-            && in_range(range.trim_end().trim_end_matches(')').trim(), &version)
-    })
-}
-
-/// Whether a version is in a range like `<< 2.0~` (Debian Policy, 7.1); an empty one has them all.
-fn in_range(range: &str, version: &Version) -> bool {
-    let (operator, bound) = range.split_at(range.find(|c| !"<>=".contains(c)).unwrap_or(range.len()));
-    let Ok(bound) = bound.trim().parse::<Version>() else { return range.is_empty() };
-    match operator {
-        "<<" => *version < bound,
-        "<=" => *version <= bound,
-        "=" => *version == bound,
-        ">=" => *version >= bound,
-        ">>" => *version > bound,
-        _ => false,
-    }
+    relation::parse(field).is_ok_and(|terms| terms.iter().flatten().any(|t| t.name == *name && t.allows(&version)))
 }
 
 /// What lies below something that is no folder: it would end up elsewhere, or nowhere.
