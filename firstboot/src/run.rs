@@ -163,13 +163,14 @@ impl Held {
             let title = if waits { Title::Waiting } else { Title::Stopped };
             let page =
                 page(title, at, status, config(status), "The node looks again when Enter is pressed, and every 30 s.");
-            let mut shown = 0;
+            let (parts, mut shown) = (page.render().len(), 0);
             // The refusal is fresh at the first painting.
             self.consoles.show_until(
                 || page.clone(),
                 || {
                     shown += 1;
-                    shown > 1
+                    // Every part once, and the first again: that is Enter on the last, or time.
+                    shown > parts
                 },
             );
             match attempt() {
