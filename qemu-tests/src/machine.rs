@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a boot may take to a page or to Ready. In software on two shared processors it takes some 30 s.
 pub const BOOT: Duration = Duration::from_secs(240);
@@ -176,9 +176,9 @@ impl<'b> Machine<'b> {
     /// # Errors
     /// As [`Machine::wait`].
     pub fn wait_for_page(&mut self, word: &str, patience: Duration) -> Result<String> {
+        let mut still = Still::default();
         let page = self.wait(&format!("it shows a {word} page"), patience, |log| {
-            // A page is whole once its last line is there.
-            Ok(log.page().filter(|p| p.contains(word) && p.trim_end().ends_with('.')))
+            Ok(log.page().filter(|p| p.contains(word) && still.is(log)))
         })?;
         let mut parts = BTreeMap::from([part_of(&page)]);
         let count = parts.keys().next().map_or(1, |(_, count)| *count);
@@ -190,8 +190,9 @@ impl<'b> Machine<'b> {
             tries -= 1;
             let painted = self.log().pages();
             press_enter(&self.console())?;
+            let mut still = Still::default();
             let next = self.wait("Enter shows the next part of the page", Duration::from_secs(60), |log| {
-                Ok(log.page().filter(|p| log.pages() > painted && p.trim_end().ends_with('.')))
+                Ok(log.page().filter(|_| log.pages() > painted && still.is(log)))
             })?;
             let (number, text) = part_of(&next);
             parts.insert(number, text);
@@ -223,13 +224,13 @@ impl<'b> Machine<'b> {
     /// # Errors
     /// As [`Machine::wait`].
     pub fn wait_for_page_with(&mut self, wanted: &str, patience: Duration) -> Result<String> {
-        let mut pressed = std::time::Instant::now();
+        let mut pressed = Instant::now();
         let console = self.console();
         press_enter(&console)?;
         self.wait(&format!("its page says {wanted:?}"), patience, |log| {
             if pressed.elapsed() > Duration::from_secs(3) {
                 press_enter(&console)?;
-                pressed = std::time::Instant::now();
+                pressed = Instant::now();
             }
             Ok(log.page().filter(|p| p.contains(wanted)))
         })
@@ -292,6 +293,22 @@ impl<'b> Machine<'b> {
 
     fn serial_file(&self) -> PathBuf {
         self.folder.join(format!("serial-{}.log", self.powered_on))
+    }
+}
+
+/// A page comes in pieces; it is whole when the port has been silent for a while.
+#[derive(Debug, Default)]
+struct Still {
+    length: usize,
+    since: Option<Instant>,
+}
+
+impl Still {
+    fn is(&mut self, log: &SerialLog) -> bool {
+        if self.length != log.text().len() {
+            *self = Still { length: log.text().len(), since: Some(Instant::now()) };
+        }
+        self.since.is_some_and(|since| since.elapsed() > Duration::from_millis(700))
     }
 }
 

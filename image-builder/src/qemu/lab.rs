@@ -95,7 +95,7 @@ impl Lab {
     /// # Errors
     /// When the release is not complete, or a file can't be made.
     pub fn prepare(&self, tools: &Tools, folder: &Path, accelerator: Accelerator) -> Result<Guest> {
-        let keys = EnrolledKeys::read(&self.release.join("enrol"))?;
+        let keys = EnrolledKeys::read(&self.release.join("secure-boot"))?;
         let mut guest = Guest::new(self.memory, self.cpus, accelerator);
         guest.firmware = Some(Firmware::secure_boot(tools, &keys, &folder.join("vars.fd"))?);
         guest.smbios = Smbios { serial: self.serial.clone(), uuid: self.uuid, oem_strings: Vec::new() };

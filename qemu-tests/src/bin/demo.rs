@@ -13,6 +13,7 @@ use qemu_tests::site;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Boots the example's image and shows the node it becomes.
 #[derive(Debug, Parser)]
@@ -72,7 +73,7 @@ impl Demo {
         })?;
         let total = total.as_secs_f64();
         progress.say(format!("  Ready      {total:6.1} s after power-on"));
-        let status = machine.status(&mut plane, "status")?;
+        let status = machine.wait("it tells its status", Duration::from_secs(60), |log| Ok(log.status()))?;
         check(&status["volumes"])?;
         let info = &node["status"]["nodeInfo"];
         Ok(json!({
