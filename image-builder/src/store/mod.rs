@@ -5,6 +5,7 @@
 //! ```text
 //! blob/ab/abcdef...          one verified input, mode 0444
 //! output/STAGE/KEY/          one stage's output, a folder; KEY.txt beside it says what it was made of
+//! go/mod, go/build           Go's own caches: modules, checked against go.sum before use; compiled packages
 //! lock/                      one file per thing being made, flock(2)ed while it is
 //! scratch/                   work that is not done; swept when its maker is gone
 //! ```
