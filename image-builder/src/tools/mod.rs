@@ -89,6 +89,13 @@ impl Tools {
         };
         let mut tool = self.at(&path, 0).with_context(|| format!("the tool {name} can't be started"))?;
         tool.name = name.into();
+        // A program of many names (kmod as depmod) goes by the one it is called by; the loader hands it on.
+        if let [first, _, _, program] = &mut tool.prefix[..]
+            && first == "--inhibit-cache"
+            && Path::new(program).file_name() != Some(name.as_ref())
+        {
+            tool.prefix.splice(0..0, ["--argv0".into(), name.into()]);
+        }
         Ok(tool)
     }
 
