@@ -22,13 +22,13 @@ pub fn make(tools: &Tools, config: &Path, volume: &Path) -> Result<()> {
         .with_context(|| format!("the volume {} can't be made", volume.display()))?;
     // 1 MiB is 2048 sectors: 64 sectors on each of 2 heads of 16 cylinders.
     tools
-        .tool("mformat")?
+        .tool("mtools")?
         .command()
-        .args(["-t", "16", "-h", "2", "-s", "64", "-v", LABEL, "-N", "bedb1a7e", "-i"])
+        .args(["-c", "mformat", "-t", "16", "-h", "2", "-s", "64", "-v", LABEL, "-N", "bedb1a7e", "-i"])
         .arg(volume)
         .arg("::")
         .run()?;
-    let mcopy = tools.tool("mcopy")?;
-    mcopy.command().arg("-i").arg(volume).arg(config).arg(format!("::/{FILE}")).run()?;
+    let mtools = tools.tool("mtools")?;
+    mtools.command().args(["-c", "mcopy", "-i"]).arg(volume).arg(config).arg(format!("::/{FILE}")).run()?;
     Ok(())
 }

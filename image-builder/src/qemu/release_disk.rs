@@ -60,8 +60,8 @@ impl ReleaseDisk {
     /// # Errors
     /// When mtools can't read it.
     pub fn read_esp(&self, tools: &Tools, path: &str) -> Result<Vec<u8>> {
-        let mcopy = tools.tool("mcopy")?;
-        Ok(mcopy.command().args(["-i", &self.esp()?, &format!("::/{path}"), "-"]).run()?.stdout)
+        let mtools = tools.tool("mtools")?;
+        Ok(mtools.command().args(["-c", "mcopy", "-i", &self.esp()?, &format!("::/{path}"), "-"]).run()?.stdout)
     }
 
     /// Replaces a file of its ESP. Only for copies of a release.
@@ -69,8 +69,12 @@ impl ReleaseDisk {
     /// # Errors
     /// When mtools can't write it.
     pub fn write_esp(&self, tools: &Tools, path: &str, bytes: &[u8]) -> Result<()> {
-        let mcopy = tools.tool("mcopy")?;
-        mcopy.command().args(["-o", "-i", &self.esp()?, "-", &format!("::/{path}")]).stdin(bytes).run()?;
+        let mtools = tools.tool("mtools")?;
+        mtools
+            .command()
+            .args(["-c", "mcopy", "-o", "-i", &self.esp()?, "-", &format!("::/{path}")])
+            .stdin(bytes)
+            .run()?;
         Ok(())
     }
 
