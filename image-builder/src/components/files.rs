@@ -149,6 +149,6 @@ mod tests {
             .0,
             "bytes"
         );
-        assert!(take(Sha256::of("other")).unwrap_err().to_string().contains("is not what was locked"));
+        assert!(take(Sha256::of("other")).unwrap_err().to_string().contains("is altered"));
     }
 }

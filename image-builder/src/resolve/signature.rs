@@ -245,3 +245,76 @@ fn seconds(moment: Timestamp) -> i64 {
 fn length(duration: Duration) -> i64 {
     i64::from(duration.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Made with GnuPG at 2026-01-01: `good` signs by a subkey, `expiring` holds for ten days, `revoked` is, and
+    // `stranger` is not in the keyring.
+    const KEYRING: &[u8] = include_bytes!("fixtures/signature/keyring.asc");
+    const GOOD: &str = include_str!("fixtures/signature/good.asc");
+    const EXPIRING: &str = include_str!("fixtures/signature/expiring.asc");
+    const REVOKED: &str = include_str!("fixtures/signature/revoked.asc");
+    const STRANGER: &str = include_str!("fixtures/signature/stranger.asc");
+    const TWO: &str = include_str!("fixtures/signature/two.asc");
+    const WEAK: &str = include_str!("fixtures/signature/weak.asc");
+    /// 2026-01-02.
+    const NEXT_DAY: i64 = 1_767_312_000;
+
+    fn verify(message: &str, now: i64) -> Result<Signed, Error> {
+        Keyring::parse(KEYRING).unwrap().verify(message, now)
+    }
+
+    #[test]
+    fn a_good_signature_gives_the_text_unescaped() {
+        let signed = verify(GOOD, NEXT_DAY).unwrap();
+        assert_eq!(signed.text, "Origin: Example\n- dashed line\n-----\nSuite: trixie\n\nlast");
+        assert_eq!(signed.fingerprint.len(), 40);
+        // Another machine's line ends change nothing.
+        assert_eq!(verify(&GOOD.replace('\n', "\r\n"), NEXT_DAY).unwrap(), signed);
+    }
+
+    #[test]
+    fn one_good_signature_of_several_is_enough() {
+        assert!(verify(TWO, NEXT_DAY).is_ok());
+        assert!(matches!(verify(STRANGER, NEXT_DAY), Err(Error::UnknownKey(_))));
+    }
+
+    #[test]
+    fn an_altered_text_is_bad() {
+        assert!(matches!(verify(&GOOD.replace("Example", "Exampel"), NEXT_DAY), Err(Error::Bad(_))));
+        assert!(matches!(verify(&TWO.replace("trixie", "sid"), NEXT_DAY), Err(Error::Bad(_))));
+    }
+
+    #[test]
+    fn what_stands_before_or_after_the_message_is_refused() {
+        assert!(matches!(verify(&format!("Suite: sid\n\n{GOOD}"), NEXT_DAY), Err(Error::Format(_))));
+        assert!(matches!(verify(&format!("{GOOD}\nSuite: sid\n"), NEXT_DAY), Err(Error::Format(_))));
+        assert!(matches!(verify("Suite: sid\n", NEXT_DAY), Err(Error::Format(_))));
+    }
+
+    #[test]
+    fn a_key_counts_only_in_its_time() {
+        assert!(verify(EXPIRING, NEXT_DAY).is_ok());
+        let error = verify(EXPIRING, NEXT_DAY + 10 * 86400).unwrap_err();
+        assert!(matches!(&error, Error::KeyExpired(_, at) if at.starts_with("2026-01-11 00:00")), "{error}");
+        // Made in what is the future then.
+        assert!(verify(GOOD, NEXT_DAY - 30 * 86400).is_err());
+    }
+
+    #[test]
+    fn a_revoked_key_never_counts() {
+        assert!(matches!(verify(REVOKED, NEXT_DAY), Err(Error::KeyRevoked(_))));
+    }
+
+    #[test]
+    fn a_broken_hash_function_never_counts() {
+        assert!(matches!(verify(WEAK, NEXT_DAY), Err(Error::Unusable(_, why)) if why.contains("hash function")));
+    }
+
+    #[test]
+    fn a_keyring_without_keys_is_none() {
+        assert!(Keyring::parse(b"").is_err() && Keyring::parse(GOOD.as_bytes()).is_err());
+    }
+}

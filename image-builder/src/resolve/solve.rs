@@ -282,3 +282,6 @@ impl DependencyProvider for Debian<'_> {
         Dependencies::Known(known)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,9 +134,9 @@ impl Place<'_> {
             Ok(bytes)
         })?;
         let text = std::str::from_utf8(&bytes).map_err(|_| anyhow!("{what} from {url} is no text"))?;
-        let signed = ring.verify(text, now).map_err(|e| {
-            anyhow::Error::new(e).context(format!("{what} can't be trusted; keyring {}", keyring.display()))
-        })?;
+        let signed = ring
+            .verify(text, now)
+            .map_err(|e| anyhow!("the signature of {what} {e} (keyring {})", keyring.display()))?;
         let release = Release::parse(&signed.text).map_err(|why| release::Error::Format {
             archive: self.archive.into(),
             suite: self.suite.into(),
