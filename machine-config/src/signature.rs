@@ -114,10 +114,11 @@ impl PublicKey {
 
     /// Whether a line of [`PrivateKey::sign_detached`] is this key's signature over the bytes.
     pub fn verifies_detached(&self, bytes: &[u8], line: &str) -> bool {
-        let mut words = line.split_whitespace();
-        let (Some(PUBLIC), Some(signature), Some(_)) = (words.next(), words.next(), words.next()) else { return false };
-        let signature = BASE64.decode(signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok());
-        words.next().is_none() && signature.is_some_and(|s| self.key.verify_strict(bytes, &s).is_ok())
+        // The whole line is held to the one form it can have, so that no byte of it can change.
+        let encoded = line.strip_prefix(PUBLIC).and_then(|rest| rest.strip_suffix(&format!(" {}\n", self.name)));
+        let signature = encoded.and_then(|text| BASE64.decode(text.strip_prefix(' ')?).ok());
+        let signature = signature.and_then(|bytes| Signature::from_slice(&bytes).ok());
+        signature.is_some_and(|s| self.key.verify_strict(bytes, &s).is_ok())
     }
 
     /// Its name.
