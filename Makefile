@@ -12,7 +12,7 @@ BEDPLATE := $(TARGET_DIR)/debug/bedplate
 AGENT_DIR := $(TARGET_DIR)/agent
 
 # What compiling Bedplate needs beyond a Rust toolchain: a C compiler and libblkid's static library.
-DEBIAN_PACKAGES := gcc libc6-dev pkg-config libblkid-dev libclang-dev ca-certificates
+DEBIAN_PACKAGES := gcc libc6-dev pkg-config libblkid-dev libclang-dev ca-certificates faketime
 
 .PHONY: help demo test setup build agent bedplate lock image lint unit guest node rack bench clean
 

@@ -12,6 +12,7 @@
 
 pub mod arch;
 pub mod assemble;
+pub mod cli;
 pub mod components;
 pub mod compose;
 pub mod digest;
@@ -20,6 +21,7 @@ pub mod initrd;
 pub mod kernel;
 pub mod lock;
 pub mod package;
+pub mod pipeline;
 pub mod progress;
 pub mod qemu;
 pub mod recipe;

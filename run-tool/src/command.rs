@@ -13,6 +13,8 @@ pub struct Command {
     name: String,
     program: PathBuf,
     args: Vec<OsString>,
+    /// How many of `args` the tool itself brought: a loader's options, which say nothing to a person.
+    brought: usize,
     env: Vec<(OsString, OsString)>,
     stdin: Vec<u8>,
     folder: Option<PathBuf>,
@@ -101,6 +103,7 @@ impl Command {
             name: tool.name.clone(),
             program: tool.program.clone(),
             args: tool.prefix.clone(),
+            brought: tool.prefix.len(),
             env,
             stdin: Vec::new(),
             folder: None,
@@ -310,9 +313,7 @@ fn kill_with_starter(command: &mut std::process::Command) {
 impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.name)?;
-        // The loader's own options say nothing to a person.
-        let own = self.args.iter().position(|a| Path::new(a).file_name() == Some(OsStr::new(&self.name)));
-        for arg in self.args.iter().skip(own.map_or(0, |i| i + 1)) {
+        for arg in self.args.iter().skip(self.brought) {
             write!(f, " {}", arg.to_string_lossy())?;
         }
         Ok(())

@@ -1,0 +1,40 @@
+//! `bedplate build`: the image that recipe and lock describe.
+
+use super::Place;
+use crate::pipeline;
+use crate::progress::Progress;
+use crate::resolve::local;
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Build the image that recipe and lock describe.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  bedplate build
+  bedplate build --recipe site/recipe.toml --out release
+  bedplate build --offline       # everything was fetched before; the network is left alone
+
+The same lock and keys give the same bytes, anywhere.")]
+pub struct Build {
+    #[command(flatten)]
+    place: Place,
+    /// Where the release goes; a release that is there is replaced.
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    /// Ask no network; what is not in the store is named.
+    #[arg(long)]
+    offline: bool,
+}
+
+impl Build {
+    pub(super) fn run(self, progress: &Progress) -> Result<ExitCode> {
+        let store = self.place.store.open()?;
+        let agent = local::agent_folder()?;
+        let build = pipeline::Build { recipe: self.place.recipe, out: self.out, agent, offline: self.offline };
+        build.run(&store, progress)?;
+        println!("{}", build.out.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
