@@ -1,13 +1,16 @@
-//! Units are started through systemd's D-Bus interface (org.freedesktop.systemd1), on its own socket: that one is
-//! there before the bus is.
+//! Units are started through systemd's D-Bus interface (org.freedesktop.systemd1), over the system bus: on its own
+//! socket systemd names itself in a way that zbus refuses.
 
-use anyhow::{Context, Result};
-use std::os::unix::net::UnixStream;
+use anyhow::{Context, Result, bail};
+use std::thread::sleep;
+use std::time::Duration;
 use zbus::blocking::Connection;
-use zbus::blocking::connection::Builder;
 use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
+
+/// How often, and every how many milliseconds, it is asked whether systemd has come to the bus.
+const PATIENCE: (u32, u64) = (300, 100);
 
 /// A connection to systemd.
 #[derive(Debug)]
@@ -16,17 +19,23 @@ pub struct Units {
 }
 
 impl Units {
-    /// Connects to systemd itself, or over the bus when it does not take that.
+    /// Connects to the bus, which starts it, and waits until systemd has joined it too.
     ///
     /// # Errors
-    /// When neither answers.
+    /// When the bus does not answer, or systemd does not come to it within half a minute.
     pub fn connect() -> Result<Units> {
-        let private = || -> zbus::Result<Connection> {
-            let stream = UnixStream::connect("/run/systemd/private")?;
-            Builder::async_io_unix_stream(stream).p2p().build()
-        };
-        let connection = private().or_else(|_| Connection::system()).context("systemd does not answer over D-Bus")?;
-        Ok(Units { connection })
+        let connection = Connection::system().context("the system bus does not answer")?;
+        for _ in 0..PATIENCE.0 {
+            let bus = Some("org.freedesktop.DBus");
+            let answer = connection
+                .call_method(bus, "/org/freedesktop/DBus", bus, "NameHasOwner", &(SYSTEMD,))
+                .context("the system bus does not answer")?;
+            if answer.body().deserialize::<bool>()? {
+                return Ok(Units { connection });
+            }
+            sleep(Duration::from_millis(PATIENCE.1));
+        }
+        bail!("systemd has not come to the system bus")
     }
 
     /// Asks for a unit to be started. Whether it came up is told by [`Units::state`].
