@@ -117,7 +117,10 @@ impl Config {
         }
         eprint!("{}", outcome.stderr);
         let mut stdout = std::io::stdout().lock();
-        stdout.write_all(outcome.stdout.as_bytes()).and_then(|()| stdout.flush()).context("write to standard output")?;
+        stdout
+            .write_all(outcome.stdout.as_bytes())
+            .and_then(|()| stdout.flush())
+            .context("write to standard output")?;
         Ok(if outcome.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
@@ -373,7 +376,8 @@ mod tests {
     fn showing_a_machine() {
         let folder = Folder::new();
         let file = folder.file("site.toml", SITE);
-        let show = |origin| Config::Show { name: "n3".into(), file: file.clone(), origin }.outcome().expect("reads").stdout;
+        let show =
+            |origin| Config::Show { name: "n3".into(), file: file.clone(), origin }.outcome().expect("reads").stdout;
         assert!(show(false).contains("count = 11"));
         let origins = show(true);
         let line = origins.lines().find(|line| line.starts_with("each.object.disks.count")).expect("a line");
