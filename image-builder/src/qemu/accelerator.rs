@@ -21,7 +21,7 @@ pub enum Accelerator {
 }
 
 /// How long a kernel may take to reach its end under KVM; it needs two seconds.
-const PROBE: Duration = Duration::from_secs(20);
+const PROBE: Duration = Duration::from_secs(6);
 
 impl Accelerator {
     /// KVM if it boots `kernel` (a `vmlinuz`) up to where it looks for a root, software emulation if not.
