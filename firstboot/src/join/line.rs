@@ -8,6 +8,7 @@ use crate::boot_record::BootRecord;
 use crate::config::Chosen;
 use crate::network;
 use crate::report::console::Consoles;
+use crate::report::memory;
 use crate::report::page::Title;
 use crate::report::status::{State, Status, seconds};
 use crate::run;
@@ -48,6 +49,7 @@ pub fn join() -> Result<()> {
         units.start("kube-proxy.service")?;
     }
     until_ready(&chosen.config, credentials, &units, &consoles, &mut status)?;
+    status.pss_kib = memory::pss_kib();
     end_warden(run::boot_record().as_ref());
     let degraded = !status.refusals.is_empty() || status.state == State::Degraded;
     status.state = if degraded { State::Degraded } else { State::Ready };

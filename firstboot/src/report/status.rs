@@ -75,6 +75,9 @@ pub struct Status {
     pub refusals: Vec<Diagnostic>,
     /// Versions by name: `agent`, `kernel`, `kubelet`, `containerd`.
     pub versions: std::collections::BTreeMap<String, String>,
+    /// Memory of the agent's processes when the node became Ready: proportional set size in KiB, by verb.
+    #[serde(default)]
+    pub pss_kib: std::collections::BTreeMap<String, u64>,
 }
 
 impl Status {
