@@ -66,12 +66,17 @@ impl Bench {
         Bench::open(&release, &root.join("examples/node/recipe.toml"), &Progress::stderr())
     }
 
-    /// A new folder for one machine, gone with the bench.
+    /// A new folder for one machine or control plane, gone with the bench; `NAME-2` when there is `NAME`.
     ///
     /// # Errors
     /// When it can't be made.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.folder.path().join(name);
+        let mut folder = self.folder.path().join(name);
+        let mut count = 1;
+        while folder.exists() {
+            count += 1;
+            folder = self.folder.path().join(format!("{name}-{count}"));
+        }
         std::fs::create_dir(&folder).with_context(|| format!("{} can't be made", folder.display()))?;
         Ok(folder)
     }

@@ -1,6 +1,7 @@
-//! Real images in QEMU: what the tests of the tiers *guest*, *node* and *rack*, and the demo, are made of.
+//! Real images in QEMU: what the tests of the tiers *guest*, *node* and *rack*, the demo and the benchmark are made of.
 
 pub mod bench;
+pub mod boot;
 pub mod broken_configs;
 pub mod control_plane;
 pub mod fault;

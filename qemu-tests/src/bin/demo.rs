@@ -6,14 +6,12 @@
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use image_builder::progress::{Progress, Unit};
-use image_builder::qemu::NewDisk;
 use qemu_tests::bench::{Bench, repository};
-use qemu_tests::machine::{BOOT, Machine};
+use qemu_tests::boot::{self, Boot};
 use qemu_tests::site;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Boots the example's image and shows the node it becomes.
 #[derive(Debug, Parser)]
@@ -51,29 +49,9 @@ impl Demo {
             let _task = progress.task("start the control plane", 4, Unit::Count("programs"));
             bench.control_plane()?
         };
-        let mut machine = Machine::new(&bench, site::NODE)?;
-        machine.lab.disks = site::DISKS.map(|serial| NewDisk { size: 2 << 30, serial: serial.into() }).into();
-        let site = site::one_node(&plane.endpoint())?;
-        machine.configure(&bench.bundle(&site, site::NODE, &plane.join(site::NODE)?)?)?;
+        let mut machine = boot::machine(&bench, &plane)?;
         progress.say(format!("power on {}: Secure Boot, two blank disks of 2 GiB", site::NODE));
-        machine.power_on()?;
-        machine.wait("the kernel starts", BOOT, |log| Ok(log.phases().first().cloned()))?;
-        let firmware = machine.firmware_seconds().unwrap_or_default();
-        progress.say(format!("  firmware   {firmware:6.1} s"));
-        let mut shown = 0;
-        // Phases pass by while the cluster is asked; one loop watches both.
-        let (node, total) = machine.wait_until_ready_watching(&mut plane, BOOT, |log| {
-            for phase in log.phases().iter().skip(shown) {
-                progress.say(format!("  {:<10} {:6.1} s after the kernel's start", phase.name, phase.at));
-                shown += 1;
-            }
-            let stopped = log.page().filter(|p| p.contains("STOPPED"));
-            ensure!(stopped.is_none(), "the node stopped:\n{}", stopped.unwrap_or_default());
-            Ok(())
-        })?;
-        let total = total.as_secs_f64();
-        progress.say(format!("  Ready      {total:6.1} s after power-on"));
-        let status = machine.wait("it tells its status", Duration::from_secs(60), |log| Ok(log.status()))?;
+        let Boot { firmware, ready, node, status } = boot::run(&mut machine, &mut plane, progress)?;
         check(&status["volumes"])?;
         let info = &node["status"]["nodeInfo"];
         Ok(json!({
@@ -84,7 +62,7 @@ impl Demo {
             "kernel": info["kernelVersion"],
             "os": info["osImage"],
             "volumes": status["volumes"],
-            "seconds": { "firmware": firmware, "phases": status["phases"], "ready": total },
+            "seconds": { "firmware": firmware, "phases": status["phases"], "ready": ready },
         }))
     }
 }
