@@ -77,6 +77,10 @@ node: image
 rack: image
 	$(CARGO) test -q -p qemu-tests --test rack
 
+# What is measured, and how often: make bench BENCH="--only boots --runs 1".
+bench: image  ## Measure builds and boots; write docs/performance.md.
+	BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(CARGO) run -q -p qemu-tests --bin bench -- --release out/node --recipe $(RECIPE) $(BENCH)
+
 clean:  ## Remove what was built here; the store stays.
 	$(CARGO) clean
 	rm -rf out

@@ -6,6 +6,7 @@ pub mod broken_configs;
 pub mod control_plane;
 pub mod fault;
 pub mod machine;
+pub mod performance;
 pub mod serial_log;
 pub mod site;
 pub mod tiers;

@@ -1,0 +1,282 @@
+//! Figures -> the page. Pure.
+
+use super::figures::{BootRun, Boots, Builds, Figures, Host, Image, Run, Step, median, median_steps};
+use super::picture::Bar;
+use std::fmt::Write;
+
+/// The whole page, as Markdown.
+pub fn markdown(figures: &Figures) -> String {
+    let mut page = String::from(
+        "# Performance\n\n\
+         Written by `make bench`, which measures everything here but the lines marked as references; the figures of \
+         every\nsingle run lie in [performance.json](performance.json). One part again, with the figures of the other \
+         kept:\n\n    make bench BENCH=\"--only boots --runs 5\"\n",
+    );
+    builds(&mut page, figures.builds.as_ref());
+    image(&mut page, figures.image.as_ref());
+    boots(&mut page, figures.boots.as_ref());
+    page
+}
+
+/// The bars of `boot.svg`; none before a boot was measured.
+pub fn bars(figures: &Figures) -> Vec<Bar> {
+    let Some(boots) = &figures.boots else { return Vec::new() };
+    let bar = |label, runs: &[BootRun]| Bar {
+        label,
+        firmware: median(runs.iter().map(|r| r.firmware)),
+        phases: timeline(runs),
+    };
+    vec![bar("first boot", &boots.first), bar("second boot", &boots.second)]
+}
+
+/// When each phase ended, at the median, in that order.
+fn timeline(runs: &[BootRun]) -> Vec<Step> {
+    let mut phases = median_steps(runs.iter().map(|r| r.phases.as_slice()));
+    phases.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    phases
+}
+
+fn builds(page: &mut String, builds: Option<&Builds>) {
+    page.push_str("\n## Builds\n\n");
+    let Some(builds) = builds else { return page.push_str("Not measured yet.\n") };
+    let _ = writeln!(
+        page,
+        "`bedplate build --offline` of `examples/node`, by the program that `make image` builds (optimised, with its \
+         checks\non). {}, each in a new store; median, and the range. Memory is the peak resident set of the largest \
+         process,\nbe it the builder or a tool that it ran. {}\n",
+        count(builds.cold.len(), "round"),
+        on(&builds.host)
+    );
+    page.push_str("| build | seconds | range | memory, MiB |\n|---|---:|---:|---:|\n");
+    let mut row = |name: &str, runs: &[Run]| {
+        let seconds = || runs.iter().map(|r| r.seconds);
+        let (least, most) = (seconds().fold(f64::INFINITY, f64::min), seconds().fold(0.0, f64::max));
+        let peak = runs.iter().map(|r| r.peak_kib).max().unwrap_or_default();
+        let _ = writeln!(page, "| {name} | {:.1} | {least:.1} - {most:.1} | {} |", median(seconds()), peak >> 10);
+    };
+    row("cold", &builds.cold);
+    row("warm", &builds.warm);
+    row("one overlay file changed: `lock --local`", &builds.changed_lock);
+    row("one overlay file changed: `build`", &builds.changed);
+    let _ = writeln!(
+        page,
+        "\n- *Cold*: the store holds the fetched packages and modules' programs (`blob/`, `output/component/`) and nothing \
+         else. The\n  tools tree is unpacked, packages are opened, the root is composed, compressed and hashed, the initrd \
+         and the UKI are\n  made, signed and written. Compiling Kubernetes and fetching are not in it. Files may be in the host's \
+         page cache.\n- *Warm*: the same build again; every stage is in the store, the release is written anew.\n\
+         - *One overlay file changed*: a line was added to `{}`; the lock takes it in,\n  and the root is composed, \
+         compressed, hashed, sealed into a new UKI, and written.\n",
+        builds.changed_file
+    );
+    page.push_str("Where the time goes, as the builder tells it (median seconds of each step):\n\n");
+    page.push_str("| step | cold | warm | changed |\n|---|---:|---:|---:|\n");
+    let of = |runs: &[Run]| median_steps(runs.iter().map(|r| r.steps.as_slice()));
+    let columns = [of(&builds.cold), of(&builds.warm), of(&builds.changed)];
+    for step in &columns[0] {
+        let cell = |column: &[Step]| {
+            let found = column.iter().find(|s| s.name == step.name);
+            found.map_or_else(|| "-".into(), |s| format!("{:.1}", s.seconds))
+        };
+        let [cold, warm, changed] = [0, 1, 2].map(|i| cell(&columns[i]));
+        let _ = writeln!(page, "| {} | {cold} | {warm} | {changed} |", step.name);
+    }
+    page.push_str(
+        "\nReference, measured by hand once on a machine of this kind and not by this command: mkosi 27.1 with the same \
+         packages\ntook 54.6 s cold, 55 to 68 s warm, and 19.0 s after one overlay file changed.\n",
+    );
+}
+
+fn image(page: &mut String, image: Option<&Image>) {
+    page.push_str("\n## Image\n\n");
+    let Some(image) = image else { return page.push_str("Not measured yet.\n") };
+    let versions: Vec<String> = image.components.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let _ = writeln!(
+        page,
+        "{}: {} files, folders and links; Linux {}; {}.\n",
+        image.name,
+        image.entries,
+        image.kernel_release,
+        versions.join(", ")
+    );
+    page.push_str("| part | MiB |\n|---|---:|\n");
+    let rows = [
+        ("content of all files in the root", image.content),
+        ("root, EROFS", image.root),
+        ("verity hash tree", image.verity),
+        ("UKI, signed", image.uki),
+        ("- kernel in it", image.kernel),
+        ("- initrd in it", image.initrd),
+        ("`disk.raw`, what takes room", image.disk_allocated),
+        ("`disk.raw`, as it appears: ESP and both slots", image.disk),
+    ];
+    for (name, size) in rows {
+        let _ = writeln!(page, "| {name} | {:.1} |", size as f64 / f64::from(1 << 20));
+    }
+}
+
+fn boots(page: &mut String, boots: Option<&Boots>) {
+    page.push_str("\n## Boot to Ready\n\n");
+    let Some(boots) = boots else { return page.push_str("Not measured yet.\n") };
+    let _ = writeln!(
+        page,
+        "The release under Secure Boot in QEMU {} ({}), a guest of {} processors and {} MiB with two data disks, joining \
+         etcd and\nKubernetes' control plane on the same host. Median of {}: the first boot makes state partition, \
+         RAID1 and XFS on\nblank disks, the second finds and keeps them. Phases overlap: each line is the time by which the \
+         boot was longer for it.\n{}\n",
+        boots.qemu,
+        accelerator(&boots.accelerator),
+        boots.guest_processors,
+        boots.guest_memory_mib,
+        count(boots.first.len(), "machine"),
+        on(&boots.host)
+    );
+    page.push_str("![Phases of the first and the second boot](boot.svg)\n\n");
+    page.push_str(
+        "| phase | first boot: seconds | done at | second boot: seconds | done at |\n|---|---:|---:|---:|---:|\n",
+    );
+    let (first, second) = (timeline(&boots.first), timeline(&boots.second));
+    let (took, took_again) = (durations(&first), durations(&second));
+    for (step, seconds) in first.iter().zip(&took) {
+        let again = second.iter().zip(&took_again).find(|(s, _)| s.name == step.name);
+        let again = again.map_or_else(|| "- | -".into(), |(s, took)| format!("{took:.1} | {:.1}", s.seconds));
+        let _ = writeln!(page, "| {} | {seconds:.1} | {:.1} | {again} |", step.name, step.seconds);
+    }
+    let end = |phases: &[Step]| phases.last().map_or(0.0, |p| p.seconds);
+    let middle = |runs: &[BootRun], of: fn(&BootRun) -> f64| median(runs.iter().map(of));
+    let _ = writeln!(page, "| **kernel's start to Ready** | **{:.1}** | | **{:.1}** | |", end(&first), end(&second));
+    let mut row = |name: &str, of: fn(&BootRun) -> f64| {
+        let _ = writeln!(page, "| {name} | {:.1} | | {:.1} | |", middle(&boots.first, of), middle(&boots.second, of));
+    };
+    row("firmware, before the kernel", |r| r.firmware);
+    row("power-on to Ready, as the cluster says", |r| r.ready);
+    page.push_str(
+        "\nReference, tried by hand on a machine of this kind and not by this command: 26 s from the kernel's start to Ready \
+         with\nplain Debian, without verity and without RAID; some 13 s as the floor of kernel, containerd and kubelet \
+         alone.\n",
+    );
+    page.push_str("\n## The agent's memory\n\n");
+    let names: std::collections::BTreeSet<&String> = boots.first.iter().flat_map(|r| r.pss_kib.keys()).collect();
+    if names.is_empty() {
+        return page.push_str("The image that was measured does not tell it.\n");
+    }
+    page.push_str(
+        "Proportional set size of the agent's processes when the node is Ready, in MiB, median of the first boots; the \
+         node\nreads it from `smaps_rollup` and tells it in its status. Both end when the node is Ready.\n\n\
+         | process | MiB |\n|---|---:|\n",
+    );
+    let mib = |kib: f64| kib / 1024.0;
+    for name in &names {
+        let of = |r: &BootRun| r.pss_kib.get(*name).copied().unwrap_or_default() as f64;
+        let _ = writeln!(page, "| {name} | {:.1} |", mib(median(boots.first.iter().map(of))));
+    }
+    let all = median(boots.first.iter().map(|r| r.pss_kib.values().sum::<u64>() as f64));
+    let _ = writeln!(page, "| **all** | **{:.1}** |", mib(all));
+}
+
+/// How much later each phase ended than the one before it.
+fn durations(phases: &[Step]) -> Vec<f64> {
+    let before = std::iter::once(0.0).chain(phases.iter().map(|p| p.seconds));
+    phases.iter().zip(before).map(|(phase, before)| phase.seconds - before).collect()
+}
+
+fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
+}
+
+fn accelerator(name: &str) -> &str {
+    match name {
+        "TCG" => "TCG: every instruction in software",
+        other => other,
+    }
+}
+
+fn on(host: &Host) -> String {
+    format!(
+        "Host: {} processors ({}), {:.0} GiB; load {:.1} before.",
+        host.processors,
+        host.processor,
+        host.memory_mib as f64 / 1024.0,
+        host.load
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn steps(list: &[(&str, f64)]) -> Vec<Step> {
+        list.iter().map(|(name, seconds)| Step { name: (*name).into(), seconds: *seconds }).collect()
+    }
+
+    fn boot(firmware: f64, phases: &[(&str, f64)], ready: f64, join: u64) -> BootRun {
+        BootRun { firmware, phases: steps(phases), ready, pss_kib: BTreeMap::from([("join".to_owned(), join)]) }
+    }
+
+    fn figures() -> Figures {
+        let run = |seconds, steps| Run { seconds, peak_kib: 200 << 10, steps };
+        let seal = |seconds| steps(&[("sealing the root", seconds)]);
+        Figures {
+            builds: Some(Builds {
+                cold: vec![run(20.0, seal(15.0)), run(24.0, seal(18.0)), run(90.0, seal(80.0))],
+                warm: vec![run(4.5, Vec::new())],
+                changed: vec![run(17.0, seal(12.0))],
+                changed_lock: vec![run(0.5, Vec::new())],
+                ..Builds::default()
+            }),
+            image: Some(Image { root: 256 << 20, ..Image::default() }),
+            boots: Some(Boots {
+                first: vec![
+                    boot(9.0, &[("kernel", 2.0), ("kubelet", 12.0), ("network", 10.0), ("ready", 20.0)], 29.0, 4096),
+                    boot(9.5, &[("kernel", 2.2), ("network", 9.0), ("kubelet", 14.0), ("ready", 22.0)], 31.0, 4096),
+                    boot(8.0, &[("kernel", 1.8), ("network", 11.0), ("kubelet", 13.0), ("ready", 21.0)], 30.0, 8192),
+                ],
+                second: vec![boot(9.0, &[("kernel", 2.0), ("ready", 16.0)], 25.0, 4096)],
+                ..Boots::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn tables_show_medians() {
+        let page = markdown(&figures());
+        for line in [
+            "| cold | 24.0 | 20.0 - 90.0 | 200 |",
+            "| sealing the root | 18.0 | - | 12.0 |",
+            "| root, EROFS | 256.0 |",
+            "| kernel | 2.0 | 2.0 | 2.0 | 2.0 |",
+            "| network | 8.0 | 10.0 | - | - |",
+            "| kubelet | 3.0 | 13.0 | - | - |",
+            "| ready | 8.0 | 21.0 | 14.0 | 16.0 |",
+            "| **kernel's start to Ready** | **21.0** | | **16.0** | |",
+            "| firmware, before the kernel | 9.0 | | 9.0 | |",
+            "| join | 4.0 |",
+        ] {
+            assert!(page.lines().any(|l| l == line), "no {line:?} in\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_was_not_measured_is_said_to_be_missing() {
+        let page = markdown(&Figures { boots: None, ..figures() });
+        assert_eq!(page.matches("Not measured yet.").count(), 1);
+        assert!(bars(&Figures::default()).is_empty());
+    }
+
+    #[test]
+    fn the_bars_follow_the_order_of_the_medians() {
+        let bars = bars(&figures());
+        let names: Vec<&str> = bars[0].phases.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["kernel", "network", "kubelet", "ready"]);
+        assert_eq!((bars[0].firmware, bars[1].phases[1].seconds), (9.0, 16.0));
+    }
+
+    #[test]
+    fn the_page_in_the_repository_is_made_of_the_figures_beside_it() {
+        let docs = crate::bench::repository().join("docs");
+        let figures = Figures::read(&docs.join("performance.json")).unwrap();
+        let text = |name: &str| std::fs::read_to_string(docs.join(name)).unwrap();
+        assert_eq!(text("performance.md"), markdown(&figures), "`make bench BENCH='--only page'` renders it anew");
+        assert_eq!(text("boot.svg"), super::super::picture::svg(&bars(&figures)));
+    }
+}
