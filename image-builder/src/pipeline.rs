@@ -80,7 +80,7 @@ impl Build {
             uki: &uki,
             keys: &keys,
         };
-        package::write(&inputs, &self.out, &tools, progress)?;
+        package::write(&inputs, &self.out, &tools, store, progress)?;
         progress.say(format!("{}: {} {}", self.out.display(), recipe.image.name, recipe.image.version));
         progress.say(format!("root hash {}", root.root_hash));
         Ok(())

@@ -98,7 +98,7 @@ impl Bench {
             keys: &keys,
         };
         let out = self.path(out);
-        package::write(&inputs, &out, &self.tools, &progress)?;
+        package::write(&inputs, &out, &self.tools, &store, &progress)?;
         Ok(out)
     }
 

@@ -21,6 +21,7 @@ use crate::recipe::Recipe;
 use crate::seal::RootImage;
 use crate::sign::Uki;
 use crate::sign::keys::{KeyFolder, SECURE_BOOT, SECURE_BOOT_FILES};
+use crate::store::Store;
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
 use manifest::{FileSum, Manifest};
@@ -80,7 +81,7 @@ pub struct Release {
 /// # Errors
 /// When a part does not fit its partition, a tool fails, `out` holds something else, or the disk is full;
 /// what was in `out` stays then.
-pub fn write(inputs: &Inputs, out: &Path, tools: &Tools, progress: &Progress) -> Result<Release> {
+pub fn write(inputs: &Inputs, out: &Path, tools: &Tools, store: &Store, progress: &Progress) -> Result<Release> {
     check_replaceable(out)?;
     let parent = match out.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -89,7 +90,7 @@ pub fn write(inputs: &Inputs, out: &Path, tools: &Tools, progress: &Progress) ->
     let failed = || format!("can't write the release to {}", out.display());
     std::fs::create_dir_all(parent).with_context(failed)?;
     let aside = tempfile::Builder::new().prefix(".bedplate-release-").tempdir_in(parent).with_context(failed)?;
-    let manifest = fill(inputs, aside.path(), tools, progress)?;
+    let manifest = fill(inputs, aside.path(), tools, store, progress)?;
     open_to_all(aside.path()).with_context(failed)?;
     if out.exists() {
         // Both names change in one step; the old release goes with the temporary folder.
@@ -123,6 +124,19 @@ fn open_to_all(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Brings the release to the disk, and nothing that others have written meanwhile.
+fn sync(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync(&path)?;
+        } else {
+            File::open(&path)?.sync_all()?;
+        }
+    }
+    File::open(folder)?.sync_all()
+}
+
 fn check_replaceable(out: &Path) -> Result<()> {
     let entries = match std::fs::read_dir(out) {
         Ok(entries) => entries,
@@ -152,7 +166,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> Result<Manifest> {
+fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, store: &Store, progress: &Progress) -> Result<Manifest> {
     let Inputs { recipe, lock, tree, root, kernel, uki, keys } = *inputs;
     let layout = Layout::new(&recipe.output, root)?;
     let task = progress.task("writing the disk image", layout.size(), Unit::Bytes);
@@ -179,10 +193,11 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
     }
     let sums = names.into_iter().map(|name| {
         let path = folder.join(&name);
-        let (sha256, size) = sparse::digest(&path).with_context(|| format!("can't read {}", path.display()))?;
-        if name == name::DISK {
-            task.add(size);
+        let (sha256, size) = match name == name::DISK {
+            true => sparse::remembered_digest(&path, store).inspect(|(_, size)| task.add(*size)),
+            false => sparse::digest(&path).map_err(anyhow::Error::from),
         }
+        .with_context(|| format!("can't read {}", path.display()))?;
         Ok((name, FileSum { size, sha256 }))
     });
     let command_line = uki.image().section(".cmdline").context("the UKI has no command line")?;
@@ -207,6 +222,6 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
     put(name::SUMS, manifest.sums(&Sha256::of(&text)).as_bytes())?;
     put(name::SIGNATURE, keys.release()?.sign_detached(text.as_bytes()).as_bytes())?;
     // The rename that follows must not outlive the bytes.
-    nix::unistd::syncfs(&File::open(folder)?).context("can't bring the release to the disk")?;
+    sync(folder).context("can't bring the release to the disk")?;
     Ok(manifest)
 }
