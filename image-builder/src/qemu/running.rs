@@ -19,6 +19,9 @@ pub struct RunningGuest {
     started: Instant,
 }
 
+/// How long a guest has to heed its power button before it is pressed again.
+const PRESS: Duration = Duration::from_secs(5);
+
 impl RunningGuest {
     /// Starts `guest`. Its control socket and QEMU's own log lie in `folder`.
     ///
@@ -101,13 +104,24 @@ impl RunningGuest {
     }
 
     /// Shuts the guest down in order and gives it `patience` to do so, then cuts its power. Says whether it went by
-    /// itself.
+    /// itself. Its power button is pressed again every few seconds: a guest that has only just started may not have
+    /// heard the first time.
     ///
     /// # Errors
     /// When QEMU can't be reached.
     pub fn shut_down(mut self, patience: Duration) -> Result<bool> {
-        self.qmp()?.power_button()?;
-        Ok(self.wait(patience)?.is_some())
+        let until = Instant::now() + patience;
+        loop {
+            let pressed = self.qmp().and_then(|mut qmp| qmp.power_button());
+            let left = until.saturating_duration_since(Instant::now());
+            if self.wait(left.min(PRESS))?.is_some() {
+                return Ok(true);
+            }
+            pressed?;
+            if left.is_zero() {
+                return Ok(false);
+            }
+        }
     }
 
     /// Tells QEMU to end, whatever the guest does, and kills it if it has not after `patience`.

@@ -85,6 +85,8 @@ impl Cli {
             figures.boots = Some(boots::measure(&bench, self.runs.into(), progress)?);
         }
         figures.write(&file)?;
+        // As whoever renders the page later reads them.
+        let figures = Figures::read(&file)?;
         let page = self.docs.join("performance.md");
         write(&page, &page::markdown(&figures))?;
         write(&self.docs.join("boot.svg"), &picture::svg(&page::bars(&figures)))?;

@@ -4,10 +4,10 @@ use super::figures::{BootRun, Boots, Step, hundredths};
 use super::host;
 use crate::bench::Bench;
 use crate::boot::{self, Boot};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use image_builder::progress::Progress;
 use image_builder::qemu::Accelerator;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a shutdown may take.
 const SHUTDOWN: Duration = Duration::from_secs(90);
@@ -29,7 +29,11 @@ pub fn measure(bench: &Bench, rounds: usize, progress: &Progress) -> Result<Boot
         progress.say(format!("boot {round} of {rounds}: blank disks"));
         let first = boot::run(&mut machine, &mut plane, progress)?;
         ensure!(writes(&first)? > 0, "the first boot wrote to no disk: it was not one with blank disks");
-        ensure!(machine.shut_down(SHUTDOWN)?, "the machine did not shut down in {} s", SHUTDOWN.as_secs());
+        let down = Instant::now();
+        if !machine.shut_down(SHUTDOWN)? {
+            bail!("the machine did not shut down in {} s:\n{}", SHUTDOWN.as_secs(), machine.log().tail(25));
+        }
+        progress.say(format!("  switched off {:4.1} s after its power button", down.elapsed().as_secs_f64()));
         progress.say(format!("boot {round} of {rounds}: the same disks again"));
         let second = boot::run(&mut machine, &mut plane, progress)?;
         ensure!(writes(&second)? == 0, "the second boot wrote to a disk: it was not one that keeps everything");
