@@ -72,14 +72,17 @@ impl Disk {
         Ok(Disk::raw(file))
     }
 
-    pub(super) fn arguments(&self, index: usize, to: &mut Arguments) {
+    pub(super) fn arguments(&self, index: usize, boot_index: usize, to: &mut Arguments) {
         // The host's page cache is as durable as a guest that is thrown away needs, and discards keep files sparse.
         let options = format!(
             "if=none,id=disk{index},format=raw,cache=writeback,discard=unmap,readonly={},file=",
             if self.read_only { "on" } else { "off" }
         );
         to.option("-drive", &options, &self.file);
-        to.0.extend(["-device".into(), self.device(&format!("disk{index}"), &format!("dev{index}"), index).into()]);
+        to.0.extend([
+            "-device".into(),
+            self.device(&format!("disk{index}"), &format!("dev{index}"), boot_index).into(),
+        ]);
     }
 
     fn device(&self, drive: &str, id: &str, boot_index: usize) -> String {

@@ -179,8 +179,10 @@ impl Guest {
         if self.disks.iter().any(|d| d.bus == Bus::VirtioScsi) {
             to.words("-device virtio-scsi-pci,id=scsi");
         }
+        // A kernel started by QEMU itself takes the first place.
+        let first = usize::from(self.kernel.is_some());
         for (index, disk) in self.disks.iter().enumerate() {
-            disk.arguments(index, &mut to);
+            disk.arguments(index, first + index, &mut to);
         }
         for (name, file) in &self.fw_cfg {
             to.option("-fw_cfg", &format!("name={name},file="), file);
@@ -349,5 +351,8 @@ mod tests {
         let text = text(&guest);
         assert!(text.contains("virtio-blk-pci,drive=disk0,id=dev0,bootindex=0"), "{text}");
         assert!(text.contains("nvme,drive=disk1,id=dev1,bootindex=1,serial=N1"), "{text}");
+        guest.kernel = Some(KernelBoot { kernel: "/k".into(), initrd: None, arguments: String::new() });
+        let text = self::text(&guest);
+        assert!(text.contains("id=dev0,bootindex=1") && text.contains("id=dev1,bootindex=2"), "{text}");
     }
 }
