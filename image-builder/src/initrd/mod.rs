@@ -4,7 +4,7 @@
 //! signatures hold under lockdown; equal inputs give equal bytes. The layout is in `docs/image-layout.md`.
 #![allow(clippy::disallowed_methods, reason = "edge: writes the stage's output")]
 
-mod cpio;
+pub mod cpio;
 mod modinfo;
 mod modules;
 
@@ -106,6 +106,18 @@ impl Initrd {
         bytes.extend(archive.finish()?);
         Ok(bytes)
     }
+}
+
+/// The modules `wanted` of a kernel of the tree, as far as it has them as files, and all they need: name and bytes,
+/// decompressed, each after what it needs.
+///
+/// # Errors
+/// When one of them is neither built in nor a file, or can't be read.
+pub fn modules_in_order(tree: &Tree, kernel: &Kernel, wanted: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut modules = KernelModules::new(tree, kernel)?;
+    let wanted: Vec<String> = wanted.iter().map(|name| canonical(name)).collect();
+    let selection = modules::select(&wanted, &[], &mut modules)?;
+    selection.load.into_iter().map(|name| Ok((name.clone(), modules.read(&name)?))).collect()
 }
 
 /// The modules of a kernel in a tree.
