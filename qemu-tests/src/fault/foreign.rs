@@ -2,7 +2,11 @@
 //!
 //! Each has a signature laid out as its format says, so that the test needs no tool of that format on the host.
 
+pub mod zfs;
+
 use anyhow::{Context, Result};
+use on_disk::gpt::{Partition, SectorSize, Table, layout};
+use sha2::{Digest, Sha256};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,12 +17,16 @@ use uuid::Uuid;
 pub enum Foreign {
     /// An ext4 file system labelled [`LABEL`].
     Ext4,
-    /// A LUKS 1 header.
+    /// A LUKS2 header.
     Luks,
     /// A member of a ZFS pool.
     Zfs,
     /// A member of somebody else's RAID1 array.
     Md,
+    /// Data that begins with no signature.
+    Raw,
+    /// A partition table with an ext4 file system in its first partition.
+    Gpt,
 }
 
 /// Label of the foreign ext4 file system.
@@ -34,6 +42,28 @@ impl Foreign {
             Foreign::Luks => "LUKS",
             Foreign::Zfs => "zfs",
             Foreign::Md => "md",
+            Foreign::Raw => "data without a signature",
+            Foreign::Gpt => "GPT",
+        }
+    }
+
+    /// The code it is refused with.
+    pub fn code(self) -> &'static str {
+        match self {
+            Foreign::Raw => "BP-S015",
+            _ => "BP-S014",
+        }
+    }
+
+    /// What a refusal must say of it.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Foreign::Ext4 => &["ext4 \"backup-2019\" (3f2a6c1e)"],
+            Foreign::Luks => &["crypto_LUKS", "(3f2a6c1e)"],
+            Foreign::Zfs => &["zfs_member \"tank\""],
+            Foreign::Md => &["linux_raid_member", "(3f2a6c1e)"],
+            Foreign::Raw => &["data without a signature, at byte 5242880"],
+            Foreign::Gpt => &["a GPT with 2 partitions", "ext4 \"backup-2019\" (3f2a6c1e) on partition 1"],
         }
     }
 
@@ -49,7 +79,7 @@ impl Foreign {
             file.write_all_at(&bytes, offset)?;
         }
         // Far behind every header: where a program that formats in a hurry would write too.
-        for offset in (1 << 20..size - (1 << 20)).step_by(16 << 20) {
+        for offset in (5 << 20..size - (1 << 20)).step_by(16 << 20) {
             file.write_all_at(&[0xd5; 4096], offset)?;
         }
         Ok(())
@@ -59,11 +89,11 @@ impl Foreign {
     pub fn signature(self, size: u64) -> Vec<(u64, Vec<u8>)> {
         match self {
             Foreign::Ext4 => vec![(1024, ext4(size))],
-            Foreign::Luks => vec![(0, luks())],
-            Foreign::Zfs => [0, 256 << 10, size - (512 << 10), size - (256 << 10)]
-                .map(|label| (label + (128 << 10), uberblocks()))
-                .into(),
+            Foreign::Luks => luks(),
+            Foreign::Zfs => zfs::places(size).map(|place| (place, zfs::label(place, size))).into(),
             Foreign::Md => vec![(4096, md(size))],
+            Foreign::Raw => Vec::new(),
+            Foreign::Gpt => gpt(size),
         }
     }
 }
@@ -92,35 +122,49 @@ fn ext4(size: u64) -> Vec<u8> {
     block
 }
 
-/// Header, LUKS On-Disk Format Specification 1.2.3, section 2.1.
-fn luks() -> Vec<u8> {
-    let mut header = vec![0; 592];
-    put(&mut header, 0, b"LUKS\xba\xbe\x00\x01");
-    put(&mut header, 8, b"aes");
-    put(&mut header, 40, b"xts-plain64");
-    put(&mut header, 72, b"sha256");
-    put(&mut header, 104, &4096u32.to_be_bytes());
-    put(&mut header, 108, &64u32.to_be_bytes());
-    put(&mut header, 112, &[0x5a; 52]);
-    put(&mut header, 164, &1000u32.to_be_bytes());
-    put(&mut header, 168, UUID.to_string().as_bytes());
-    for slot in 0..8 {
-        put(&mut header, 208 + slot * 48, &0x0000_deadu32.to_be_bytes());
-    }
-    header
+/// Both headers with their JSON areas, LUKS2 On-Disk Format Specification 1.1.1, chapter 2.
+fn luks() -> Vec<(u64, Vec<u8>)> {
+    const SIZE: usize = 16 << 10;
+    let json = concat!(
+        r#"{"keyslots":{},"tokens":{},"segments":{"0":{"type":"crypt","offset":"16777216","size":"dynamic","#,
+        r#""iv_tweak":"0","encryption":"aes-xts-plain64","sector_size":512}},"digests":{},"#,
+        r#""config":{"json_size":"12288","keyslots_size":"16744448"}}"#,
+    );
+    let header = |magic: &[u8], offset: usize, salt: u8| {
+        let mut header = vec![0; SIZE];
+        put(&mut header, 0, magic);
+        put(&mut header, 6, &2u16.to_be_bytes());
+        put(&mut header, 8, &(SIZE as u64).to_be_bytes());
+        put(&mut header, 16, &3u64.to_be_bytes()); // times it was written
+        put(&mut header, 72, b"sha256");
+        put(&mut header, 104, &[salt; 64]);
+        put(&mut header, 168, UUID.to_string().as_bytes());
+        put(&mut header, 256, &(offset as u64).to_be_bytes());
+        put(&mut header, 4096, json.as_bytes());
+        let sum = Sha256::digest(&header);
+        put(&mut header, 448, &sum);
+        (offset as u64, header)
+    };
+    vec![header(b"LUKS\xba\xbe", 0, 0x5a), header(b"SKUL\xba\xbe", SIZE, 0xa5)]
 }
 
-/// The ring of uberblocks of one label, ZFS On-Disk Specification, section 1.3.4: one in each KiB of 128.
-fn uberblocks() -> Vec<u8> {
-    let mut ring = vec![0; 128 << 10];
-    for (index, block) in ring.chunks_exact_mut(1024).enumerate() {
-        put(block, 0, &0x00ba_b10cu64.to_le_bytes());
-        put(block, 8, &5000u64.to_le_bytes());
-        put(block, 16, &(100 + index as u64).to_le_bytes());
-        put(block, 24, &UUID.as_u64_pair().0.to_le_bytes());
-        put(block, 32, &1_500_000_000u64.to_le_bytes());
-    }
-    ring
+/// A partition table as other tools write it, and ext4 in the first of its two partitions.
+fn gpt(size: u64) -> Vec<(u64, Vec<u8>)> {
+    const LINUX: Uuid = uuid::uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");
+    let (start, middle, end) = (1 << 20, size / 2, size - (1 << 20));
+    let part = |number: u32, start: u64, end: u64| Partition {
+        number,
+        kind: LINUX,
+        guid: Uuid::from_u128(UUID.as_u128() ^ u128::from(number)),
+        start,
+        size: end - start,
+        attributes: 0,
+        name: "backup".into(),
+    };
+    let partitions = vec![part(1, start, middle), part(2, middle, end)];
+    let table = Table { guid: UUID, sector: SectorSize::B512, partitions };
+    let table = layout(&table, size).unwrap_or_default().into_iter().map(|write| (write.offset, write.bytes));
+    table.chain([(start + 1024, ext4(middle - start))]).collect()
 }
 
 /// Superblock of version 1.2, kernel `include/uapi/linux/raid/md_p.h`, `struct mdp_superblock_1`: first of two
