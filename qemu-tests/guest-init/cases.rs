@@ -1,47 +1,58 @@
-//! The storage cases, in the order in which they run; later ones build on what earlier ones left on the disks.
+//! The storage cases: what each does on the guest's disks, and what must hold after it.
 
 use crate::{lay, tool};
+use firstboot::apply::Progress;
 use firstboot::boot_record::{BootRecord, MachineIdSource};
 use firstboot::observe;
 use firstboot::storage::{self, Status, StorageOutcome};
 use machine_config::schema::{
     Array, Cluster, Each, Format, Level, MachineConfig, Node, Selector, Storage, System, Time, Volume,
 };
+use qemu_tests::fault::foreign::Foreign;
+use qemu_tests::guest::{FOREIGN, MISSING, OBSERVE, disks};
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::{LazyLock, Mutex};
 use storage_plan::Verdict;
 
-type Case = (&'static str, fn());
+/// The case of this name.
+pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
+    if let Some((_, foreign)) = FOREIGN.iter().find(|(case, _)| *case == name) {
+        return Some(Box::new(|| a_foreign_disk_is_refused(*foreign)));
+    }
+    let case = OWN.iter().find(|(case, _)| *case == name)?.1;
+    Some(Box::new(case))
+}
 
-pub const ALL: [Case; 10] = [
-    ("observe_reads_what_disks_are", observe_reads_what_disks_are),
-    ("invariant_2_foreign_disks_are_refused_and_keep_every_byte", foreign_disks_are_refused_and_keep_every_byte),
-    ("invariant_1_a_missing_disk_is_refused_by_name", a_missing_disk_is_refused_by_name),
-    ("invariant_4_half_written_tables_are_finished", half_written_tables_are_finished),
-    ("blank_disks_become_volumes", blank_disks_become_volumes),
-    ("a_second_run_keeps_everything_and_writes_nothing", a_second_run_keeps_everything),
-    ("a_restart_keeps_everything_and_the_files", a_restart_keeps_everything),
-    ("invariant_4_a_volume_of_type_provisioning_is_made_anew", a_provisioning_volume_is_made_anew),
-    ("a_damaged_table_is_repaired", a_damaged_table_is_repaired),
-    ("invariant_8_a_mirror_without_one_disk_runs_and_is_said", a_mirror_without_one_disk_runs),
+/// The cases that are not about one foreign disk. A name that the host's list does not have never runs, and one that
+/// is lacking here fails there.
+const OWN: [(&str, fn()); 9] = [
+    (OBSERVE, observe_reads_what_disks_are),
+    (MISSING, a_missing_disk_is_refused_by_name),
+    ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
+    (
+        "begun and blank disks become RAID1 with XFS, ext4 on each disk, and the state partition",
+        begun_and_blank_disks_become_volumes,
+    ),
+    ("a second run keeps every volume and runs no action", a_second_run_runs_no_action),
+    ("a restart keeps every volume and every file, and writes nothing", a_restart_keeps_everything),
+    ("invariant 4: a volume of type provisioning is made anew, and no other", a_provisioning_volume_is_made_anew),
+    ("a damaged table is repaired, and nothing else is written", a_damaged_table_is_repaired),
+    ("invariant 8: a mirror without one disk runs, and says that it is degraded", a_mirror_without_one_disk_runs),
 ];
 
-const FOREIGN: [(&str, &str, &str, &str); 5] = [
-    ("F1", "ext4", "BP-S014", "ext4 \"backup-2019\""),
-    ("F2", "luks", "BP-S014", "crypto_LUKS (3f2a6c1e)"),
-    // Uberblocks alone, without the label's list of names: libblkid does not recognise them, the blank probe does.
-    ("F3", "zfs", "BP-S015", "data without a signature"),
-    ("F4", "md", "BP-S014", "linux_raid_member"),
-    ("F5", "raw", "BP-S015", "data without a signature"),
-];
+/// Where the volumes of [`full`] are mounted.
+const MOUNTS: [&str; 4] = ["/var", "/var/lib/volumes/db", "/var/lib/volumes/B1", "/var/lib/volumes/B2"];
+const STATE: &str = "state";
+const MIRROR: &str = "meta/db";
 
 fn boot() -> BootRecord {
     BootRecord {
         root_hash: String::new(),
-        root_device: format!("{}2", lay::name("SYS")),
-        root_partition: lay::ROOT,
-        verity_device: format!("{}3", lay::name("SYS")),
-        disk: lay::name("SYS"),
+        root_device: format!("{}2", lay::name(disks::SYSTEM)),
+        root_partition: disks::ROOT,
+        verity_device: format!("{}3", lay::name(disks::SYSTEM)),
+        disk: lay::name(disks::SYSTEM),
         started_from_disk: None,
         slot: Some("a".into()),
         machine_id: MachineIdSource::Random,
@@ -55,7 +66,8 @@ fn serials(serials: &[&str]) -> Selector {
     Selector { serial: serials.iter().map(|s| (*s).to_owned()).collect(), ..Selector::default() }
 }
 
-fn config(object: &[&str], meta: &[&str]) -> MachineConfig {
+/// Disks with a file system each, and a mirror of others with one on it.
+fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig {
     let each = Each {
         disks: serials(object),
         format: Format::Ext4,
@@ -64,7 +76,7 @@ fn config(object: &[&str], meta: &[&str]) -> MachineConfig {
         required: true,
         generation: 0,
     };
-    let volume = Volume { format: Format::Xfs, mount: "/var/lib/volumes/db".into(), class: None, required: true };
+    let volume = Volume { format: on_meta, mount: "/var/lib/volumes/db".into(), class: None, required: true };
     let volume = BTreeMap::from([("db".to_owned(), volume)]);
     let array = Array { level: Level::Raid1, disks: serials(meta), volume, generation: 0 };
     let some = |n: usize| n > 0;
@@ -92,108 +104,162 @@ fn config(object: &[&str], meta: &[&str]) -> MachineConfig {
 }
 
 fn full() -> MachineConfig {
-    config(&["B1", "B2"], &["A1", "A2"])
+    config(&disks::EACH, &disks::MIRROR, Format::Xfs)
 }
 
-fn run(config: &MachineConfig) -> StorageOutcome {
-    let began = std::time::Instant::now();
-    let outcome = storage::run(config, Some(&boot()), &|p| println!("  {:6.2} {p:?}", began.elapsed().as_secs_f64()));
+/// Runs the storage unit; also gives the steps that it began, in words.
+fn run_watched(config: &MachineConfig) -> (StorageOutcome, Vec<String>) {
+    let (clock, steps) = (std::time::Instant::now(), Mutex::new(Vec::new()));
+    let outcome = storage::run(config, Some(&boot()), &|progress| {
+        println!("  {:6.2} {progress}", clock.elapsed().as_secs_f64());
+        if let Progress::Began { step, .. } = progress {
+            steps.lock().unwrap().push(step);
+        }
+    });
     println!("{}", outcome.table);
     for refusal in &outcome.refusals {
         println!("{refusal}");
     }
-    outcome
+    println!("  {:6.2} done", clock.elapsed().as_secs_f64());
+    (outcome, steps.into_inner().unwrap())
+}
+
+fn run(config: &MachineConfig) -> StorageOutcome {
+    run_watched(config).0
 }
 
 fn codes(outcome: &StorageOutcome) -> Vec<&str> {
     outcome.refusals.iter().map(|r| r.code.as_str()).collect()
 }
 
+/// The verdict of each volume, by name.
+fn verdicts(outcome: &StorageOutcome) -> BTreeMap<&str, Verdict> {
+    outcome.volumes.iter().map(|v| (v.volume.as_str(), v.verdict)).collect()
+}
+
 /// As a restart leaves it: nothing mounted, no array running.
 fn stop() {
-    for at in ["/var/lib/volumes/db", "/var/lib/volumes/B1", "/var/lib/volumes/B2", "/var"] {
-        let _ = nix::mount::umount(at);
+    for at in MOUNTS.iter().rev() {
+        nix::mount::umount(*at).unwrap();
     }
     for array in observe::arrays().unwrap() {
         tool("/usr/sbin/mdadm", &["--stop", &format!("/dev/{}", array.name)]);
     }
 }
 
-fn observe_reads_what_disks_are() {
-    lay::image("SYS");
-    let inventory = observe::read(Some(&boot())).unwrap();
-    let disk = inventory.devices.iter().find(|d| d.serial.as_deref() == Some("A1")).unwrap();
-    assert_eq!((disk.size, disk.logical_sector), (lay::size("A1"), 512));
-    assert_eq!(disk.transport, Some(machine_config::schema::Transport::Virtio));
-    assert!(disk.rest.is_blank() && disk.ends.is_empty() && disk.signatures.is_empty(), "{disk:?}");
-    let system = inventory.devices.iter().find(|d| d.serial.as_deref() == Some("SYS")).unwrap();
-    assert_eq!(system.partitions.len(), 3);
-    assert!(system.free_tail.is_blank() && !system.table.backup_at_end, "{:?}", system.free_tail);
+/// The file that tells whether a volume is the one that was.
+fn witness(at: &str) -> String {
+    format!("{at}/written-before")
 }
 
-fn foreign_disks_are_refused_and_keep_every_byte() {
-    for (serial, what, ..) in FOREIGN {
-        lay::foreign(serial, what);
+fn observe_reads_what_disks_are() {
+    let inventory = observe::read(Some(&boot())).unwrap();
+    let found = |serial: &str| {
+        let device = inventory.devices.iter().find(|d| d.serial.as_deref() == Some(serial));
+        device.unwrap_or_else(|| panic!("no disk {serial} was observed"))
+    };
+    let disk = found(disks::MIRROR[0]);
+    assert_eq!((disk.size, disk.logical_sector), (lay::size(disks::MIRROR[0]), 512));
+    assert_eq!(disk.transport, Some(machine_config::schema::Transport::Virtio));
+    assert!(disk.rest.is_blank() && disk.ends.is_empty() && disk.signatures.is_empty(), "{disk:?}");
+    let system = found(disks::SYSTEM);
+    assert_eq!(system.partitions.len(), 3);
+    assert!(system.free_tail.is_blank() && !system.table.backup_at_end, "{:?}", system.free_tail);
+    let foreign = found(&disks::serial(Foreign::Gpt));
+    assert_eq!(foreign.partitions.iter().map(|p| p.signatures.len()).collect::<Vec<_>>(), [1, 0], "{foreign:?}");
+}
+
+/// All foreign disks at once, with a file system on each and a blank disk beside them, and as members of mirrors: one
+/// look at the disks does for all.
+static FOREIGN_RUNS: LazyLock<Vec<(StorageOutcome, Vec<String>)>> = LazyLock::new(|| {
+    let serials: Vec<String> = FOREIGN.iter().map(|(_, foreign)| disks::serial(*foreign)).collect();
+    let all: Vec<&str> = serials.iter().map(String::as_str).collect();
+    let mut mirrors = config(&[], &[], Format::Ext4);
+    for pair in all.chunks(2) {
+        let array = config(&[], pair, Format::Ext4).storage.array.remove("meta").unwrap();
+        let name = format!("m{}", mirrors.storage.array.len());
+        let volume = Volume { mount: format!("/var/lib/volumes/{name}"), ..array.volume["db"].clone() };
+        let volume = BTreeMap::from([(name.clone(), volume)]);
+        mirrors.storage.array.insert(name, Array { volume, ..array });
     }
-    let before: Vec<String> = FOREIGN.iter().map(|f| lay::digest(f.0)).collect();
-    let blank = lay::digest("B1");
-    for (serial, what, code, words) in FOREIGN {
-        for config in [config(&["B1", serial], &[]), config(&[], &["A1", serial])] {
-            let outcome = run(&config);
-            assert_eq!(outcome.status, Status::Stopped, "{what}");
-            assert_eq!(codes(&outcome), [code], "{what}");
-            let text = outcome.refusals[0].to_string();
-            assert!(text.contains(words) && text.contains(&format!("serial {serial}")), "{what}: {text}");
+    let beside_a_blank_one = [&all[..], &[disks::LONE]].concat();
+    [config(&beside_a_blank_one, &[], Format::Ext4), mirrors].iter().map(run_watched).collect()
+});
+
+/// It is named by itself, and nothing is done. That it and the blank disk keep their every byte is for the host to see.
+fn a_foreign_disk_is_refused(foreign: Foreign) {
+    let serial = format!("serial {} ", disks::serial(foreign));
+    for (outcome, steps) in FOREIGN_RUNS.iter() {
+        assert_eq!((outcome.status, outcome.writes, steps), (Status::Stopped, 0, &Vec::new()));
+        assert_eq!(outcome.refusals.len(), FOREIGN.len(), "{:?}", outcome.refusals);
+        let named: Vec<_> = outcome.refusals.iter().filter(|r| r.what.contains(&serial)).collect();
+        let [refusal] = named[..] else { panic!("{serial}: {named:?}") };
+        assert_eq!(refusal.code, foreign.code());
+        for words in foreign.words() {
+            assert!(refusal.what.contains(words), "{words:?} is not in {refusal}");
         }
     }
-    let after: Vec<String> = FOREIGN.iter().map(|f| lay::digest(f.0)).collect();
-    assert_eq!(before, after, "foreign bytes changed");
-    assert_eq!(lay::digest("B1"), blank, "a blank disk beside a foreign one was written to");
-    assert!(observe::mount_points().unwrap().iter().all(|m| !m.starts_with("/var")));
+    assert_eq!(observe::arrays().unwrap(), [], "an array was started");
+    assert!(observe::mount_points().unwrap().iter().all(|m| !m.starts_with("/var")), "something was mounted");
 }
 
 fn a_missing_disk_is_refused_by_name() {
-    let outcome = run(&config(&["B1", "NOT-THERE"], &[]));
+    let (outcome, steps) = run_watched(&config(&[disks::LONE, disks::ABSENT], &[], Format::Xfs));
     assert_eq!((outcome.status, codes(&outcome)), (Status::Stopped, vec!["BP-S001"]));
-    assert!(outcome.refusals[0].what.contains("NOT-THERE"));
+    assert!(outcome.refusals[0].what.contains(disks::ABSENT), "{}", outcome.refusals[0]);
+    assert_eq!((outcome.writes, steps), (0, Vec::new()));
 }
 
-/// The tables that the plan would write first, with just a part of their sectors on the disk.
-fn half_written_tables_are_finished() {
+/// The tables that the plan would write first, in all stages of an interrupted run: just a part of their sectors, all
+/// of them, and none.
+fn what_was_begun_is_known() {
     let inventory = observe::read(Some(&boot())).unwrap();
     let plan = storage_plan::plan(&inventory, &full());
     for step in &plan.graph.steps {
         let storage_plan::Action::WriteTable { disk, table, .. } = &step.action else { continue };
         let device = inventory.devices.iter().find(|d| d.name == *disk).unwrap();
-        let keep = match device.serial.as_deref() {
-            Some("B1") => 1,
-            Some("B2") => 3,
-            Some("A1") => 4,
-            Some("SYS") => 2,
-            _ => continue,
+        let serial = device.serial.as_deref().unwrap();
+        let writes = match serial {
+            "B1" => 1,
+            "B2" => 3,
+            "A1" => usize::MAX,
+            disks::SYSTEM => 3,
+            _ => 0,
         };
         if table.partitions.iter().any(|p| p.kind == on_disk::gpt::kind::PROVISIONING) {
-            for write in on_disk::gpt::layout(table, device.size).unwrap().into_iter().take(keep) {
-                lay::write(device.serial.as_deref().unwrap(), write.offset, &write.bytes);
+            for write in on_disk::gpt::layout(table, device.size).unwrap().into_iter().take(writes) {
+                lay::write(serial, write.offset, &write.bytes);
             }
+            lay::read_table_again(serial);
         }
     }
     let plan = storage_plan::plan(&observe::read(Some(&boot())).unwrap(), &full());
+    println!("{}", storage_plan::explain::table(&plan));
     assert!(!plan.is_blocked(), "{:?}", plan.all_refusals());
-    let made_anew = plan.volumes.iter().filter(|v| v.reasons.iter().any(|r| r.contains("interrupted"))).count();
-    assert!(made_anew >= 3, "{}", storage_plan::explain::table(&plan));
+    let begun = plan.volumes.iter().filter(|v| v.reasons.iter().any(|r| r.contains("interrupted run began")));
+    assert_eq!(begun.map(|v| v.volume.as_str()).collect::<Vec<_>>(), [STATE, "object/B1", "object/B2", MIRROR]);
 }
 
-fn blank_disks_become_volumes() {
+fn begun_and_blank_disks_become_volumes() {
     let outcome = run(&full());
     assert_eq!(codes(&outcome), Vec::<&str>::new());
     assert_ne!(outcome.status, Status::Stopped);
+    assert!(verdicts(&outcome).values().all(|v| *v == Verdict::Create), "{:?}", outcome.volumes);
     assert!(outcome.volumes.iter().all(|v| v.available && v.provisioned), "{:?}", outcome.volumes);
-    let mirror = outcome.volumes.iter().find(|v| v.volume == "meta/db").unwrap();
-    assert_eq!(mirror.level, Some(1));
+    let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
+    assert_eq!((mirror.level, mirror.format.as_str()), (Some(1), "xfs"));
     assert!(mirror.redundant || mirror.rebuilding.is_some(), "{mirror:?}");
-    for at in ["/var", "/var/lib/volumes/db", "/var/lib/volumes/B1", "/var/lib/volumes/B2"] {
-        fs::write(format!("{at}/written-before"), at).unwrap();
+    // Not only by the agent's own account.
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let kind = |at: &str| {
+        let line = mounts.lines().find(|l| l.split(' ').nth(1) == Some(at));
+        line.unwrap_or_else(|| panic!("nothing is mounted on {at}:\n{mounts}")).split(' ').nth(2).unwrap()
+    };
+    assert_eq!(MOUNTS.map(kind), ["xfs", "xfs", "ext4", "ext4"]);
+    let arrays = fs::read_to_string("/proc/mdstat").unwrap();
+    assert!(arrays.contains("raid1") && arrays.contains("[2/2] [UU]"), "{arrays}");
+    for at in MOUNTS {
+        fs::write(witness(at), at).unwrap();
     }
 }
 
@@ -201,20 +267,24 @@ fn kept(outcome: &StorageOutcome) {
     assert_eq!(codes(outcome), Vec::<&str>::new());
     assert!(outcome.volumes.iter().all(|v| v.verdict == Verdict::Keep && v.available), "{:?}", outcome.volumes);
     assert_eq!(outcome.writes, 0);
-    for at in ["/var", "/var/lib/volumes/db", "/var/lib/volumes/B1", "/var/lib/volumes/B2"] {
-        assert_eq!(fs::read_to_string(format!("{at}/written-before")).unwrap(), at);
+    for at in MOUNTS {
+        assert_eq!(fs::read_to_string(witness(at)).unwrap(), at);
     }
 }
 
-fn a_second_run_keeps_everything() {
-    kept(&run(&full()));
+fn a_second_run_runs_no_action() {
+    let (outcome, steps) = run_watched(&full());
+    kept(&outcome);
+    assert_eq!(steps, Vec::<String>::new());
 }
 
 fn a_restart_keeps_everything() {
-    for _ in 0..2 {
-        stop();
-        kept(&run(&full()));
-    }
+    stop();
+    let (outcome, steps) = run_watched(&full());
+    kept(&outcome);
+    let (assembled, mounted): (Vec<_>, Vec<_>) = steps.iter().partition(|s| s.starts_with("assemble "));
+    assert!(assembled.len() == 1 && mounted.len() == MOUNTS.len(), "{steps:?}");
+    assert!(mounted.iter().all(|s| s.starts_with("mount ")), "{steps:?}");
 }
 
 fn retype(serial: &str, kind: uuid::Uuid) {
@@ -229,27 +299,27 @@ fn retype(serial: &str, kind: uuid::Uuid) {
 
 fn a_provisioning_volume_is_made_anew() {
     stop();
-    for serial in ["B2", "A1", "A2"] {
+    for serial in ["B2", disks::MIRROR[0], disks::MIRROR[1]] {
         retype(serial, on_disk::gpt::kind::PROVISIONING);
     }
     let outcome = run(&full());
     assert_eq!(codes(&outcome), Vec::<&str>::new());
-    assert!(outcome.volumes.iter().all(|v| v.available));
-    assert!(!fs::exists("/var/lib/volumes/B2/written-before").unwrap());
-    assert!(!fs::exists("/var/lib/volumes/db/written-before").unwrap());
-    assert!(fs::exists("/var/lib/volumes/B1/written-before").unwrap(), "a finished volume was made anew");
-    for at in ["/var/lib/volumes/db", "/var/lib/volumes/B2"] {
-        fs::write(format!("{at}/written-before"), at).unwrap();
+    assert!(outcome.volumes.iter().all(|v| v.available), "{:?}", outcome.volumes);
+    let there = MOUNTS.map(|at| fs::exists(witness(at)).unwrap());
+    assert_eq!(there, [true, false, true, false], "files of {MOUNTS:?}");
+    for at in MOUNTS {
+        fs::write(witness(at), at).unwrap();
     }
 }
 
 fn a_damaged_table_is_repaired() {
     stop();
     lay::write("B1", 512, &[0; 512]);
-    lay::write("SYS", lay::size("SYS") - 512, &[7; 512]);
+    lay::write(disks::SYSTEM, lay::size(disks::SYSTEM) - 512, &[7; 512]);
     let outcome = run(&full());
     assert_eq!(codes(&outcome), Vec::<&str>::new());
-    assert_eq!(outcome.volumes.iter().filter(|v| v.verdict == Verdict::Repair).count(), 2, "{:?}", outcome.volumes);
+    let repaired = verdicts(&outcome).into_iter().filter(|(_, v)| *v == Verdict::Repair).map(|(name, _)| name);
+    assert_eq!(repaired.collect::<Vec<_>>(), ["object/B1", STATE]);
     assert_eq!(outcome.writes, 2);
     stop();
     kept(&run(&full()));
@@ -257,12 +327,12 @@ fn a_damaged_table_is_repaired() {
 
 fn a_mirror_without_one_disk_runs() {
     stop();
-    let device = fs::canonicalize(format!("/sys/block/{}/device", lay::name("A2"))).unwrap();
+    let device = fs::canonicalize(format!("/sys/block/{}/device", lay::name(disks::MIRROR[1]))).unwrap();
     fs::write(device.parent().unwrap().join("remove"), "1").unwrap();
     let outcome = run(&full());
     assert_eq!(outcome.status, Status::Degraded);
-    let mirror = outcome.volumes.iter().find(|v| v.volume == "meta/db").unwrap();
+    let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
     assert!(mirror.available && !mirror.redundant, "{mirror:?}");
-    assert!(mirror.reasons.iter().any(|r| r.contains("1 of 2")));
-    assert_eq!(fs::read_to_string("/var/lib/volumes/db/written-before").unwrap(), "/var/lib/volumes/db");
+    assert!(mirror.reasons.iter().any(|r| r.contains("1 of 2")), "{mirror:?}");
+    assert_eq!(fs::read_to_string(witness("/var/lib/volumes/db")).unwrap(), "/var/lib/volumes/db");
 }

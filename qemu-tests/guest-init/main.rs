@@ -1,14 +1,15 @@
-//! The whole userland of a test guest: storage cases, many in one boot, on disks that the harness attached.
+//! The whole userland of a test guest: storage cases, many in one boot, on disks that the host laid and attached.
 //!
-//! It is an example of the agent's crate, so that it drives the very functions the agent does. It prints
-//! `case NAME ok` or `case NAME FAILED: why` for each case, then `cases done`, and switches the guest off.
+//! It drives the very functions that the agent does, and says what came of each case as [`qemu_tests::guest`] reads it.
+//! A case that fails does not keep later ones from running.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "a test program that lays bad disks")]
 
 mod cases;
 mod lay;
 
+use qemu_tests::guest::CASES;
 use std::fs;
-use std::path::Path;
+use std::panic::catch_unwind;
 use std::process::Command;
 
 fn main() {
@@ -18,43 +19,41 @@ fn main() {
     }
     boot();
     tracing_subscriber::fmt().with_writer(std::io::stdout).with_ansi(false).without_time().init();
-    let mut failed = 0;
-    for (name, case) in cases::ALL {
-        let result = std::panic::catch_unwind(case);
-        match result {
-            Ok(()) => println!("case {name} ok"),
+    for name in CASES {
+        println!("\n{} s since the kernel's start", uptime());
+        // A line of its own, whatever was printed last.
+        println!("\ncase {name} begins");
+        let case = cases::of(name);
+        match catch_unwind(|| case.unwrap_or_else(|| panic!("the guest knows no such case"))()) {
+            Ok(()) => println!("\ncase {name} ok"),
             Err(panic) => {
-                failed += 1;
                 let why = panic.downcast_ref::<String>().cloned();
                 let why = why.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default();
-                println!("case {name} FAILED: {}", why.replace('\n', " | "));
+                println!("\ncase {name} FAILED: {}", why.replace('\n', " | "));
             }
         }
     }
-    println!("cases done, {failed} failed");
     nix::unistd::sync();
     let _ = nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_POWER_OFF);
 }
 
+fn uptime() -> String {
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
 fn boot() {
     for (kind, at) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run")] {
-        fs::create_dir_all(at).unwrap();
         sys_mount::Mount::builder().fstype(kind).mount(kind, at).unwrap();
     }
-    // Modules in the order in which they have to be loaded, as the harness wrote them down.
-    for module in fs::read_to_string("/modules").unwrap_or_default().lines() {
-        let file = fs::File::open(Path::new("/").join(module)).unwrap();
+    // Modules in the order in which they have to be loaded, as the host wrote them down.
+    for module in fs::read_to_string("/modules/order").unwrap().lines() {
+        let file = fs::File::open(module).unwrap();
         if let Err(e) = nix::kmod::finit_module(&file, c"", nix::kmod::ModuleInitFlags::empty()) {
             println!("module {module}: {e}");
         }
     }
-    let _ = fs::write("/proc/sys/kernel/printk", "3");
-    for _ in 0..100 {
-        if Path::new("/sys/block/vda").exists() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    lay::wait_for_all();
 }
 
 /// Runs a tool of the guest and insists that it ends well.

@@ -5,6 +5,7 @@ pub mod boot;
 pub mod broken_configs;
 pub mod control_plane;
 pub mod fault;
+pub mod guest;
 pub mod machine;
 pub mod performance;
 pub mod serial_log;

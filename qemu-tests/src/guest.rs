@@ -1,0 +1,98 @@
+//! The test guest: the kernel and the agent's own functions in an initrd, on disks that the host laid. Many cases in
+//! one boot.
+//!
+//! What both sides must agree on stands here once: the disks, and the list of cases. [`boot`] is the host's side;
+//! the guest's is the program in `qemu-tests/guest-init/`.
+
+pub mod boot;
+pub mod disks;
+mod initrd;
+mod libraries;
+
+use crate::fault::foreign::Foreign;
+
+/// Every case, in the order in which they run; later ones build on what earlier ones left on the disks.
+///
+/// The guest runs exactly these, and the host asks for exactly these: one that did not run has failed.
+pub const CASES: &[&str] = &[
+    OBSERVE,
+    "invariant 2: a disk with ext4 is refused by name",
+    "invariant 2: a disk with LUKS2 is refused by name",
+    "invariant 2: a member of a ZFS pool is refused by name",
+    "invariant 2: a member of another host's array is refused by name, and the array is not started",
+    "invariant 2: a disk with data and no signature is refused by name",
+    "invariant 2: a disk with another's partitions is refused by name",
+    MISSING,
+    "invariant 4: what an interrupted run began is known as ours",
+    "begun and blank disks become RAID1 with XFS, ext4 on each disk, and the state partition",
+    "a second run keeps every volume and runs no action",
+    "a restart keeps every volume and every file, and writes nothing",
+    "invariant 4: a volume of type provisioning is made anew, and no other",
+    "a damaged table is repaired, and nothing else is written",
+    "invariant 8: a mirror without one disk runs, and says that it is degraded",
+];
+
+/// The case that looks at disks before anything is written.
+pub const OBSERVE: &str = "disks are observed as they are";
+/// The case of the disk that is not there.
+pub const MISSING: &str = "invariant 1: a missing disk is refused by name, and no other disk is used";
+
+/// Which foreign content which case is about.
+pub const FOREIGN: &[(&str, Foreign)] = &[
+    (CASES[1], Foreign::Ext4),
+    (CASES[2], Foreign::Luks),
+    (CASES[3], Foreign::Zfs),
+    (CASES[4], Foreign::Md),
+    (CASES[5], Foreign::Raw),
+    (CASES[6], Foreign::Gpt),
+];
+
+/// How the guest says what came of a case: `case NAME ok` or `case NAME FAILED: why`, after `case NAME begins`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// It held.
+    Ok,
+    /// It did not; why.
+    Failed(String),
+}
+
+/// What was said of the case `name`, and all lines from its beginning to there. None if it did not come to an end.
+pub fn said<'a>(log: &'a str, name: &str) -> (Option<Said>, &'a str) {
+    let (begins, end) = (format!("case {name} begins\n"), format!("case {name} "));
+    let Some(at) = log.find(&begins) else { return (None, "") };
+    let log = &log[at..];
+    let Some(at) = log[begins.len()..].find(&end).map(|at| at + begins.len()) else { return (None, log) };
+    // A line without its end may still grow.
+    let Some(line) = log[at + end.len()..].split_once('\n').map(|(line, _)| line.trim_end()) else {
+        return (None, log);
+    };
+    let said = match line.strip_prefix("FAILED: ") {
+        Some(why) => Said::Failed(why.to_owned()),
+        None if line == "ok" => Said::Ok,
+        None => return (None, log),
+    };
+    (Some(said), &log[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_case_and_each_foreign_disk_stands_once() {
+        let mut names = CASES.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CASES.len());
+        assert!(FOREIGN.iter().all(|(name, _)| CASES.contains(name)));
+    }
+
+    #[test]
+    fn a_case_that_did_not_end_is_no_success() {
+        let log = "case a begins\nx\ncase a ok\ncase b begins\ny\ncase b FAILED: no | z\ncase c begins\nsome\ncase c o";
+        assert_eq!(said(log, "a"), (Some(Said::Ok), "case a begins\nx\n"));
+        assert_eq!(said(log, "b").0, Some(Said::Failed("no | z".into())));
+        assert_eq!(said(log, "c").0, None);
+        assert_eq!(said(log, "d").0, None);
+    }
+}

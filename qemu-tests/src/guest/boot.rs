@@ -1,0 +1,112 @@
+//! The one boot of the guest: what was on its disks before and after, and what it said.
+#![allow(clippy::disallowed_methods, reason = "edge: makes the guest's files")]
+
+use super::{disks, initrd};
+use crate::bench::repository;
+use crate::fault;
+use crate::serial_log::SerialLog;
+use crate::tiers::target_folder;
+use crate::wait::wait_until;
+use anyhow::{Context, Result};
+use image_builder::fetch;
+use image_builder::lock::Lock;
+use image_builder::progress::Progress;
+use image_builder::qemu::{Accelerator, Disk, Guest, Interrupt, KernelBoot, RunningGuest, Serial};
+use image_builder::recipe::Recipe;
+use image_builder::store::Store;
+use image_builder::tools::Tools;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the boot may take with all its cases; in software on two shared processors it takes well under one minute.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What came of the boot.
+#[derive(Debug)]
+pub struct Evidence {
+    /// Its serial port.
+    pub log: String,
+    /// Whether it switched itself off.
+    pub ended: bool,
+    /// Digest before and after, by serial number, of each disk that is not to be written to.
+    pub digests: BTreeMap<String, (String, String)>,
+    /// The tools tree.
+    pub tools: Tools,
+    /// The disks' files, as the guest left them.
+    pub disks: Vec<Disk>,
+    /// What they lie in.
+    _folder: tempfile::TempDir,
+}
+
+impl Evidence {
+    /// The file of the disk with this serial number.
+    pub fn disk(&self, serial: &str) -> PathBuf {
+        let found = self.disks.iter().find(|d| d.serial.as_deref() == Some(serial));
+        found.map(|d| d.file.clone()).unwrap_or_default()
+    }
+}
+
+/// Boots the guest with the program `init`, which the lock's own library folder must serve, and waits for its end.
+///
+/// A guest that hangs is evidence too: its cases are missing.
+///
+/// # Errors
+/// When there is no lock, or the guest can't be made or started.
+pub fn boot(init: &Path) -> Result<Evidence> {
+    let (progress, interrupt) = (Progress::stderr(), Interrupt::catch()?);
+    let recipe_file = repository().join("examples/node/recipe.toml");
+    let recipe = Recipe::read(&recipe_file)?;
+    let folder = recipe_file.parent().unwrap_or(Path::new("."));
+    let lock = Lock::read(&Lock::path_for(&recipe_file))?;
+    let lock = lock.context("the example's recipe has no lock; `make lock` makes it")?;
+    let store = Store::open(&Store::default_folder())?;
+    let inputs = fetch::all(&lock, &recipe, folder, &store, &progress, false)?;
+    let tools = Tools::open(&store, lock.arch, &inputs.tool, &progress)?;
+
+    let folder = tempfile::Builder::new().prefix("bedplate-guest-").tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    let tree = initrd::tree(&lock, &recipe, &inputs.package, &store, &progress)?;
+    let libraries = format!("/usr/lib/{}", lock.arch.library_folder());
+    let (kernel, archive) = initrd::make(&tree, &libraries, stripped(init, &tools, &at("init"))?, lock.snapshot)?;
+    std::fs::write(at("vmlinuz"), kernel.image.read()?)?;
+    std::fs::write(at("initrd"), archive)?;
+
+    let accelerator = Accelerator::probe(&tools, &at("vmlinuz"), &progress)?;
+    let mut guest = Guest::new(1024, 2, accelerator);
+    guest.kernel = Some(KernelBoot {
+        kernel: at("vmlinuz"),
+        initrd: Some(at("initrd")),
+        arguments: "console=ttyS0 quiet panic=-1 raid=noautodetect".into(),
+    });
+    guest.disks = disks::make(folder.path())?;
+    guest.serial.push(Serial::File(at("serial")));
+    guest.no_reboot = true;
+    let digests = |disks: &[Disk]| {
+        let named = disks.iter().filter_map(|disk| Some((disk.serial.clone()?, &disk.file)));
+        let kept = named.filter(|(serial, _)| disks::is_kept(serial));
+        kept.map(|(serial, file)| Ok((serial, fault::digest(file)?))).collect::<Result<Vec<_>>>()
+    };
+    let before = digests(&guest.disks)?;
+    let mut running = RunningGuest::start(&guest, &tools, folder.path())?;
+    let began = Instant::now();
+    let ended = wait_until("the guest switches itself off", 2 * PATIENCE, &interrupt, || {
+        let on = running.check()?;
+        Ok((!on || began.elapsed() > PATIENCE).then_some(!on))
+    })?;
+    running.cut_power();
+    let log = SerialLog::read(&at("serial")).text().to_owned();
+    let kept = target_folder().join("guest.log");
+    std::fs::write(&kept, &log).with_context(|| format!("{} can't be written", kept.display()))?;
+    let seconds = began.elapsed().as_secs_f64();
+    progress.say(format!("the guest ran for {seconds:.1} s; what it said is in {}", kept.display()));
+    let after = digests(&guest.disks)?;
+    let digests = before.into_iter().zip(after).map(|((serial, before), (_, after))| (serial, (before, after)));
+    Ok(Evidence { log, ended, digests: digests.collect(), tools, disks: guest.disks, _folder: folder })
+}
+
+/// The program without what only a debugger reads: it is unpacked into the guest's memory.
+fn stripped(program: &Path, tools: &Tools, to: &Path) -> Result<Vec<u8>> {
+    tools.tool("strip")?.command().args(["--strip-all", "-o"]).arg(to).arg(program).run()?;
+    std::fs::read(to).with_context(|| format!("{} can't be read", to.display()))
+}

@@ -1,0 +1,88 @@
+//! The guest's disks: their serial numbers, sizes, and what the host lays on them before the boot.
+#![allow(clippy::disallowed_methods, reason = "edge: writes disk files of tests")]
+
+use super::FOREIGN;
+use crate::fault::foreign::Foreign;
+use anyhow::{Context, Result};
+use image_builder::qemu::Disk;
+use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use uuid::Uuid;
+
+/// GUID of the root partition of the system disk's image.
+pub const ROOT: Uuid = Uuid::from_u128(0xabc);
+/// The disk the node was started from: an image, and room for state behind it.
+pub const SYSTEM: &str = "SYS";
+/// Members of the mirror.
+pub const MIRROR: [&str; 2] = ["A1", "A2"];
+/// Disks with a file system each.
+pub const EACH: [&str; 2] = ["B1", "B2"];
+/// Blank, and only asked for together with a disk that is not there.
+pub const LONE: &str = "LONE";
+/// The disk that is not there.
+pub const ABSENT: &str = "NOT-THERE";
+/// Blank, and never asked for: what a careless program would take instead.
+pub const SPARE: &str = "SPARE";
+
+const MIB: u64 = 1 << 20;
+/// The image is shorter than the disk it was written to.
+const IMAGE: u64 = 24 * MIB;
+
+/// Serial number of the disk with this content.
+pub fn serial(foreign: Foreign) -> String {
+    format!("F-{}", format!("{foreign:?}").to_uppercase())
+}
+
+/// Whether this disk must have the same bytes after the boot as before.
+pub fn is_kept(with_serial: &str) -> bool {
+    [LONE, SPARE].contains(&with_serial) || FOREIGN.iter().any(|(_, foreign)| serial(*foreign) == with_serial)
+}
+
+/// Makes all disks in `folder`, in the order in which the guest has them.
+///
+/// # Errors
+/// When a file can't be made.
+pub fn make(folder: &Path) -> Result<Vec<Disk>> {
+    // As small as the agent takes them, and ZFS: a look at a blank disk reads all of it. XFS wants 300 MiB.
+    let plain =
+        [(SYSTEM, 576), (MIRROR[0], 320), (MIRROR[1], 320), (EACH[0], 48), (EACH[1], 48), (LONE, 48), (SPARE, 48)];
+    let mut disks = Vec::new();
+    for (serial, size) in plain {
+        disks.push(Disk::blank(&folder.join(serial), size * MIB, serial)?);
+    }
+    image(&disks[0].file)?;
+    for (_, foreign) in FOREIGN {
+        let serial = serial(*foreign);
+        let disk = Disk::blank(&folder.join(&serial), 64 * MIB, &serial)?;
+        foreign.write(&disk.file)?;
+        disks.push(disk);
+    }
+    Ok(disks)
+}
+
+/// An image written to a larger disk, as far as its partition table goes.
+fn image(disk: &Path) -> Result<()> {
+    let part = |number: u32, kind: Uuid, guid: Uuid, start: u64, size: u64| Partition {
+        number,
+        kind,
+        guid,
+        start: start * MIB,
+        size: size * MIB,
+        attributes: 0,
+        name: "image".into(),
+    };
+    let partitions = vec![
+        part(1, kind::ESP, Uuid::from_u128(0xe5b), 1, 8),
+        part(2, kind::ROOT_X86_64, ROOT, 9, 12),
+        part(3, kind::ROOT_X86_64_VERITY, Uuid::from_u128(0xabd), 21, 2),
+    ];
+    let table = Table { guid: Uuid::from_u128(0x1111), sector: SectorSize::B512, partitions };
+    let file =
+        OpenOptions::new().write(true).open(disk).with_context(|| format!("{} can't be opened", disk.display()))?;
+    for write in layout(&table, IMAGE)? {
+        file.write_all_at(&write.bytes, write.offset)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The guest's kernel and initrd, from the packages that the lock names for the image.
+
+use super::libraries;
+use anyhow::{Context, Result, anyhow};
+use image_builder::compose::conflict;
+use image_builder::compose::exclude::Exclude;
+use image_builder::compose::finish;
+use image_builder::compose::layer::{Ids, Layer};
+use image_builder::compose::tree::Tree;
+use image_builder::compose::{self};
+use image_builder::initrd::{self, cpio::Archive};
+use image_builder::kernel::{self, Kernel};
+use image_builder::lock::{Lock, Package};
+use image_builder::progress::Progress;
+use image_builder::recipe::Recipe;
+use image_builder::store::{Fetched, Store};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the agent drives, and what the cases themselves use.
+const PROGRAMS: [&str; 4] = ["/usr/sbin/mdadm", "/usr/sbin/mkfs.xfs", "/usr/sbin/mkfs.ext4", "/usr/sbin/blockdev"];
+/// Files that those read.
+const FILES: [&str; 1] = ["/etc/mke2fs.conf"];
+/// Modules to load, beside what they need; nothing in the guest could ask for one later.
+const MODULES: [&str; 7] = ["crc32c_generic", "crc32c_intel", "virtio_pci", "virtio_blk", "raid1", "xfs", "ext4"];
+
+/// The lock's packages as one tree: what the image is made of, without components, overlays and emulations.
+///
+/// # Errors
+/// When a package was not fetched or can't be opened.
+pub(super) fn tree(
+    lock: &Lock,
+    recipe: &Recipe,
+    fetched: &BTreeMap<String, Fetched>,
+    store: &Store,
+    progress: &Progress,
+) -> Result<Tree> {
+    let packages = lock.package.iter().map(|package| {
+        let fetched = fetched.get(&package.name);
+        let fetched = fetched.ok_or_else(|| anyhow!("the package {} was not fetched", package.name))?;
+        Ok((package.clone(), fetched.clone()))
+    });
+    let packages: Vec<(Package, Fetched)> = packages.collect::<Result<_>>()?;
+    let (ids, exclude) = (Ids::new(&lock.user, &lock.group), Exclude::new(&recipe.packages.exclude)?);
+    let layers = compose::open_packages(&packages, store, progress)?;
+    let layers = layers.iter().map(|(package, deb)| Layer::of_package(package, deb, &ids, &exclude));
+    let mut tree = conflict::merge(layers.collect::<Result<_>>()?)?;
+    finish::folders(&mut tree)?;
+    Ok(tree)
+}
+
+/// The kernel of `tree`, and an initrd with `init` as its first program.
+///
+/// # Errors
+/// When the tree lacks a program, a library or a module that the guest needs.
+pub(super) fn make(tree: &Tree, libraries_in: &str, init: Vec<u8>, snapshot: i64) -> Result<(Kernel, Vec<u8>)> {
+    let kernel = kernel::select(tree)?;
+    let mut programs = vec![("/init".to_owned(), init)];
+    for path in PROGRAMS {
+        let (_, content) = tree.file(path).with_context(|| format!("no package of the lock has {path}"))?;
+        programs.push((path.to_owned(), content.read()?));
+    }
+    let mut files: BTreeMap<String, (u32, Vec<u8>)> = BTreeMap::new();
+    for (path, content) in libraries::closure(tree, libraries_in, &programs)? {
+        files.insert(path, (0o755, content.read()?));
+    }
+    files.extend(programs.into_iter().map(|(path, bytes)| (path, (0o755, bytes))));
+    for path in FILES {
+        let (_, content) = tree.file(path).with_context(|| format!("no package of the lock has {path}"))?;
+        files.insert(path.to_owned(), (0o644, content.read()?));
+    }
+    let mut order = String::new();
+    for (name, bytes) in initrd::modules_in_order(tree, &kernel, &MODULES)? {
+        let path = format!("/modules/{name}.ko");
+        order.push_str(&format!("{path}\n"));
+        files.insert(path, (0o644, bytes));
+    }
+    files.insert("/modules/order".into(), (0o644, order.into_bytes()));
+
+    let mut archive = Archive::new(snapshot);
+    let mut folders: BTreeSet<&str> = ["/dev", "/proc", "/run", "/sys", "/tmp", "/var"].into();
+    for path in files.keys() {
+        folders.extend(path.match_indices('/').map(|(at, _)| &path[..at]).filter(|folder| !folder.is_empty()));
+    }
+    for folder in folders {
+        archive.folder(folder)?;
+    }
+    archive.character_device("/dev/console", 0o600, (5, 1))?;
+    for (path, (mode, bytes)) in &files {
+        archive.file(path, *mode, bytes)?;
+    }
+    Ok((kernel, archive.finish()?))
+}

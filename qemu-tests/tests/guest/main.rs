@@ -1,0 +1,91 @@
+//! Tier *guest*: the kernel and the agent's own storage code in an initrd, all cases in one boot.
+//!
+//! Each case of [`guest::CASES`] is one test, and holds only if the guest said so. What must not have changed is
+//! compared by the host: by the digest of the disks' files before and after the boot.
+
+use anyhow::{Context, Result, bail, ensure};
+use qemu_tests::fault::foreign::Foreign;
+use qemu_tests::guest::boot::{Evidence, boot};
+use qemu_tests::guest::{self, CASES, FOREIGN, MISSING, Said, disks};
+use qemu_tests::tiers::{self, Shared};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// The guest's first program, built by cargo together with this test.
+const INIT: &str = env!("CARGO_BIN_EXE_guest-init");
+
+type Check = Box<dyn Fn(&Evidence) -> Result<()> + Send>;
+
+fn main() -> ExitCode {
+    let shared: Arc<Shared<Evidence>> = Arc::default();
+    let test = |name: &str, check: Check| {
+        let shared = shared.clone();
+        tiers::case(name, move || check(shared.get(|| boot(Path::new(INIT)))?))
+    };
+    let mut trials = Vec::new();
+    for name in CASES {
+        trials.push(test(name, Box::new(|evidence| case(evidence, name))));
+    }
+    trials.push(test("the foreign disks are what blkid takes them for", Box::new(foreign_as_blkid_sees_it)));
+    trials.push(test("the guest came to its end", Box::new(came_to_its_end)));
+    tiers::run("guest", trials)
+}
+
+/// The guest said that it held, and the disks it must not touch are as they were.
+fn case(evidence: &Evidence, name: &str) -> Result<()> {
+    let (said, log) = guest::said(&evidence.log, name);
+    match said {
+        Some(Said::Ok) => {}
+        Some(Said::Failed(why)) => bail!("{why}\n{}", tail(log)),
+        None if log.is_empty() => bail!("it did not run; the guest's last words:\n{}", tail(&evidence.log)),
+        None => bail!("it did not come to an end:\n{}", tail(log)),
+    }
+    if let Some((_, foreign)) = FOREIGN.iter().find(|(case, _)| *case == name) {
+        unchanged(evidence, &disks::serial(*foreign))?;
+        unchanged(evidence, disks::LONE)?;
+    }
+    if name == MISSING {
+        unchanged(evidence, disks::LONE)?;
+        unchanged(evidence, disks::SPARE)?;
+    }
+    Ok(())
+}
+
+fn unchanged(evidence: &Evidence, serial: &str) -> Result<()> {
+    let (before, after) = evidence.digests.get(serial).with_context(|| format!("there is no disk {serial}"))?;
+    ensure!(before == after, "the disk {serial} was written to: its SHA-256 was {before} and is {after}");
+    Ok(())
+}
+
+/// Not our probe but util-linux's program of the tools tree: a fixture that nobody recognises would prove nothing.
+fn foreign_as_blkid_sees_it(evidence: &Evidence) -> Result<()> {
+    for (foreign, expected) in [
+        (Foreign::Ext4, &["LABEL=backup-2019", "UUID=3f2a6c1e-7b1d-4c55-9d0a-0f6f2d9b8e11", "TYPE=ext4"][..]),
+        (Foreign::Luks, &["VERSION=2", "UUID=3f2a6c1e-7b1d-4c55-9d0a-0f6f2d9b8e11", "TYPE=crypto_LUKS"]),
+        (Foreign::Zfs, &["VERSION=5000", "LABEL=tank", "UUID=4551569251581643861", "TYPE=zfs_member"]),
+        (Foreign::Md, &["VERSION=1.2", "LABEL=elsewhere:0", "TYPE=linux_raid_member"]),
+        (Foreign::Gpt, &["PTTYPE=gpt", "PTUUID=3f2a6c1e-7b1d-4c55-9d0a-0f6f2d9b8e11"]),
+    ] {
+        let disk = evidence.disk(&disks::serial(foreign));
+        let blkid = evidence.tools.tool("blkid")?;
+        let said = blkid.command().args(["--probe", "--output", "export"]).arg(&disk).run()?.stdout_text();
+        for line in expected {
+            ensure!(said.lines().any(|l| l == *line), "blkid does not say {line} of {}:\n{said}", disk.display());
+        }
+    }
+    Ok(())
+}
+
+/// A guest that hangs or falls over after its last case is no success either.
+fn came_to_its_end(evidence: &Evidence) -> Result<()> {
+    ensure!(evidence.ended, "it did not switch itself off; its last words:\n{}", tail(&evidence.log));
+    let ran = evidence.log.lines().filter(|l| l.starts_with("case ") && l.ends_with(" begins")).count();
+    ensure!(ran == CASES.len(), "it ran {ran} cases, not {}", CASES.len());
+    Ok(())
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().filter(|l| !l.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
