@@ -32,11 +32,11 @@ impl fmt::Display for Conflict {
 
 /// All conflicts of a composition.
 #[derive(Debug, thiserror::Error)]
-#[error("{} have more than one owner:\n{}\nExclude the path, drop one of the inputs, or lay it down in an overlay", count(.0.len()), list(.0))]
+#[error("{} more than one owner:\n{}\nExclude the path, drop one of the inputs, or lay it down in an overlay", count(.0.len()), list(.0))]
 pub struct Conflicts(pub Vec<Conflict>);
 
 fn count(n: usize) -> String {
-    if n == 1 { "one path is claimed twice; some paths".into() } else { format!("{n} paths") }
+    if n == 1 { "one path has".into() } else { format!("{n} paths have") }
 }
 
 fn list(conflicts: &[Conflict]) -> String {

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write their own archive and recipe")]
 
 mod mirror;
+mod program;
 
 use image_builder::digest::Sha256;
 use image_builder::fetch::http::Client;
@@ -13,7 +14,7 @@ use image_builder::recipe::Recipe;
 use image_builder::resolve::{self, Options};
 use image_builder::store::Store;
 use mirror::{Key, Mirror, Release, deb, now, path_of};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const GOOD: Release = Release { codename: "trixie", valid_until: None };
@@ -224,7 +225,10 @@ fn another_suite() {
 fn an_altered_index() {
     let place = Place::new();
     place.mirror.change("/dists/trixie/main/binary-amd64/Packages", |bytes| *bytes.last_mut().unwrap() = b'x');
-    insta::assert_snapshot!(place.fails());
+    // The size goes with how many tools there are.
+    let sentence = place.fails();
+    let start = "main/binary-amd64/Packages of suite trixie of archive \"test\" is altered: its ";
+    assert!(sentence.starts_with(start) && sentence.ends_with(" have SHA-256 ..., where ... is right"), "{sentence}");
 }
 
 #[test]
@@ -299,40 +303,6 @@ fn no_keyring() {
     std::fs::write(place.path("keyring.gpg"), "nothing").unwrap();
     let sentence = place.fails();
     assert!(sentence.starts_with("can't read the keyring FOLDER/keyring.gpg for archive \"test\" ("), "{sentence}");
-}
-
-#[test]
-fn a_full_disk() {
-    let place = Place::new();
-    // A file system of its own would need mounts; a limit on the size of files stops writes in the same place.
-    let program = std::env::current_exe().unwrap();
-    let status = run_tool_with_limit(&program, place.folder.path());
-    assert!(status.contains("can't write") && status.contains("to the store at"), "{status}");
-    place.store_is_good();
-    assert_eq!(place.lock().unwrap().package.len(), 3);
-}
-
-/// Runs [`locks_once`] in a process that may write files of 512 bytes at most.
-fn run_tool_with_limit(program: &Path, folder: &Path) -> String {
-    let output = std::process::Command::new("/bin/sh")
-        .arg("-c")
-        .arg("trap '' XFSZ; ulimit -f 1; exec \"$0\" --exact locks_once --ignored --nocapture")
-        .arg(program)
-        .env("BEDPLATE_TEST_FOLDER", folder)
-        .output()
-        .unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-#[test]
-#[ignore = "only as a process of its own, started by a_full_disk"]
-fn locks_once() {
-    let Some(folder) = std::env::var_os("BEDPLATE_TEST_FOLDER").map(PathBuf::from) else { return };
-    let network = Network { host: Default::default(), client: Client::with_pauses(vec![]) };
-    let options = Options { local_only: false, agent: folder.join("agent"), network, now: now() };
-    let store = Store::open(&folder.join("store")).unwrap();
-    let error = resolve::lock(&folder.join("recipe.toml"), &store, &Progress::silent(), &options).unwrap_err();
-    println!("{error:#}");
 }
 
 #[test]

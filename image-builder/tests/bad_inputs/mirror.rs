@@ -7,7 +7,9 @@ use pgp::types::Password;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The moment the tests run at.
 pub fn now() -> i64 {
@@ -41,8 +43,13 @@ impl Key {
     }
 }
 
-/// A package with one file in it.
+/// A package with one file of its own in it.
 pub fn deb(name: &str, version: &str, relations: &str) -> (String, Vec<u8>) {
+    deb_with(name, version, relations, &format!("./usr/share/{name}/file"))
+}
+
+/// A package with one file in it, at this path.
+pub fn deb_with(name: &str, version: &str, relations: &str, path: &str) -> (String, Vec<u8>) {
     let control = format!("Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: test\n{relations}");
     let tar = |path: &str, bytes: &[u8]| {
         let mut tar = tar::Builder::new(Vec::new());
@@ -57,7 +64,7 @@ pub fn deb(name: &str, version: &str, relations: &str) -> (String, Vec<u8>) {
         packed.write_all(&tar.into_inner().unwrap()).unwrap();
         packed.finish().unwrap()
     };
-    let data = tar(&format!("./usr/share/{name}/file"), format!("{name} {version}\n").as_bytes());
+    let data = tar(path, format!("{name} {version}\n").as_bytes());
     let mut archive = ar::Builder::new(Vec::new());
     for (member, bytes) in [
         ("debian-binary", b"2.0\n".to_vec()),
@@ -83,18 +90,26 @@ pub struct Mirror {
     files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     /// Paths whose connection is cut half-way.
     cut: Arc<Mutex<Vec<String>>>,
+    held: Arc<Held>,
+}
+
+/// Paths that are served half, and for the rest on a word.
+#[derive(Default)]
+struct Held {
+    paths: Mutex<Vec<String>>,
+    waiting: AtomicUsize,
 }
 
 impl Mirror {
     pub fn start() -> Mirror {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let mirror = Mirror { address, files: Arc::default(), cut: Arc::default() };
-        let (files, cut) = (mirror.files.clone(), mirror.cut.clone());
+        let mirror = Mirror { address, files: Arc::default(), cut: Arc::default(), held: Arc::default() };
+        let (files, cut, held) = (mirror.files.clone(), mirror.cut.clone(), mirror.held.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (files, cut) = (files.clone(), cut.clone());
-                std::thread::spawn(move || serve(stream, &files, &cut));
+                let (files, cut, held) = (files.clone(), cut.clone(), held.clone());
+                std::thread::spawn(move || serve(stream, &files, &cut, &held));
             }
         });
         mirror
@@ -146,6 +161,27 @@ impl Mirror {
     pub fn cut(&self, path: &str) {
         self.cut.lock().unwrap().push(path.to_owned());
     }
+
+    /// Serves only half of this file until [`Mirror::release`].
+    pub fn hold(&self, path: &str) {
+        self.held.paths.lock().unwrap().push(path.to_owned());
+    }
+
+    /// Waits until this many have asked for what is held.
+    pub fn wait_for(&self, readers: usize) {
+        for _ in 0..3000 {
+            if self.held.waiting.load(Ordering::SeqCst) >= readers {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("nobody asked for {:?} in 30 s", self.held.paths.lock().unwrap());
+    }
+
+    /// Serves the rest.
+    pub fn release(&self) {
+        self.held.paths.lock().unwrap().clear();
+    }
 }
 
 /// Where a package's file is served.
@@ -153,7 +189,7 @@ pub fn path_of(package: &(String, Vec<u8>)) -> String {
     format!("/pool/{}.deb", Sha256::of(&package.1))
 }
 
-fn serve(mut stream: TcpStream, files: &Mutex<BTreeMap<String, Vec<u8>>>, cut: &Mutex<Vec<String>>) {
+fn serve(mut stream: TcpStream, files: &Mutex<BTreeMap<String, Vec<u8>>>, cut: &Mutex<Vec<String>>, held: &Held) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     loop {
         let mut request = String::new();
@@ -179,7 +215,18 @@ fn serve(mut stream: TcpStream, files: &Mutex<BTreeMap<String, Vec<u8>>>, cut: &
             let _ = stream.shutdown(std::net::Shutdown::Both);
             return;
         }
-        if stream.write_all(&body).is_err() {
+        let is_held = || held.paths.lock().unwrap().contains(&path);
+        let mut rest = &body[..];
+        if is_held() {
+            let _ = stream.write_all(&body[..body.len() / 2]);
+            rest = &body[body.len() / 2..];
+            held.waiting.fetch_add(1, Ordering::SeqCst);
+            while is_held() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            held.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+        if stream.write_all(rest).is_err() {
             return;
         }
     }

@@ -1,0 +1,225 @@
+//! The same through the program `bedplate`, as a person meets it: exit code 1 (2 for wrong usage), nothing on
+//! standard output, one sentence on standard error, a store that is good, and a next run that works.
+
+use super::mirror::{Key, deb_with, path_of};
+use super::{GOOD, Place, Release, mask_digests};
+use std::process::{Child, Command, Output, Stdio};
+
+impl Place {
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bedplate"));
+        command.arg(verb).arg("--recipe").arg(self.path("recipe.toml")).arg("--store").arg(self.path("store"));
+        command.env("BEDPLATE_AGENT_DIR", self.path("agent")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self, verb: &str) -> Child {
+        self.command(verb).spawn().unwrap()
+    }
+
+    /// The words of a run that failed, without what differs between runs.
+    fn words(&self, run: &Output) -> String {
+        assert_eq!((run.status.code(), run.stdout.as_slice()), (Some(1), &b""[..]), "{run:?}");
+        let text = String::from_utf8(run.stderr.clone()).unwrap();
+        let said: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("bedplate: ")).collect();
+        let text = said.join("\n").replace(&self.mirror.address, "http://MIRROR");
+        let text = text.replace(self.mirror.address.trim_start_matches("http://"), "MIRROR");
+        let text = text.replace(&self.folder.path().display().to_string(), "FOLDER");
+        assert!(text.starts_with("bedplate: "), "{run:?}");
+        mask_digests(&text)
+    }
+
+    /// Runs the verb as things are now; gives the words it fails with.
+    fn refuses(&self, verb: &str) -> String {
+        let words = self.words(&self.command(verb).output().unwrap());
+        self.store_is_good();
+        words
+    }
+
+    /// Makes everything good again and locks.
+    fn next_run_works(&self) {
+        self.publish();
+        self.recipe("\"hello\"");
+        let run = self.command("lock").output().unwrap();
+        assert!(run.status.success(), "{run:?}");
+        assert_eq!(String::from_utf8_lossy(&run.stdout).trim(), self.path("bedplate.lock").display().to_string());
+        self.store_is_good();
+    }
+}
+
+fn usage(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bedplate")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn wrong_usage_is_told_apart_from_failure() {
+    for arguments in [&[][..], &["bake"], &["build", "--fast"], &["lock", "--recipe"]] {
+        let run = usage(arguments);
+        assert_eq!((run.status.code(), run.stdout.len()), (Some(2), 0), "{run:?}");
+        assert!(String::from_utf8_lossy(&run.stderr).contains("--help"), "{run:?}");
+    }
+    let run = usage(&["build", "--help"]);
+    assert!(run.status.success() && String::from_utf8_lossy(&run.stdout).contains("Examples:"), "{run:?}");
+}
+
+#[test]
+fn a_recipe_that_is_not_there() {
+    let place = Place::new();
+    std::fs::remove_file(place.path("recipe.toml")).unwrap();
+    for verb in ["lock", "build"] {
+        let words = place.refuses(verb);
+        assert!(words.contains("FOLDER/recipe.toml"), "{words}");
+    }
+    place.next_run_works();
+}
+
+/// An unknown key, a wrong type and a missing file, each with its line and column, in one run.
+#[test]
+fn a_recipe_with_faults() {
+    let place = Place::new();
+    let good = std::fs::read_to_string(place.path("recipe.toml")).unwrap();
+    let text = good
+        .replace("[kernel]\n", "[kernel]\nflavour = \"rt\"\n")
+        .replace("[packages]\n", "[packages]\nprovided = \"perl\"\n")
+        .replace("[archive.test]", "overlay = [\"missing\"]\n\n[archive.test]");
+    std::fs::write(place.path("recipe.toml"), text).unwrap();
+    insta::assert_snapshot!(place.refuses("lock"));
+    // A fault of reading hides what is decided later: the missing file alone.
+    let text = good.replace("[archive.test]", "overlay = [\"missing\"]\n\n[archive.test]");
+    std::fs::write(place.path("recipe.toml"), text).unwrap();
+    insta::assert_snapshot!("a_recipe_with_a_missing_file", place.refuses("lock"));
+    place.next_run_works();
+}
+
+#[test]
+fn an_unknown_package() {
+    let place = Place::new();
+    place.recipe("\"hello\", \"greetings\"");
+    insta::assert_snapshot!(place.refuses("lock"));
+    place.next_run_works();
+}
+
+/// Every way an archive lies or breaks ends the program the same way; the sentences are held in `main.rs`.
+#[test]
+fn a_mirror_that_misbehaves() {
+    let place = Place::new();
+    place.mirror.publish(&Key::new(), GOOD, &place.packages);
+    let words = place.refuses("lock");
+    assert!(words.contains("InRelease") && words.contains("trixie"), "{words}");
+    place.next_run_works();
+
+    place.mirror.publish(&place.key, Release { valid_until: Some(1_000_086_400), ..GOOD }, &place.packages);
+    let words = place.refuses("lock");
+    assert!(words.contains("trixie") && words.contains("expired"), "{words}");
+    place.next_run_works();
+}
+
+/// A machine that has the lock alone: `build` fetches, and holds every byte against the lock.
+#[test]
+fn a_package_that_is_not_the_locked_one() {
+    let place = Place::new();
+    let greeting = path_of(place.package("greeting"));
+    place.next_run_works();
+    std::fs::remove_dir_all(place.path("store")).unwrap();
+    assert!(
+        Command::new(env!("CARGO_BIN_EXE_bedplate"))
+            .args(["keys", "new"])
+            .arg(place.path("keys"))
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    place.mirror.change(&greeting, |bytes| bytes[90] ^= 1);
+    insta::assert_snapshot!("an_altered_package_in_a_build", place.refuses("build"));
+    place.publish();
+    place.mirror.change(&greeting, |bytes| bytes.truncate(100));
+    insta::assert_snapshot!("a_truncated_package_in_a_build", place.refuses("build"));
+    place.next_run_works();
+}
+
+#[test]
+fn two_packages_that_own_one_path() {
+    let mut place = Place::new();
+    for (name, relations) in [("hello", "Depends: greeting (>= 1)\n"), ("greeting", "")] {
+        let at = place.packages.iter().position(|(c, _)| c.starts_with(&format!("Package: {name}\n"))).unwrap();
+        place.packages[at] = deb_with(name, "2.0", relations, "./usr/share/words");
+    }
+    place.next_run_works();
+    assert!(
+        Command::new(env!("CARGO_BIN_EXE_bedplate"))
+            .args(["keys", "new"])
+            .arg(place.path("keys"))
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    insta::assert_snapshot!(place.refuses("build"));
+    place.next_run_works();
+}
+
+#[test]
+fn no_network() {
+    let place = Place::new();
+    let recipe = std::fs::read_to_string(place.path("recipe.toml")).unwrap();
+    // Nobody listens there: port 1 of the loopback interface.
+    std::fs::write(place.path("recipe.toml"), recipe.replace(&place.mirror.address, "http://127.0.0.1:1")).unwrap();
+    let words = place.refuses("lock");
+    assert!(words.contains("can't reach 127.0.0.1:1 for InRelease of suite trixie"), "{words}");
+    place.next_run_works();
+}
+
+/// A file system of its own would need mounts; a limit on the size of files stops writes in the same place.
+#[test]
+fn a_full_disk() {
+    let place = Place::new();
+    let lock = place.command("lock");
+    let mut limited = Command::new("/bin/sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""]).arg(lock.get_program()).args(lock.get_args());
+    limited.env("BEDPLATE_AGENT_DIR", place.path("agent"));
+    let words = place.words(&limited.output().unwrap());
+    assert!(words.contains("can't write") && words.contains("to the store at FOLDER/store"), "{words}");
+    place.store_is_good();
+    place.next_run_works();
+}
+
+#[test]
+fn a_killed_run() {
+    let place = Place::new();
+    place.mirror.hold(&path_of(place.package("greeting")));
+    let mut run = place.start("lock");
+    place.mirror.wait_for(1);
+    let work = || std::fs::read_dir(place.path("store/scratch")).unwrap().count();
+    for _ in 0..1000 {
+        if work() > 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    run.kill().unwrap();
+    assert!(!run.wait().unwrap().success());
+    assert!(!place.path("bedplate.lock").exists());
+    assert!(work() > 0, "it was killed in the middle of nothing");
+    place.mirror.release();
+    place.next_run_works();
+}
+
+#[test]
+fn two_runs_at_once() {
+    let place = Place::new();
+    place.mirror.hold("/dists/trixie/main/binary-amd64/Packages");
+    let runs = [place.start("lock"), place.start("lock")];
+    place.mirror.wait_for(1);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    place.mirror.release();
+    for run in runs {
+        let done = run.wait_with_output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    place.store_is_good();
+    let lock = std::fs::read_to_string(place.path("bedplate.lock")).unwrap();
+    assert!(place.command("lock").output().unwrap().status.success());
+    assert!(std::fs::read_to_string(place.path("bedplate.lock")).unwrap() == lock, "alone it gives another lock");
+    place.next_run_works();
+}
