@@ -1,8 +1,7 @@
 //! Sealing with the real `mkfs.erofs`, judged by `fsck.erofs` and `veritysetup`.
-//!
-//! Needs the tools tree: `BEDPLATE_TOOLS=FOLDER cargo test -p image-builder -- --ignored`.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test with a folder of its own")]
 
+use crate::tools;
 use image_builder::compose::tree::{Content, Entry, Kind, Origin, Tree, TreePath};
 use image_builder::digest::Sha256;
 use image_builder::progress::Progress;
@@ -11,11 +10,6 @@ use image_builder::store::Store;
 use image_builder::tools::Tools;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-fn tools() -> Tools {
-    let root = std::env::var_os("BEDPLATE_TOOLS").expect("BEDPLATE_TOOLS names the unpacked tools tree");
-    Tools::unpacked(root, Sha256::of("test"))
-}
 
 fn tree() -> Tree {
     let mut tree = Tree::new();
@@ -38,9 +32,7 @@ fn sealed(store: &Store, compression: Compression) -> RootImage {
     seal(&tree(), compression, 1_700_000_000, &tools(), store, &progress).unwrap()
 }
 
-#[test]
-#[ignore = "needs the tools tree in BEDPLATE_TOOLS"]
-fn a_sealed_root_is_sound_and_the_same_from_another_store() {
+pub fn sound_and_the_same() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for compression in [Compression::Zstd(3), Compression::Lz4] {
         let a = sealed(&Store::open(one.path()).unwrap(), compression);
@@ -57,9 +49,7 @@ fn a_sealed_root_is_sound_and_the_same_from_another_store() {
     }
 }
 
-#[test]
-#[ignore = "needs the tools tree in BEDPLATE_TOOLS"]
-fn a_second_run_takes_what_the_store_has() {
+pub fn second_run() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let first = sealed(&store, Compression::Lz4);
@@ -69,9 +59,7 @@ fn a_second_run_takes_what_the_store_has() {
     assert_eq!(first, again);
 }
 
-#[test]
-#[ignore = "needs the tools tree in BEDPLATE_TOOLS"]
-fn content_that_can_not_be_read_is_an_error_and_leaves_nothing() {
+pub fn unreadable_content() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let gone = Arc::new(folder.path().join("gone"));

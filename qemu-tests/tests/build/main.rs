@@ -1,0 +1,55 @@
+//! The builder with its real tools: what `make image` locked and brought to the store. No machine is started.
+//!
+//! One program for all of it, without the usual harness: compiling C starts this program again, and must do so
+//! before it has threads.
+
+mod components;
+mod release;
+mod sealing;
+mod whole;
+
+use image_builder::progress::Progress;
+use image_builder::store::Store;
+use image_builder::tools::{Tools, namespace};
+use libtest_mimic::Trial;
+use qemu_tests::bench::repository;
+use qemu_tests::tiers::{self, case};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+fn main() -> ExitCode {
+    namespace::enter_if_asked();
+    let test = |name: &str, check: fn()| {
+        case(name, move || {
+            check();
+            Ok::<(), anyhow::Error>(())
+        })
+    };
+    let trials: Vec<Trial> = vec![
+        test("a sealed root is sound and the same from another store", sealing::sound_and_the_same),
+        test("a second seal takes what the store has", sealing::second_run),
+        test("content that can't be read is an error and leaves nothing", sealing::unreadable_content),
+        test("two releases of one lock are equal and every change is found", release::equal_and_every_change_is_found),
+        test("an earlier release is replaced and anything else is kept", release::replaced_or_kept),
+        test("a root that is not the signed one is found by its hash", release::another_root),
+        test("a component is the same bytes from another store", components::same_bytes),
+        test("the tools tree compiles and links c statically", components::static_c),
+        test("two people without a network build the same bytes, one after a killed build", whole::same_bytes),
+    ];
+    tiers::run("build", trials)
+}
+
+fn recipe() -> PathBuf {
+    repository().join("examples/node/recipe.toml")
+}
+
+/// The tools tree of the example's lock.
+fn tools() -> Tools {
+    static TOOLS: LazyLock<Tools> = LazyLock::new(|| {
+        let store = Store::open(&Store::default_folder()).expect("the store opens");
+        let tools = Tools::of_recipe(&recipe(), &store, &Progress::silent());
+        tools.unwrap_or_else(|e| panic!("{e:#}; `make image` locks and fetches the tools"))
+    });
+    TOOLS.clone()
+}
