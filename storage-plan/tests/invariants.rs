@@ -292,7 +292,8 @@ fn a_disk_that_died_stops_only_what_is_required() {
 #[test]
 fn a_config_with_an_error_never_plans() {
     let (model, config) = full();
-    let broken: [(&str, fn(&mut MachineConfig)); 6] = [
+    type Breaking = fn(&mut MachineConfig);
+    let broken: [(&str, Breaking); 6] = [
         ("not below /var", |c| c.storage.each.get_mut("object").unwrap().mount = "/srv/{serial}".into()),
         ("climbs", |c| c.storage.each.get_mut("object").unwrap().mount = "/var/../etc/{serial}".into()),
         ("one place for two disks", |c| c.storage.each.get_mut("object").unwrap().mount = "/var/x".into()),
