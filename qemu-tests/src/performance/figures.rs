@@ -56,6 +56,8 @@ pub struct Builds {
 pub struct Run {
     /// Seconds from its start to its end.
     pub seconds: f64,
+    /// Processor time of all its processes, in seconds: what is left of it when others keep the host busy.
+    pub processor: f64,
     /// Peak resident set of the largest of its processes, in KiB.
     pub peak_kib: u64,
     /// Seconds of each step that it told of, in their order.

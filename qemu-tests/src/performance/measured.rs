@@ -25,18 +25,24 @@ pub(super) fn run(bedplate: &Path, agent: &Path, arguments: &[&std::ffi::OsStr])
         .with_context(|| format!("{} can't be started; `make build` makes it", bedplate.display()))?;
     let mut said = String::new();
     child.stderr.take().context("it has no standard error")?.read_to_string(&mut said)?;
-    let (status, peak_kib) = wait(&child)?;
+    let (status, usage) = wait(&child)?;
     let seconds = hundredths(began.elapsed().as_secs_f64());
     if status != 0 {
         let words: Vec<_> = arguments.iter().map(|a| a.to_string_lossy()).collect();
         bail!("bedplate {} failed:\n{said}", words.join(" "));
     }
-    Ok(Run { seconds, peak_kib, steps: steps(&said) })
+    let time = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    Ok(Run {
+        seconds,
+        processor: hundredths(time(usage.ru_utime) + time(usage.ru_stime)),
+        peak_kib: u64::try_from(usage.ru_maxrss).unwrap_or_default(),
+        steps: steps(&said),
+    })
 }
 
-/// Waits for a child. Gives its wait status and the peak resident set, in KiB, of the largest process among it and the
-/// children that it waited for (getrusage(2)).
-fn wait(child: &Child) -> Result<(i32, u64)> {
+/// Waits for a child. Gives its wait status, and what it and the children that it waited for took (getrusage(2)): the
+/// sum of their processor time, and the peak resident set, in KiB, of the largest.
+fn wait(child: &Child) -> Result<(i32, libc::rusage)> {
     let id = libc::pid_t::try_from(child.id()).context("the process has no number")?;
     let mut status = 0;
     // SAFETY: all bits zero is a valid value of this struct of integers.
@@ -47,7 +53,7 @@ fn wait(child: &Child) -> Result<(i32, u64)> {
         #[allow(unsafe_code, reason = "wait4 has no safe wrapper in nix")]
         let ended = unsafe { libc::wait4(id, &raw mut status, 0, &raw mut usage) };
         if ended == id {
-            return Ok((status, u64::try_from(usage.ru_maxrss).unwrap_or_default()));
+            return Ok((status, usage));
         }
         let error = std::io::Error::last_os_error();
         if error.kind() != std::io::ErrorKind::Interrupted {
@@ -83,6 +89,7 @@ mod tests {
             "head -c 64M /dev/zero | tail -c 64M > /dev/null; sleep 0.2; echo '[ 0.1] x: 1 of 1 y in 0.2 s' >&2";
         let run = run(Path::new("/bin/sh"), Path::new("/"), &["-c".as_ref(), script.as_ref()]).unwrap();
         assert!(run.seconds >= 0.2 && run.seconds < 20.0, "{run:?}");
+        assert!(run.processor > 0.0 && run.processor < 10.0, "{run:?}");
         // tail keeps all of it.
         assert!((64 << 10..400 << 10).contains(&run.peak_kib), "{run:?}");
         assert_eq!(run.steps.len(), 1);
