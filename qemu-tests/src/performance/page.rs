@@ -42,8 +42,9 @@ fn builds(page: &mut String, builds: Option<&Builds>) {
     let _ = writeln!(
         page,
         "`bedplate build --offline` of `examples/node`, by the program that `make image` builds (optimised, with its \
-         checks\non). {}, each in a new store; median, and the range. Memory is the peak resident set of the largest \
-         process,\nbe it the builder or a tool that it ran. {}\n",
+         checks\non). {}, each in a new store; median, and the range. Processor seconds are those of \
+         the builder and its\ntools together: what to rely on when others keep the host busy. Memory is the peak \
+         resident set of the largest\nprocess. {}\n",
         count(builds.cold.len(), "round"),
         on(&builds.host)
     );
