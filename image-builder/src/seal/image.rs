@@ -31,6 +31,8 @@ pub(super) fn make(
     // The number of workers does not change the bytes, but having none does; so it is never left to the tool.
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     mkfs.command()
+        // Left behind by a killed builder it would wait for the rest of its stream, and turn in circles.
+        .ends_with_starter()
         .env("TMPDIR", scratch)
         .args(["--quiet", "-b4096", "--all-time", "--tar=f"])
         .arg(format!("--workers={workers}"))

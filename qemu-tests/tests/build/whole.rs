@@ -18,6 +18,7 @@ use qemu_tests::bench::repository;
 use qemu_tests::tiers::target_folder;
 use qemu_tests::wait::wait_until;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -47,6 +48,7 @@ pub fn same_bytes() {
     killed.kill().unwrap();
     assert!(!killed.wait().unwrap().success());
     assert!(!one.path("out").exists(), "a killed build left a release");
+    one.wait_for_quiet();
     let (first, second) = (start("out"), start("out-of-another-run"));
     for (build, out) in [(first, "out"), (second, "out-of-another-run")] {
         let done = build.wait_with_output().unwrap().status;
@@ -163,6 +165,17 @@ impl Person {
                 anyhow::bail!("it ended first ({status}): {}", fs::read_to_string(self.path("out.log"))?);
             }
             Ok(seals().then_some(()))
+        })
+        .unwrap();
+    }
+
+    /// Waits until no program runs that was started from the person's folder, as all tools of the store are.
+    fn wait_for_quiet(&self) {
+        let folder = self.folder.path().as_os_str().as_bytes();
+        wait_until("the killed build's programs have ended", Duration::from_secs(10), &Interrupt::default(), || {
+            let processes = fs::read_dir("/proc")?.flatten();
+            let mut lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+            Ok((!lines.any(|line| line.starts_with(folder))).then_some(()))
         })
         .unwrap();
     }
