@@ -14,7 +14,31 @@ AGENT_DIR := $(TARGET_DIR)/agent
 # What compiling Bedplate needs beyond a Rust toolchain: a C compiler and libblkid's static library.
 DEBIAN_PACKAGES := gcc libc6-dev pkg-config libblkid-dev libclang-dev ca-certificates faketime
 
-.PHONY: help demo test setup build agent bedplate lock image lint unit guest node rack bench clean
+# Tests by tier. A new file in a tests folder belongs to `unit` unless it is one of these.
+SIM_TESTS := $(basename $(notdir $(wildcard storage-plan/tests/*.rs)))
+REAL_TESTS := build guest node rack
+ALL_TESTS := $(basename $(notdir $(wildcard */tests/*.rs) $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs))))
+UNIT_TESTS := $(filter-out $(SIM_TESTS) $(REAL_TESTS),$(ALL_TESTS))
+
+# Always of the whole workspace, so that each dependency is compiled once, with one set of features.
+TEST := $(CARGO) test -q --workspace
+TIERS := $(TARGET_DIR)/tiers.txt
+
+# $(call tier,NAME,COMMAND) runs it and keeps its seconds, and how many tests passed where there are any.
+define tier
+mkdir -p $(TARGET_DIR); log=$(TARGET_DIR)/tier-$(1).log; began=$${EPOCHREALTIME/./}; \
+{ $(2); } 2>&1 | tee $$log; \
+ms=$$(( ($${EPOCHREALTIME/./} - began) / 1000 )); \
+passed=$$(awk '/^test result: ok/ { n += $$4 } END { if (n) printf ", %d tests", n }' $$log); \
+line=$$(printf 'tier %-6s %5d.%d s%s' $(1) $$((ms / 1000)) $$((ms % 1000 / 100)) "$$passed"); \
+{ grep -v '^tier $(1) ' $(TIERS) 2>/dev/null || true; echo "$$line"; } > $(TIERS).new; \
+mv $(TIERS).new $(TIERS); echo "$$line" >&2
+endef
+
+# `make -j` must not run tiers side by side: they share the machine, and two cores.
+.NOTPARALLEL:
+
+.PHONY: help demo test begin setup programs agent bedplate lock image lint deny compile unit sim build guest node rack bench clean
 
 help:  ## Show what there is.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,8 +46,11 @@ help:  ## Show what there is.
 demo: image  ## Build the image, boot a node, print the cluster's table.
 	$(CARGO) run -q -p qemu-tests --bin demo -- --release out/node --recipe $(RECIPE)
 
-test: lint unit image guest node rack  ## Everything: lint, unit, sim, guest, node, rack.
-	@cat $(TARGET_DIR)/tiers.txt
+test: begin lint deny compile unit sim image build guest node rack  ## Everything, and the seconds of each tier.
+	@echo; cat $(TIERS)
+
+begin:
+	@rm -f $(TIERS)
 
 # As root the missing packages are installed; otherwise the one command is printed.
 setup:  ## Install the few Debian packages that compiling needs.
@@ -39,7 +66,7 @@ setup:  ## Install the few Debian packages that compiling needs.
 	fi
 
 bedplate: setup
-	$(CARGO) build -q -p image-builder
+	$(CARGO) build -q --workspace --bin bedplate
 
 # The programs that go into the image: static, small, and without a path of this folder in them.
 agent: setup
@@ -48,34 +75,52 @@ agent: setup
 	mkdir -p $(AGENT_DIR)
 	install -m 0755 -C $(TARGET_DIR)/$(NODE_TARGET)/node/firstboot $(TARGET_DIR)/$(NODE_TARGET)/node/stage1 $(AGENT_DIR)/
 
-build: bedplate agent  ## Compile the builder and the agent.
+programs: bedplate agent  ## Compile the builder and the agent.
 
 examples/node/keys: bedplate
 	[ -d $@ ] || $(BEDPLATE) keys new $@
 
 # The lock is made once; after that only what lies in this repository is read anew.
-lock: build examples/node/keys  ## Lock the example's inputs.
+lock: programs examples/node/keys  ## Lock the example's inputs.
 	if [ -f examples/node/bedplate.lock ] && BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(BEDPLATE) lock --local --recipe $(RECIPE); then :; \
 	else BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(BEDPLATE) lock --recipe $(RECIPE); fi
 
 image: lock  ## Build the example's image into out/node.
-	BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(BEDPLATE) build --recipe $(RECIPE) --out out/node
+	@$(call tier,image,BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(BEDPLATE) build --recipe $(RECIPE) --out out/node)
 
 lint: setup  ## Formatting and clippy.
-	$(CARGO) fmt --check
-	$(CARGO) clippy -q --workspace --all-targets -- -D warnings
+	@$(call tier,lint,$(CARGO) fmt --check && $(CARGO) clippy -q --workspace --all-targets -- -D warnings)
 
-unit: setup
-	$(CARGO) test -q
+# Licences and origins of the crates. Its program is compiled without optimisation: it runs for seconds.
+CARGO_DENY := $(or $(shell command -v cargo-deny),$(TARGET_DIR)/tools/bin/cargo-deny)
 
-guest: image
-	$(CARGO) test -q -p qemu-tests --test guest
+$(TARGET_DIR)/tools/bin/cargo-deny: | setup
+	CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install -q --locked --debug --no-default-features --root $(TARGET_DIR)/tools cargo-deny@0.20.2
 
-node: image
-	$(CARGO) test -q -p qemu-tests --test node
+deny: setup $(CARGO_DENY)  ## Licences and origins of the crates.
+	@$(call tier,deny,$(CARGO_DENY) --log-level warn check bans licenses sources)
 
-rack: image
-	$(CARGO) test -q -p qemu-tests --test rack
+compile: setup
+	@$(call tier,compile,$(TEST) --no-run && $(CARGO) build -q --workspace --bins)
+
+unit: setup  ## Pure code, and what needs nothing but this repository.
+	@$(call tier,unit,$(TEST) --lib --bins $(addprefix --test ,$(UNIT_TESTS)))
+
+sim: setup  ## Plans applied to a model of a machine, cut at every point.
+	@$(call tier,sim,$(TEST) $(addprefix --test ,$(SIM_TESTS)))
+
+# These keep their seconds themselves.
+build: image  ## The builder with its real tools: reproducible, offline, killed.
+	$(TEST) --test build
+
+guest: image  ## Kernel and agent in an initrd, many cases in one boot.
+	$(TEST) --test guest
+
+node: image  ## The whole image under Secure Boot.
+	$(TEST) --test node
+
+rack: image  ## Several machines on one network.
+	$(TEST) --test rack
 
 # What is measured, and how often: make bench BENCH="--only boots --runs 1".
 bench: image  ## Measure builds and boots; write docs/performance.md.
