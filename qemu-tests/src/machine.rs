@@ -28,6 +28,8 @@ pub struct Machine<'b> {
     pub name: String,
     /// What it is made of; read again at each power-on.
     pub lab: Lab,
+    /// It has a USB controller, for [`Machine::plug_stick`].
+    pub usb: bool,
     /// Disks beyond those of the lab, such as foreign ones.
     pub disks: Vec<Disk>,
     /// Files whose text becomes an SMBIOS OEM string each.
@@ -55,6 +57,7 @@ impl<'b> Machine<'b> {
         Ok(Machine {
             name: name.into(),
             lab,
+            usb: false,
             disks: Vec::new(),
             oem_strings: Vec::new(),
             network: None,
@@ -109,6 +112,7 @@ impl<'b> Machine<'b> {
         let serial = Serial::Socket { path: self.console(), log: self.serial_file() };
         let (tools, accelerator) = (&self.bench.tools, self.bench.accelerator);
         let mut guest = self.lab.prepare_with_console(tools, &self.folder, accelerator, serial)?;
+        guest.usb = self.usb;
         guest.disks.extend(self.disks.iter().cloned());
         guest.smbios.oem_strings.extend(self.oem_strings.iter().cloned());
         guest.network = self

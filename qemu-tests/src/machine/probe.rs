@@ -73,7 +73,8 @@ fn manifest(pod: &str, node: &str, script: &str) -> Value {
             "restartPolicy": "Never",
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
-            "securityContext": { "seccompProfile": { "type": "RuntimeDefault" } },
+            // The pause image has a user of its own, to whom the volumes' folders are closed.
+            "securityContext": { "runAsUser": 0, "seccompProfile": { "type": "RuntimeDefault" } },
             "containers": [{
                 "name": "probe",
                 "image": PAUSE_IMAGE,

@@ -16,6 +16,7 @@ fn broken(tier: &Tier) -> Result<()> {
     let bench = tier.bench()?;
     let mut machine = Machine::new(bench, "configs")?;
     machine.lab.serial = Some("BEDPLATE-N1".into());
+    machine.usb = true;
     machine.power_on()?;
     let page = machine.wait_for_page("WAITING", BOOT)?;
     ensure!(page.contains("BP-B020"), "without a configuration it shows:\n{page}");
