@@ -11,11 +11,12 @@ use image_builder::progress::Progress;
 use image_builder::qemu::release_disk::ReleaseDisk;
 use image_builder::qemu::{Accelerator, Interrupt};
 use image_builder::recipe::Recipe;
+use image_builder::sign::keys::KeyFolder;
 use image_builder::store::Store;
 use image_builder::tools::Tools;
 use machine_config::Diagnostic;
 use machine_config::schema::Join;
-use machine_config::signature::{self, PrivateKey};
+use machine_config::signature;
 use std::path::{Path, PathBuf};
 
 /// Everything that is there before the first boot.
@@ -105,11 +106,7 @@ impl Bench {
     /// # Errors
     /// When the key can't be read.
     pub fn sign(&self, text: &str) -> Result<String> {
-        let file = self.keys.join("config.key");
-        let pem = std::fs::read_to_string(&file).with_context(|| {
-            format!("the config key {} can't be read; `bedplate keys new` makes it", file.display())
-        })?;
-        Ok(signature::sign(text, &PrivateKey::from_pem(&pem, "config")?))
+        Ok(signature::sign(text, &KeyFolder::at(&self.keys).config()?))
     }
 }
 

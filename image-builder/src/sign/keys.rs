@@ -78,6 +78,15 @@ impl KeyFolder {
         PrivateKey::from_pem(&self.text("release.key")?, public.name()).with_context(|| self.named("release.key"))
     }
 
+    /// The key that signs configurations.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn config(&self) -> Result<PrivateKey> {
+        let public = public_key(&self.text("config.pub")?).with_context(|| self.named("config.pub"))?;
+        PrivateKey::from_pem(&self.text("config.key")?, public.name()).with_context(|| self.named("config.key"))
+    }
+
     /// The public keys that configurations are signed with: the text of `config.pub`.
     ///
     /// # Errors
