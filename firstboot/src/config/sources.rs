@@ -82,12 +82,17 @@ fn labelled_volumes() -> Vec<Found> {
         .filter(|n| !["dm-", "md", "loop", "ram", "zram"].iter().any(|p| n.starts_with(p)))
         .collect();
     names.sort();
-    // Kinds that sticks and discs have; a label alone on anything else is somebody's data.
-    let labelled = names.into_iter().filter_map(|name| {
-        let (kind, label) = probe(&Path::new("/dev").join(&name))?;
-        (label == LABEL && ["vfat", "iso9660"].contains(&kind.as_str())).then_some((kind, name))
-    });
-    labelled.flat_map(|(kind, name)| read_volume(&name, &kind, "", &format!("volume {LABEL} ({name})"), "")).collect()
+    let mut labelled: Vec<(String, String)> = Vec::new();
+    for name in names {
+        let Some((kind, label)) = probe(&Path::new("/dev").join(&name)) else { continue };
+        // A FAT volume may look like a table of one partition, which is the volume itself.
+        let seen = labelled.iter().any(|(_, disk)| Path::new("/sys/class/block").join(disk).join(&name).exists());
+        // Kinds that sticks and discs have; a label alone on anything else is somebody's data.
+        if label == LABEL && ["vfat", "iso9660"].contains(&kind.as_str()) && !seen {
+            labelled.push((kind, name));
+        }
+    }
+    labelled.into_iter().flat_map(|(kind, name)| read_volume(&name, &kind, "", &format!("volume {LABEL} ({name})"), "")).collect()
 }
 
 /// The kind and the label (empty without one) of the one file system that a device holds.
