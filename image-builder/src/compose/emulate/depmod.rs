@@ -17,7 +17,7 @@ use std::fs::File;
 use std::path::Path;
 
 const REVISION: u32 = 1;
-const MODULES: &str = "/usr/lib/modules";
+pub(super) const MODULES: &str = "/usr/lib/modules";
 
 /// Adds the `modules.*` files of every kernel in the tree.
 ///

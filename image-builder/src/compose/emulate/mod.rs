@@ -12,6 +12,7 @@ pub mod dpkg_status;
 pub mod identity;
 pub mod ldconfig;
 pub mod pam;
+pub mod plain_modules;
 pub mod presets;
 pub mod stat_overrides;
 pub mod users;
@@ -82,6 +83,7 @@ pub fn run(tree: &mut Tree, world: &World<'_>) -> Result<()> {
     alternatives::apply(tree, calls).context("emulation alternatives")?;
     pam::apply(tree).context("emulation pam")?;
     certificates::apply(tree).context("emulation certificates")?;
+    plain_modules::apply(tree, world.store).context("kernel modules")?;
     depmod::apply(tree, world.store, world.tools).context("emulation depmod")?;
     presets::apply(tree).context("emulation presets")?;
     dpkg_status::apply(tree, packages)?;
