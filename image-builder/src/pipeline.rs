@@ -59,9 +59,11 @@ impl Build {
         entries.extend(pause_image(&entries, &lock)?);
         entries.push(self.agent(&recipe)?);
 
-        let tree = compose_tree(&recipe, folder, &lock, &inputs, &entries, store, &tools, progress)?;
+        let mut tree = compose_tree(&recipe, folder, &lock, &inputs, &entries, store, &tools, progress)?;
         let kernel = kernel::select(&tree)?;
         check_kernel(&tree, &kernel)?;
+        // The kernel is in the signed UKI; nothing reads it from the root.
+        tree.remove_below("/boot");
         let compression = Compression::from_recipe(&recipe.output)?;
         let root = seal::seal(&tree, compression, lock.snapshot, &tools, store, progress)?;
 

@@ -281,6 +281,14 @@ impl Tree {
         self.entries.range(from..).take_while(move |(path, _)| path.0.starts_with(&prefix)).filter(|(p, _)| p.0 != "/")
     }
 
+    /// Removes everything in a folder; the folder itself stays.
+    pub fn remove_below(&mut self, folder: &str) {
+        let all: Vec<TreePath> = self.below(folder).map(|(path, _)| path.clone()).collect();
+        for path in all {
+            self.entries.remove(&path);
+        }
+    }
+
     /// Where a path leads when symbolic links in it are followed inside the tree; `None` if it leads nowhere,
     /// out of the tree or in circles.
     pub fn resolve(&self, path: &TreePath) -> Option<TreePath> {
@@ -407,6 +415,9 @@ mod tests {
         let tree = tree(&[("/a", Kind::Directory), ("/a/b", Kind::Fifo), ("/a-b", Kind::Fifo), ("/ab", Kind::Fifo)]);
         assert_eq!(tree.below("/a").map(|(p, _)| p.as_str()).collect::<Vec<_>>(), ["/a/b"]);
         assert_eq!(tree.below("/").count(), 4);
+        let mut emptied = tree;
+        emptied.remove_below("/a");
+        assert_eq!(emptied.iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>(), ["/a", "/a-b", "/ab"]);
     }
 
     #[test]
