@@ -45,9 +45,6 @@ pub fn join() -> Result<()> {
     let units = Units::connect()?;
     units.start("containerd.service")?;
     units.start("kubelet.service")?;
-    if credentials.proxy_certificate.is_some() {
-        units.start("kube-proxy.service")?;
-    }
     until_ready(&chosen.config, credentials, &units, &consoles, &mut status)?;
     status.pss_kib = memory::pss_kib();
     end_warden(run::boot_record().as_ref());
@@ -94,7 +91,7 @@ fn until_ready(
     let mut told: (String, Instant) = (String::new(), began);
     let mut api: Option<Api> = None;
     let mut name_servers = None;
-    let mut pause_imported = false;
+    let mut kubelet_runs = false;
     loop {
         let tell = |status: &mut Status, phase: &str| {
             if let Some(line) = status.phase(phase, seconds()) {
@@ -106,17 +103,13 @@ fn until_ready(
             let active = |unit: &str| units.state(unit).map(|state| state == "active");
             if active("containerd.service")? {
                 tell(status, "containerd");
-                if !pause_imported {
-                    pause_imported = true;
-                    std::thread::spawn(|| {
-                        if let Err(e) = import_pause() {
-                            tracing::error!("the pause image was not imported, so no pod can start: {e:#}");
-                        }
-                    });
-                }
             }
             if active("kubelet.service")? {
                 tell(status, "kubelet");
+                if !kubelet_runs {
+                    kubelet_runs = true;
+                    for_pods(join, units)?;
+                }
             }
             let Some(dns) = network::apply::routable() else {
                 break 'step "an address on the network".to_owned();
@@ -166,6 +159,19 @@ fn until_ready(
         }
         std::thread::sleep(if began.elapsed() < PATIENT_AFTER { POLL } else { PATIENT_POLL });
     }
+}
+
+/// What pods need and a node that comes up does not: it would only take the processors from the kubelet.
+fn for_pods(join: &Join, units: &Units) -> Result<()> {
+    std::thread::spawn(|| {
+        if let Err(e) = import_pause() {
+            tracing::error!("the pause image was not imported, so no pod can start: {e:#}");
+        }
+    });
+    if join.proxy_certificate.is_some() {
+        units.start("kube-proxy.service")?;
+    }
+    Ok(())
 }
 
 fn no_credentials(consoles: Consoles, mut status: Status, chosen: &Chosen) -> ! {
