@@ -92,7 +92,10 @@ fn labelled_volumes() -> Vec<Found> {
             labelled.push((kind, name));
         }
     }
-    labelled.into_iter().flat_map(|(kind, name)| read_volume(&name, &kind, "", &format!("volume {LABEL} ({name})"), "")).collect()
+    labelled
+        .into_iter()
+        .flat_map(|(kind, name)| read_volume(&name, &kind, "", &format!("volume {LABEL} ({name})"), ""))
+        .collect()
 }
 
 /// The kind and the label (empty without one) of the one file system that a device holds.
