@@ -35,6 +35,7 @@ pub fn storage() -> Result<()> {
     }
     status.versions = versions();
     held.tell(&mut status, "systemd");
+    let modules = std::thread::spawn(load_modules);
     settle();
 
     let chosen = held.until_accepted(&mut status, "config", || configure(boot.as_ref()), |_| None);
@@ -45,6 +46,7 @@ pub fn storage() -> Result<()> {
         signed_by: chosen.signed_by.clone(),
     });
     network::apply::apply(&chosen.config)?;
+    let _ = modules.join();
 
     let outcome = held.until_accepted(
         &mut status,
@@ -208,6 +210,14 @@ fn settle() {
     }
 }
 
+/// Loads what storage is most often made of while udev is still busy; anything else is loaded when it is first used.
+fn load_modules() {
+    let modprobe = run_tool::Tool::at("/usr/sbin/modprobe").command().args(["--all", "raid1", "xfs"]);
+    if let Err(e) = modprobe.run() {
+        tracing::warn!("modules were not loaded ahead: {e}");
+    }
+}
+
 fn hand_over(chosen: &Chosen) -> Result<()> {
     let text = serde_json::to_string(chosen).context("the configuration can't be handed to the join unit")?;
     let new = format!("{MACHINE}.new");
@@ -228,7 +238,7 @@ fn versions() -> std::collections::BTreeMap<String, String> {
 }
 
 /// Tells systemd (sd_notify(3)).
-fn notify(state: &str) {
+pub(crate) fn notify(state: &str) {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
     let Ok(path) = std::env::var("NOTIFY_SOCKET") else { return };

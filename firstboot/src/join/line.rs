@@ -27,6 +27,8 @@ const POLL: Duration = Duration::from_millis(300);
 /// How often once that takes longer than a start should.
 const PATIENT_POLL: Duration = Duration::from_secs(5);
 const PATIENT_AFTER: Duration = Duration::from_secs(120);
+/// How long the rest of the system lets a joining node go first.
+const FIRST: Duration = Duration::from_secs(30);
 /// How often the console hears what is waited for, when that does not change.
 const REMIND: Duration = Duration::from_secs(30);
 
@@ -35,6 +37,11 @@ const REMIND: Duration = Duration::from_secs(30);
 /// # Errors
 /// When a file can't be written or systemd does not answer; the unit is started again then.
 pub fn join() -> Result<()> {
+    // What the system starts after this unit would only take processors from the kubelet.
+    std::thread::spawn(|| {
+        std::thread::sleep(FIRST);
+        run::notify("READY=1");
+    });
     let chosen = wait_for_storage();
     let mut consoles = Consoles::open();
     let mut status = Status::read();
@@ -47,6 +54,10 @@ pub fn join() -> Result<()> {
     units.start("kubelet.service")?;
     until_ready(&chosen.config, credentials, &units, &consoles, &mut status)?;
     status.pss_kib = memory::pss_kib();
+    run::notify("READY=1");
+    if credentials.proxy_certificate.is_some() {
+        units.start("kube-proxy.service")?;
+    }
     end_warden(run::boot_record().as_ref());
     let degraded = !status.refusals.is_empty() || status.state == State::Degraded;
     status.state = if degraded { State::Degraded } else { State::Ready };
@@ -91,7 +102,7 @@ fn until_ready(
     let mut told: (String, Instant) = (String::new(), began);
     let mut api: Option<Api> = None;
     let mut name_servers = None;
-    let mut kubelet_runs = false;
+    let mut pause_imported = false;
     loop {
         let tell = |status: &mut Status, phase: &str| {
             if let Some(line) = status.phase(phase, seconds()) {
@@ -106,10 +117,6 @@ fn until_ready(
             }
             if active("kubelet.service")? {
                 tell(status, "kubelet");
-                if !kubelet_runs {
-                    kubelet_runs = true;
-                    for_pods(join, units)?;
-                }
             }
             let Some(dns) = network::apply::routable() else {
                 break 'step "an address on the network".to_owned();
@@ -132,6 +139,14 @@ fn until_ready(
                 _ => break 'step "the kubelet to register this node".to_owned(),
             };
             tell(status, "registered");
+            if !pause_imported {
+                pause_imported = true;
+                std::thread::spawn(|| {
+                    if let Err(e) = import_pause() {
+                        tracing::error!("the pause image was not imported, so no pod can start: {e:#}");
+                    }
+                });
+            }
             if config.node.pod_cidr.is_none()
                 && let Some(cidr) = &node.pod_cidr
             {
@@ -159,19 +174,6 @@ fn until_ready(
         }
         std::thread::sleep(if began.elapsed() < PATIENT_AFTER { POLL } else { PATIENT_POLL });
     }
-}
-
-/// What pods need and a node that comes up does not: it would only take the processors from the kubelet.
-fn for_pods(join: &Join, units: &Units) -> Result<()> {
-    std::thread::spawn(|| {
-        if let Err(e) = import_pause() {
-            tracing::error!("the pause image was not imported, so no pod can start: {e:#}");
-        }
-    });
-    if join.proxy_certificate.is_some() {
-        units.start("kube-proxy.service")?;
-    }
-    Ok(())
 }
 
 fn no_credentials(consoles: Consoles, mut status: Status, chosen: &Chosen) -> ! {
