@@ -102,7 +102,7 @@ fn until_ready(
     let mut told: (String, Instant) = (String::new(), began);
     let mut api: Option<Api> = None;
     let mut name_servers = None;
-    let mut pause_imported = false;
+    let mut pause = None;
     loop {
         let tell = |status: &mut Status, phase: &str| {
             if let Some(line) = status.phase(phase, seconds()) {
@@ -139,13 +139,9 @@ fn until_ready(
                 _ => break 'step "the kubelet to register this node".to_owned(),
             };
             tell(status, "registered");
-            if !pause_imported {
-                pause_imported = true;
-                std::thread::spawn(|| {
-                    if let Err(e) = import_pause() {
-                        tracing::error!("the pause image was not imported, so no pod can start: {e:#}");
-                    }
-                });
+            // Earlier it would take the processors from the kubelet.
+            if pause.is_none() {
+                pause = Some(std::thread::spawn(import_pause));
             }
             if config.node.pod_cidr.is_none()
                 && let Some(cidr) = &node.pod_cidr
@@ -156,7 +152,9 @@ fn until_ready(
             status.versions.insert("containerd".into(), node.runtime.replace("containerd://", ""));
             if node.ready {
                 tell(status, "ready");
-                return Ok(());
+                let Some(importing) = pause else { return Ok(()) };
+                let imported = importing.join().unwrap_or_else(|_| Err(anyhow::anyhow!("its import panicked")));
+                return imported.context("the pause image was not imported, so no pod can start");
             }
             if config.node.pod_cidr.is_none() && node.pod_cidr.is_none() {
                 break 'step "a pod network: the cluster assigns none, and node.pod-cidr is not set".to_owned();
