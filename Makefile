@@ -44,7 +44,8 @@ help:  ## Show what there is.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: image  ## Build the image, boot a node, print the cluster's table.
-	$(CARGO) run -q -p qemu-tests --bin demo -- --release out/node --recipe $(RECIPE)
+	$(CARGO) build -q --workspace --bins
+	$(TARGET_DIR)/debug/demo --release out/node --recipe $(RECIPE)
 
 test: begin lint deny compile unit sim image build guest node rack  ## Everything, and the seconds of each tier.
 	@echo; cat $(TIERS)
@@ -124,7 +125,8 @@ rack: image  ## Several machines on one network.
 
 # What is measured, and how often: make bench BENCH="--only boots --runs 1".
 bench: image  ## Measure builds and boots; write docs/performance.md.
-	BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(CARGO) run -q -p qemu-tests --bin bench -- --release out/node --recipe $(RECIPE) $(BENCH)
+	$(CARGO) build -q --workspace --bins
+	BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(TARGET_DIR)/debug/bench --release out/node --recipe $(RECIPE) $(BENCH)
 
 clean:  ## Remove what was built here; the store stays.
 	$(CARGO) clean
