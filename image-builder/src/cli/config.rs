@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: reads the files it is given and writes the one it makes")]
 
+use crate::sign::keys::public_key;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use machine_config::signature::{self, PrivateKey};
@@ -254,7 +255,12 @@ fn name(path: &Path) -> String {
 
 fn private_key(path: &Path) -> Result<PrivateKey> {
     let pem = std::fs::read_to_string(path).with_context(|| format!("read the key {}", path.display()))?;
-    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    // The public key beside it has the name that images know it by.
+    let beside = std::fs::read_to_string(path.with_extension("pub")).ok().and_then(|text| public_key(&text).ok());
+    let name = match beside {
+        Some(public) => public.name().to_owned(),
+        None => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+    };
     PrivateKey::from_pem(&pem, &name).with_context(|| format!("use the key {}", path.display()))
 }
 
@@ -341,6 +347,16 @@ mod tests {
         assert_eq!(signature::verify(&text, "f", &[public]).expect("verifies").by(), Some("config"));
         assert_eq!(text.matches("bedplate-signature").count(), 1);
         assert_eq!(mode(&file), 0o640);
+    }
+
+    #[test]
+    fn a_signature_has_the_name_of_the_public_key_beside_the_private_one() {
+        let folder = Folder::new();
+        let (key, _) = folder.keys(1);
+        let named = PrivateKey::from_seed(&[1; 32], "config-7").expect("a key").public();
+        folder.file("config.pub", &format!("{named}\n"));
+        let outcome = sign(&folder.file("site.toml", SITE), &key, None).expect("signs");
+        assert!(outcome.stderr.ends_with("signed with config-7\n"), "{}", outcome.stderr);
     }
 
     #[test]
