@@ -16,6 +16,9 @@ pub struct NodeState {
     pub pod_cidr: Option<String>,
     /// Whether its condition Ready is True.
     pub ready: bool,
+    /// The boot that the kubelet was last started in (`/proc/sys/kernel/random/boot_id`). What an earlier boot said
+    /// stays in the object until the kubelet writes anew.
+    pub boot_id: String,
     /// What the kubelet says while it is not.
     pub message: String,
     /// Version of the kubelet.
@@ -129,6 +132,8 @@ fn parse_node(text: &str) -> Result<NodeState, String> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase", default)]
     struct NodeInfo {
+        #[serde(rename = "bootID")]
+        boot_id: String,
         kubelet_version: String,
         container_runtime_version: String,
     }
@@ -138,6 +143,7 @@ fn parse_node(text: &str) -> Result<NodeState, String> {
         pod_cidr: node.spec.pod_cidr,
         ready: ready.as_ref().is_some_and(|c| c.status == "True"),
         message: ready.map(|c| c.message).unwrap_or_default(),
+        boot_id: node.status.node_info.boot_id,
         kubelet: node.status.node_info.kubelet_version,
         runtime: node.status.node_info.container_runtime_version,
     })
@@ -152,9 +158,10 @@ mod tests {
         let text = r#"{"spec":{"podCIDR":"10.244.1.0/24"},"status":{"conditions":[
             {"type":"MemoryPressure","status":"False"},
             {"type":"Ready","status":"False","message":"cni plugin not initialized"}],
-            "nodeInfo":{"kubeletVersion":"v1.37.2","containerRuntimeVersion":"containerd://2.4.2"}}}"#;
+            "nodeInfo":{"bootID":"b-7","kubeletVersion":"v1.37.2","containerRuntimeVersion":"containerd://2.4.2"}}}"#;
         let node = parse_node(text).unwrap();
         assert_eq!(node.pod_cidr.as_deref(), Some("10.244.1.0/24"));
+        assert_eq!(node.boot_id, "b-7");
         assert_eq!((node.ready, node.message.as_str()), (false, "cni plugin not initialized"));
         assert!(parse_node(&text.replace(r#""Ready","status":"False""#, r#""Ready","status":"True""#)).unwrap().ready);
         assert_eq!(parse_node("{}").unwrap(), NodeState::default());

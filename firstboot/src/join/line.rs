@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: the order of the steps")]
 
 use super::api::Api;
-use super::units::Units;
+use super::units::{Unit, Units};
 use super::{File, PAUSE_ARCHIVE, containerd, decide};
 use crate::boot_record::BootRecord;
 use crate::config::Chosen;
@@ -29,6 +29,8 @@ const PATIENT_POLL: Duration = Duration::from_secs(5);
 const PATIENT_AFTER: Duration = Duration::from_secs(120);
 /// How long the rest of the system lets a joining node go first.
 const FIRST: Duration = Duration::from_secs(30);
+/// What passes sooner is no news.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How often the console hears what is waited for, when that does not change.
 const REMIND: Duration = Duration::from_secs(30);
 
@@ -50,9 +52,8 @@ pub fn join() -> Result<()> {
         write(&file)?;
     }
     let units = Units::connect()?;
-    units.start("containerd.service")?;
-    units.start("kubelet.service")?;
-    until_ready(&chosen.config, credentials, &units, &consoles, &mut status)?;
+    let started = [units.start("containerd.service")?, units.start("kubelet.service")?];
+    until_ready(&chosen.config, credentials, &units, &started, &consoles, &mut status)?;
     status.pss_kib = memory::pss_kib();
     run::notify("READY=1");
     if credentials.proxy_certificate.is_some() {
@@ -95,6 +96,7 @@ fn until_ready(
     config: &MachineConfig,
     join: &Join,
     units: &Units,
+    [containerd, kubelet]: &[Unit; 2],
     consoles: &Consoles,
     status: &mut Status,
 ) -> Result<()> {
@@ -102,6 +104,8 @@ fn until_ready(
     let mut told: (String, Instant) = (String::new(), began);
     let mut api: Option<Api> = None;
     let mut name_servers = None;
+    let (mut containerd_runs, mut kubelet_runs) = (false, false);
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("this boot has no id")?;
     let mut pause = None;
     loop {
         let tell = |status: &mut Status, phase: &str| {
@@ -111,11 +115,13 @@ fn until_ready(
             }
         };
         let waiting_for = 'step: {
-            let active = |unit: &str| units.state(unit).map(|state| state == "active");
-            if active("containerd.service")? {
+            // Each question costs the processors that the node is starting on: nothing is asked again that is known.
+            if !containerd_runs && units.is_active(containerd)? {
+                containerd_runs = true;
                 tell(status, "containerd");
             }
-            if active("kubelet.service")? {
+            if containerd_runs && !kubelet_runs && units.is_active(kubelet)? {
+                kubelet_runs = true;
                 tell(status, "kubelet");
             }
             let Some(dns) = network::apply::routable() else {
@@ -127,6 +133,10 @@ fn until_ready(
                 network::apply::name_servers(config, &dns)?;
                 name_servers = Some(dns);
             }
+            // A kubelet that waits for the cluster says so only in the journal.
+            if !kubelet_runs && began.elapsed() < SILENCE {
+                break 'step "the kubelet to start".to_owned();
+            }
             if api.is_none() {
                 match Api::new(config, join) {
                     Ok(new) => api = Some(new),
@@ -134,7 +144,7 @@ fn until_ready(
                 }
             }
             let node = match api.as_ref().map(Api::node) {
-                Some(Ok(Some(node))) => node,
+                Some(Ok(Some(node))) if node.boot_id == boot_id.trim() => node,
                 Some(Err(what)) => break 'step what,
                 _ => break 'step "the kubelet to register this node".to_owned(),
             };
@@ -162,8 +172,7 @@ fn until_ready(
             format!("the kubelet to be ready: {}", node.message)
         };
         if waiting_for != told.0 || told.1.elapsed() > REMIND {
-            // What passes within a second or two is no news.
-            if began.elapsed() > Duration::from_secs(10) {
+            if began.elapsed() > SILENCE {
                 consoles.line(&format!("bedplate: waiting for {waiting_for}"));
             }
             status.waiting_for = Some(waiting_for.clone());

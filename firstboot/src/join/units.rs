@@ -11,6 +11,7 @@ use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 /// Not by way of /var/run, which is made while this runs.
 const BUS: &str = "unix:path=/run/dbus/system_bus_socket";
 const SYSTEMD: &str = "org.freedesktop.systemd1";
+const MANAGER: &str = "/org/freedesktop/systemd1";
 
 /// How often, and every how many milliseconds, it is asked whether systemd has come to the bus.
 const PATIENCE: (u32, u64) = (300, 100);
@@ -41,35 +42,41 @@ impl Units {
         bail!("systemd has not come to the system bus")
     }
 
-    /// Asks for a unit to be started. Whether it came up is told by [`Units::state`].
+    /// Asks for a unit to be started. Whether it came up is told by [`Units::is_active`].
     ///
     /// # Errors
     /// When systemd refuses.
-    pub fn start(&self, unit: &str) -> Result<()> {
+    pub fn start(&self, name: &str) -> Result<Unit> {
+        let failed = || format!("systemd does not start {name}");
         let manager = Some("org.freedesktop.systemd1.Manager");
         self.connection
-            .call_method(Some(SYSTEMD), "/org/freedesktop/systemd1", manager, "StartUnit", &(unit, "replace"))
-            .with_context(|| format!("systemd does not start {unit}"))?;
-        Ok(())
+            .call_method(Some(SYSTEMD), MANAGER, manager, "StartUnit", &(name, "replace"))
+            .with_context(failed)?;
+        let unit =
+            self.connection.call_method(Some(SYSTEMD), MANAGER, manager, "GetUnit", &(name,)).with_context(failed)?;
+        let path = unit.body().deserialize().with_context(failed)?;
+        Ok(Unit { path })
     }
 
-    /// Its state in systemd's words: `active`, `activating`, `failed` ...
+    /// Whether it runs and has said that it is ready.
     ///
     /// # Errors
     /// When systemd does not answer.
-    pub fn state(&self, unit: &str) -> Result<String> {
-        let manager = Some("org.freedesktop.systemd1.Manager");
-        let answer =
-            self.connection.call_method(Some(SYSTEMD), "/org/freedesktop/systemd1", manager, "LoadUnit", &(unit,))?;
-        let path: OwnedObjectPath = answer.body().deserialize()?;
+    pub fn is_active(&self, unit: &Unit) -> Result<bool> {
         let answer = self.connection.call_method(
             Some(SYSTEMD),
-            &path,
+            &unit.path,
             Some("org.freedesktop.DBus.Properties"),
             "Get",
             &("org.freedesktop.systemd1.Unit", "ActiveState"),
         )?;
         let value: OwnedValue = answer.body().deserialize()?;
-        Ok(String::try_from(value)?)
+        Ok(String::try_from(value)? == "active")
     }
+}
+
+/// A unit that was started.
+#[derive(Debug)]
+pub struct Unit {
+    path: OwnedObjectPath,
 }
