@@ -41,6 +41,8 @@ pub struct Machine<'b> {
     kubelet: u16,
     powered_on: u32,
     running: Option<RunningGuest>,
+    /// Whether it was switched off and on because the emulator failed.
+    again: bool,
     /// Seconds from power-on to the kernel's start, once known.
     firmware: Option<f64>,
 }
@@ -66,6 +68,7 @@ impl<'b> Machine<'b> {
             kubelet,
             powered_on: 0,
             running: None,
+            again: false,
             firmware: None,
         })
     }
@@ -108,6 +111,7 @@ impl<'b> Machine<'b> {
             bail!("{} is switched on already", self.name);
         }
         self.powered_on += 1;
+        self.again = false;
         self.firmware = None;
         let serial = Serial::Socket { path: self.console(), log: self.serial_file() };
         let (tools, accelerator) = (&self.bench.tools, self.bench.accelerator);
@@ -151,7 +155,8 @@ impl<'b> Machine<'b> {
         self.running.as_ref().map_or(Duration::ZERO, |r| r.started().elapsed())
     }
 
-    /// Waits until `condition` gives a value, watching that the machine stays on.
+    /// Waits until `condition` gives a value, watching that the machine stays on. A machine whose emulator lost a
+    /// timer interrupt ([`SerialLog::lost_timer`]) is switched off and on, once each time it is switched on.
     ///
     /// # Errors
     /// As [`wait_until`]; the error ends with the last lines of the serial port.
@@ -165,6 +170,13 @@ impl<'b> Machine<'b> {
         let result = wait_until(what, patience, &interrupt, || {
             let log = self.log();
             self.note_kernel(&log);
+            if log.lost_timer() && !self.again {
+                eprintln!("{}: QEMU lost a timer interrupt while the kernel started; switched off and on", self.name);
+                self.running = None;
+                self.power_on()?;
+                self.again = true;
+                return Ok(None);
+            }
             let on = self.running.as_mut().context("it is switched off")?.check()?;
             match condition(&log)? {
                 Some(value) => Ok(Some(value)),

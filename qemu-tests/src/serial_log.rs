@@ -48,6 +48,12 @@ impl SerialLog {
         self.said("phase ").filter_map(phase).collect()
     }
 
+    /// Whether the emulator lost a timer interrupt: the kernel waits for ever, before any program of the image ran.
+    /// It happens to few of a hundred boots, on a loaded host, and says nothing about the image.
+    pub fn lost_timer(&self) -> bool {
+        self.phases().is_empty() && self.text.contains("Possible timer handling issue")
+    }
+
     /// The last status that came through whole.
     pub fn status(&self) -> Option<Value> {
         self.said("status ").filter_map(|json| serde_json::from_str(json.trim()).ok()).last()
@@ -127,6 +133,14 @@ mod tests {
             log("boot\n\x1b[H\x1b[2JBedplate STOPPED one\n\x1b[H\x1b[2JBedplate \x1b[1mSTOPPED\x1b[0m two\nBP-S001\n");
         assert_eq!(log.page().unwrap(), "Bedplate STOPPED two\nBP-S001\n");
         assert_eq!(log.pages(), 2);
+    }
+
+    #[test]
+    fn a_timer_is_lost_only_before_the_first_phase() {
+        let stall = "[   21.0] rcu: \tPossible timer handling issue on cpu=0 timer-softirq=32\n";
+        assert!(SerialLog::parse(stall.as_bytes()).lost_timer());
+        assert!(!SerialLog::parse(format!("bedplate: phase kernel 2.7\n{stall}").as_bytes()).lost_timer());
+        assert!(!SerialLog::parse(b"[    0.1] rcu: Hierarchical RCU implementation.\n").lost_timer());
     }
 
     #[test]
