@@ -44,8 +44,11 @@ fn keep(tier: &str, line: &str) {
 /// The folder cargo builds into.
 pub fn target_folder() -> PathBuf {
     let from_program = || {
+        // TARGET/PROFILE/PROGRAM, or TARGET/PROFILE/deps/PROGRAM.
         let program = std::env::current_exe().ok()?;
-        program.ancestors().find(|f| f.join("CACHEDIR.TAG").exists()).map(PathBuf::from)
+        let folder = program.parent()?;
+        let profile = if folder.ends_with("deps") { folder.parent()? } else { folder };
+        profile.parent().map(PathBuf::from)
     };
     from_program().unwrap_or_else(|| PathBuf::from("target"))
 }
