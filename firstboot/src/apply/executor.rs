@@ -5,7 +5,7 @@ use crate::observe::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use storage_plan::inventory::Inventory;
+use storage_plan::inventory::{Device, Inventory};
 use storage_plan::{Action, ApprovedPlan, PartitionRef, Target};
 
 /// A step that failed, or that could not be begun because one before it failed.
@@ -65,10 +65,7 @@ pub fn carry_out(
 ) -> anyhow::Result<Vec<Failed>> {
     let steps = &plan.plan().graph.steps;
     let written: BTreeSet<&str> = steps.iter().filter(|s| s.action.writes()).flat_map(|s| s.action.disks()).collect();
-    let mut disks = BTreeMap::new();
-    for device in inventory.devices.iter().filter(|d| written.contains(d.name.as_str())) {
-        disks.insert(device.name.clone(), LockedDevice::take(device, world)?);
-    }
+    let disks = lock(inventory.devices.iter().filter(|d| written.contains(d.name.as_str())), world)?;
     let hands = Hands { disks, tools };
 
     let mut waiting: BTreeSet<usize> = (0..steps.len()).collect();
@@ -128,6 +125,21 @@ pub fn carry_out(
         error,
     };
     Ok(failed.into_iter().map(told).collect())
+}
+
+/// Locks all of them side by side: each is looked at once more, and a server has dozens.
+fn lock<'a>(
+    devices: impl Iterator<Item = &'a Device>,
+    world: &World,
+) -> anyhow::Result<BTreeMap<String, LockedDevice>> {
+    std::thread::scope(|scope| {
+        let taking: Vec<_> = devices.map(|d| (d, scope.spawn(move || LockedDevice::take(d, world)))).collect();
+        let taken = taking.into_iter().map(|(device, thread)| {
+            let locked = thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the look at it panicked")));
+            Ok((device.name.clone(), locked?))
+        });
+        taken.collect()
+    })
 }
 
 /// What steps work with: the locked disks and the checked tools.
