@@ -1,6 +1,7 @@
 //! The line of the storage unit: configuration -> network files -> storage -> kept.
 #![allow(clippy::disallowed_methods, reason = "edge: the order of the steps")]
 
+use crate::apply;
 use crate::boot_record::{self, BootRecord};
 use crate::config::{self, Chosen, facts, keep, sources};
 use crate::network;
@@ -191,6 +192,7 @@ impl Held {
             return;
         }
         self.let_go = true;
+        apply::release_syncs();
         let flags = sys_mount::MountFlags::NOSUID | sys_mount::MountFlags::NODEV;
         let mounted =
             sys_mount::Mount::builder().fstype("tmpfs").flags(flags).data("mode=0755,size=10%").mount("tmpfs", "/var");

@@ -51,7 +51,28 @@ pub(super) fn create(
         .args(&nodes)
         .run()?;
     wait_for(&node)?;
+    // There is nothing on it yet that a sync would protect; a node that starts has better use for its processors.
+    if let Err(e) = limit_sync(&node, "1000") {
+        tracing::warn!("the first sync of {} is not held back: {e}", node.display());
+    }
     Ok(node)
+}
+
+/// Lets the first syncs that [`create`] has held back go on as fast as disks and system allow.
+pub fn release_syncs() {
+    let Ok(arrays) = crate::observe::arrays() else { return };
+    for array in arrays {
+        if let Err(e) = limit_sync(&Path::new("/dev").join(&array.name), "system") {
+            tracing::warn!("the sync of {} may still be slow: {e}", array.name);
+        }
+    }
+}
+
+/// The highest speed of a sync in KiB/s, or `system` (Documentation/admin-guide/md.rst, `sync_speed_max`).
+#[allow(clippy::disallowed_methods, reason = "edge: a running array's speed, by sysfs")]
+fn limit_sync(node: &Path, speed: &str) -> std::io::Result<()> {
+    let name = node.file_name().unwrap_or_default();
+    std::fs::write(Path::new("/sys/block").join(name).join("md/sync_speed_max"), speed)
 }
 
 /// Starts an array from exactly these members, degraded if some are lacking, and gives its node.

@@ -14,4 +14,5 @@ mod tools;
 
 pub use executor::{Failed, Progress, carry_out};
 pub use locked_device::LockedDevice;
+pub use md::release_syncs;
 pub use tools::Tools;

@@ -4,6 +4,7 @@
 use super::api::Api;
 use super::units::{Unit, Units};
 use super::{File, PAUSE_ARCHIVE, containerd, decide};
+use crate::apply;
 use crate::boot_record::BootRecord;
 use crate::config::Chosen;
 use crate::network;
@@ -42,7 +43,7 @@ pub fn join() -> Result<()> {
     // What the system starts after this unit would only take processors from the kubelet.
     std::thread::spawn(|| {
         std::thread::sleep(FIRST);
-        run::notify("READY=1");
+        let_others_run();
     });
     let chosen = wait_for_storage();
     let mut consoles = Consoles::open();
@@ -55,7 +56,7 @@ pub fn join() -> Result<()> {
     let started = [units.start("containerd.service")?, units.start("kubelet.service")?];
     until_ready(&chosen.config, credentials, &units, &started, &consoles, &mut status)?;
     status.pss_kib = memory::pss_kib();
-    run::notify("READY=1");
+    let_others_run();
     if credentials.proxy_certificate.is_some() {
         units.start("kube-proxy.service")?;
     }
@@ -78,6 +79,12 @@ pub fn join() -> Result<()> {
         consoles.show_until(|| page.clone(), || false);
     }
     Ok(())
+}
+
+/// What has waited for this node to start.
+fn let_others_run() {
+    apply::release_syncs();
+    run::notify("READY=1");
 }
 
 /// The configuration, once the storage unit is done with it. Meanwhile the consoles are that unit's.
