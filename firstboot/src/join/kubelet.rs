@@ -1,6 +1,7 @@
 //! The kubelet's configuration. Pure.
 
 use super::credentials::{BOOTSTRAPPED_KUBECONFIG, KUBECONFIG, ca_path, pretty};
+use super::serving::{certificate_path, key_path};
 use super::{FOLDER, File};
 use machine_config::schema::{Join, MachineConfig};
 use serde_json::json;
@@ -31,7 +32,9 @@ pub fn files(config: &MachineConfig, join: &Join) -> Vec<File> {
         "resolvConf": format!("{FOLDER}/resolv.conf"),
         "rotateCertificates": by_token,
         "seccompDefault": true,
+        "tlsCertFile": certificate_path(),
         "tlsMinVersion": "VersionTLS12",
+        "tlsPrivateKeyFile": key_path(),
         "volumePluginDir": "/var/lib/kubelet/volumeplugins",
     });
     let mut arguments = vec![format!("--hostname-override={}", config.name)];

@@ -3,7 +3,7 @@
 
 use super::api::Api;
 use super::units::{Unit, Units};
-use super::{File, PAUSE_ARCHIVE, containerd, decide};
+use super::{File, PAUSE_ARCHIVE, containerd, decide, serving};
 use crate::apply;
 use crate::boot_record::BootRecord;
 use crate::config::Chosen;
@@ -51,6 +51,12 @@ pub fn join() -> Result<()> {
     let Some(credentials) = &chosen.join else { no_credentials(consoles, status, &chosen) };
     for file in decide(&chosen.config, credentials) {
         write(&file)?;
+    }
+    // A kubelet that runs keeps the certificate it started with.
+    if !Path::new(&serving::certificate_path()).exists() {
+        for file in serving::files(&chosen.config.name)?.iter().rev() {
+            write(file)?;
+        }
     }
     let units = Units::connect()?;
     let started = [units.start("containerd.service")?, units.start("kubelet.service")?];

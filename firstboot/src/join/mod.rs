@@ -5,6 +5,7 @@ pub mod containerd;
 pub mod credentials;
 pub mod kubelet;
 pub mod line;
+pub mod serving;
 pub mod units;
 
 use machine_config::schema::{Join, MachineConfig};
