@@ -15,6 +15,7 @@ use std::time::Duration;
 pub const CHECKS: &[(&str, Check)] = &[
     ("a node joins the cluster and becomes ready", |t| joins(evidence(t)?)),
     ("its disks are a mounted mirror", |t| mirror(evidence(t)?)),
+    ("the first sync is let go when the node is ready", |t| sync_let_go(evidence(t)?)),
     ("a pod runs under the default seccomp profile", |t| seccomp(evidence(t)?)),
     ("units handed over by smbios have no effect", |t| no_foreign_unit(evidence(t)?)),
     ("a reboot in order ends by itself", |t| went_down(evidence(t)?)),
@@ -81,7 +82,8 @@ fn look(
     before: &str,
 ) -> Result<Seen> {
     let script = "while read -r key value; do case $key in Seccomp:) echo \"seccomp $value\";; esac; done \
-                  < /proc/self/status; echo \"machine-id $(cat /machine-id)\"; echo \"proof $(cat /volumes/data/proof)\"";
+                  < /proc/self/status; echo \"machine-id $(cat /machine-id)\"; echo \"proof $(cat /volumes/data/proof)\"; \
+                  echo \"sync-speed $(cat /sys/block/md0/md/sync_speed_max)\"";
     let text = machine.probe(plane, name, &format!("{before}{script}"))?;
     let status = machine.status(plane, &format!("{name}-status"))?;
     Ok(Seen { status, lines: text.lines().map(str::to_owned).collect() })
@@ -126,6 +128,12 @@ fn mirror(seen: &Evidence) -> Result<()> {
         ensure!(data["disks"].to_string().contains(disk), "{disk} is not a member: {data}");
     }
     ensure!(seen.first.status["storage_writes"].as_u64() > Some(0), "the first boot wrote to no disk");
+    Ok(())
+}
+
+fn sync_let_go(seen: &Evidence) -> Result<()> {
+    let speed = seen.first.line("sync-speed")?;
+    ensure!(speed.ends_with("(system)"), "the mirror's sync is still held back: {speed}");
     Ok(())
 }
 
