@@ -120,6 +120,7 @@ fn until_ready(
     let (mut containerd_runs, mut kubelet_runs) = (false, false);
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("this boot has no id")?;
     let mut pause = None;
+    let mut asked_before = false;
     loop {
         let tell = |status: &mut Status, phase: &str| {
             if let Some(line) = status.phase(phase, seconds()) {
@@ -145,6 +146,9 @@ fn until_ready(
             if name_servers.as_ref() != Some(&dns) {
                 network::apply::name_servers(config, &dns)?;
                 name_servers = Some(dns);
+            }
+            if config.node.pod_cidr.is_none() && !std::mem::replace(&mut asked_before, true) {
+                earlier_pod_network(config, join)?;
             }
             // A kubelet that waits for the cluster says so only in the journal.
             if !kubelet_runs && began.elapsed() < SILENCE {
@@ -193,6 +197,16 @@ fn until_ready(
             told = (waiting_for, Instant::now());
         }
         std::thread::sleep(if began.elapsed() < PATIENT_AFTER { POLL } else { PATIENT_POLL });
+    }
+}
+
+/// A node that was in the cluster before has its pod network there: a kubelet that starts without one reports that, and
+/// only ten seconds later that it has come.
+fn earlier_pod_network(config: &MachineConfig, join: &Join) -> Result<()> {
+    let node = Api::new(config, join).and_then(|api| api.node());
+    match node.ok().flatten().and_then(|node| node.pod_cidr) {
+        Some(cidr) => write(&containerd::pod_network(&cidr)),
+        None => Ok(()),
     }
 }
 
