@@ -155,8 +155,9 @@ impl<'b> Machine<'b> {
         self.running.as_ref().map_or(Duration::ZERO, |r| r.started().elapsed())
     }
 
-    /// Waits until `condition` gives a value, watching that the machine stays on. A machine whose emulator lost a
-    /// timer interrupt ([`SerialLog::lost_timer`]) is switched off and on, once each time it is switched on.
+    /// Waits until `condition` gives a value, watching that the machine stays on. A machine whose kernel broke down
+    /// before any program of the image ran ([`SerialLog::kernel_broke`]) is switched off and on, once each time it is
+    /// switched on.
     ///
     /// # Errors
     /// As [`wait_until`]; the error ends with the last lines of the serial port.
@@ -167,11 +168,12 @@ impl<'b> Machine<'b> {
         mut condition: impl FnMut(&SerialLog) -> Result<Option<T>>,
     ) -> Result<T> {
         let interrupt = self.bench.interrupt.clone();
+        let mut silent = Still::default();
         let result = wait_until(what, patience, &interrupt, || {
             let log = self.log();
             self.note_kernel(&log);
-            if log.lost_timer() && !self.again {
-                eprintln!("{}: QEMU lost a timer interrupt while the kernel started; switched off and on", self.name);
+            if let Some(said) = log.kernel_broke().filter(|_| !self.again && silent.is(&log, SILENCE)) {
+                eprintln!("{}: its kernel broke down as it started; switched off and on. It said:\n{said}", self.name);
                 self.running = None;
                 self.power_on()?;
                 self.again = true;
@@ -184,7 +186,7 @@ impl<'b> Machine<'b> {
                 None => Ok(None),
             }
         });
-        result.with_context(|| format!("{}; its serial port ends with:\n{}", self.name, self.log().tail(25)))
+        result.with_context(|| format!("{}; its serial port ends with:\n{}", self.name, self.log().ending(25)))
     }
 
     /// Waits for a page with `word` (`STOPPED`) and gives the text of all its parts, one after the other.
@@ -194,7 +196,7 @@ impl<'b> Machine<'b> {
     pub fn wait_for_page(&mut self, word: &str, patience: Duration) -> Result<String> {
         let mut still = Still::default();
         let page = self.wait(&format!("it shows a {word} page"), patience, |log| {
-            Ok(log.page().filter(|p| p.contains(word) && still.is(log)))
+            Ok(log.page().filter(|p| p.contains(word) && still.is(log, PIECES)))
         })?;
         let mut parts = BTreeMap::from([part_of(&page)]);
         let count = parts.keys().next().map_or(1, |(_, count)| *count);
@@ -208,7 +210,7 @@ impl<'b> Machine<'b> {
             press_enter(&self.console())?;
             let mut still = Still::default();
             let next = self.wait("Enter shows the next part of the page", Duration::from_secs(60), |log| {
-                Ok(log.page().filter(|_| log.pages() > painted && still.is(log)))
+                Ok(log.page().filter(|_| log.pages() > painted && still.is(log, PIECES)))
             })?;
             let (number, text) = part_of(&next);
             parts.insert(number, text);
@@ -312,7 +314,12 @@ impl<'b> Machine<'b> {
     }
 }
 
-/// A page comes in pieces; it is whole when the port has been silent for a while.
+/// A page comes in pieces; it is whole when the port has been silent for this long.
+const PIECES: Duration = Duration::from_millis(700);
+/// A kernel that has broken down and is silent for this long does not go on.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// For how long the port has been silent.
 #[derive(Debug, Default)]
 struct Still {
     length: usize,
@@ -320,11 +327,11 @@ struct Still {
 }
 
 impl Still {
-    fn is(&mut self, log: &SerialLog) -> bool {
+    fn is(&mut self, log: &SerialLog, long: Duration) -> bool {
         if self.length != log.text().len() {
             *self = Still { length: log.text().len(), since: Some(Instant::now()) };
         }
-        self.since.is_some_and(|since| since.elapsed() > Duration::from_millis(700))
+        self.since.is_some_and(|since| since.elapsed() > long)
     }
 }
 

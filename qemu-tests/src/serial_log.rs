@@ -7,6 +7,8 @@ use serde_json::Value;
 use std::path::Path;
 
 const CLEAR: &str = "\x1b[H\x1b[2J";
+/// What a kernel says that does not go on.
+const BROKEN: [&str; 5] = ["BUG: ", "Call Trace:", "Kernel panic", "Oops: ", "Possible timer handling issue"];
 
 /// The text of a serial port so far.
 #[derive(Debug, Clone, Default)]
@@ -48,10 +50,19 @@ impl SerialLog {
         self.said("phase ").filter_map(phase).collect()
     }
 
-    /// Whether the emulator lost a timer interrupt: the kernel waits for ever, before any program of the image ran.
-    /// It happens to few of a hundred boots, on a loaded host, and says nothing about the image.
-    pub fn lost_timer(&self) -> bool {
-        self.phases().is_empty() && self.text.contains("Possible timer handling issue")
+    /// What the kernel said when it broke down before any program of the image ran, from its first word of it on.
+    ///
+    /// Software emulation brings that about in few of a hundred boots, on a loaded host: a timer interrupt is lost, or
+    /// the kernel stumbles over itself. It says nothing about the image, unless it comes again.
+    pub fn kernel_broke(&self) -> Option<&str> {
+        let at = BROKEN.iter().filter_map(|words| self.text.find(words)).min()?;
+        let line = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
+        (self.phases().is_empty() && self.pages() == 0).then_some(&self.text[line..])
+    }
+
+    /// How it ended, for a person who asks what went wrong: all that a broken kernel said, else the last `lines`.
+    pub fn ending(&self, lines: usize) -> String {
+        self.kernel_broke().map_or_else(|| self.tail(lines), str::to_owned)
     }
 
     /// The last status that came through whole.
@@ -136,11 +147,16 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_is_lost_only_before_the_first_phase() {
-        let stall = "[   21.0] rcu: \tPossible timer handling issue on cpu=0 timer-softirq=32\n";
-        assert!(SerialLog::parse(stall.as_bytes()).lost_timer());
-        assert!(!SerialLog::parse(format!("bedplate: phase kernel 2.7\n{stall}").as_bytes()).lost_timer());
-        assert!(!SerialLog::parse(b"[    0.1] rcu: Hierarchical RCU implementation.\n").lost_timer());
+    fn a_kernel_breaks_only_before_the_first_phase() {
+        let broke = |text: &str| log(text).kernel_broke().map(str::to_owned);
+        let stall = "[   21.0] rcu: \tPossible timer handling issue on cpu=0 timer-softirq=32\n[   21.1] Call Trace:\n";
+        assert_eq!(broke(stall).as_deref(), Some(stall));
+        let oops = "[    1.3] Oops: general protection fault\n[    1.3] Call Trace:\n[    1.3]  <TASK>\n";
+        assert_eq!(broke(&format!("[    1.2] fine\n{oops}")).as_deref(), Some(oops));
+        assert_eq!(broke(&format!("bedplate: phase kernel 2.7\n{stall}")), None);
+        assert_eq!(broke("[    0.1] rcu: Hierarchical RCU implementation.\n"), None);
+        assert_eq!(log(&format!("a\n{oops}")).ending(1), oops);
+        assert_eq!(log("a\nb\n").ending(1), "b");
     }
 
     #[test]

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// How long the boot may take with all its cases; in software on two shared processors it takes well under one minute.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a kernel that has broken down may take to begin with the cases all the same.
+const START: Duration = Duration::from_secs(40);
 
 /// What came of the boot.
 #[derive(Debug)]
@@ -88,14 +90,25 @@ pub fn boot(init: &Path) -> Result<Evidence> {
         kept.map(|(serial, file)| Ok((serial, fault::digest(file)?))).collect::<Result<Vec<_>>>()
     };
     let before = digests(&guest.disks)?;
-    let mut running = RunningGuest::start(&guest, &tools, folder.path())?;
     let began = Instant::now();
-    let ended = wait_until("the guest switches itself off", 2 * PATIENCE, &interrupt, || {
-        let on = running.check()?;
-        Ok((!on || began.elapsed() > PATIENCE).then_some(!on))
-    })?;
-    running.cut_power();
-    let log = SerialLog::read(&at("serial")).text().to_owned();
+    let run = || -> Result<(bool, SerialLog)> {
+        let mut running = RunningGuest::start(&guest, &tools, folder.path())?;
+        let began = Instant::now();
+        let ended = wait_until("the guest switches itself off", 2 * PATIENCE, &interrupt, || {
+            let on = running.check()?;
+            let log = SerialLog::read(&at("serial"));
+            let hangs = !began_cases(&log) && log.kernel_broke().is_some() && began.elapsed() > START;
+            Ok((!on || hangs || began.elapsed() > PATIENCE).then_some(!on))
+        })?;
+        running.cut_power();
+        Ok((ended, SerialLog::read(&at("serial"))))
+    };
+    let (mut ended, mut log) = run()?;
+    if let Some(said) = log.kernel_broke().filter(|_| !began_cases(&log)) {
+        progress.say(format!("the guest's kernel broke down as it started; switched on again. It said:\n{said}"));
+        (ended, log) = run()?;
+    }
+    let log = log.text().to_owned();
     let kept = target_folder().join("guest.log");
     std::fs::write(&kept, &log).with_context(|| format!("{} can't be written", kept.display()))?;
     let seconds = began.elapsed().as_secs_f64();
@@ -103,6 +116,11 @@ pub fn boot(init: &Path) -> Result<Evidence> {
     let after = digests(&guest.disks)?;
     let digests = before.into_iter().zip(after).map(|((serial, before), (_, after))| (serial, (before, after)));
     Ok(Evidence { log, ended, digests: digests.collect(), tools, disks: guest.disks, _folder: folder })
+}
+
+/// Whether the guest's own program ran.
+fn began_cases(log: &SerialLog) -> bool {
+    log.text().contains(&format!("case {} begins", super::CASES[0]))
 }
 
 /// The program without what only a debugger reads: it is unpacked into the guest's memory.
