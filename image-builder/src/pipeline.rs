@@ -62,8 +62,7 @@ impl Build {
         let mut tree = compose_tree(&recipe, folder, &lock, &inputs, &entries, store, &tools, progress)?;
         let kernel = kernel::select(&tree)?;
         check_kernel(&tree, &kernel)?;
-        // The kernel is in the signed UKI; nothing reads it from the root.
-        tree.remove_below("/boot");
+        tree.remove_below("/boot", "the kernel is in the signed UKI, and nothing reads it from the root");
         let compression = Compression::from_recipe(&recipe.output)?;
         let root = seal::seal(&tree, compression, lock.snapshot, &tools, store, progress)?;
 

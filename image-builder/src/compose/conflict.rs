@@ -51,14 +51,17 @@ pub fn merge(layers: Vec<Layer>) -> Result<Tree, Conflicts> {
     let replaces: BTreeMap<Origin, String> = layers.iter().map(|l| (l.origin.clone(), l.replaces.clone())).collect();
     let mut tree = Tree::new();
     let mut conflicts = Vec::new();
+    let mut left_out = Vec::new();
     for layer in layers {
+        left_out.extend(layer.left_out.into_iter().map(|(path, why)| (path, layer.origin.clone(), why)));
         for (path, entry) in layer.entries {
             let Some(first) = tree.get(&path) else {
                 tree.insert(path, entry);
                 continue;
             };
             match settle(first, &entry, &replaces) {
-                Ok(Winner::First) => {}
+                Ok(Winner::Both) => {}
+                Ok(Winner::First) => tree.lose(path, entry.origin),
                 Ok(Winner::Second) => {
                     if matches!(entry.origin, Origin::Overlay(_)) {
                         tracing::info!("{} replaces {path} of {}", entry.origin, first.origin);
@@ -72,11 +75,16 @@ pub fn merge(layers: Vec<Layer>) -> Result<Tree, Conflicts> {
             }
         }
     }
+    for (path, origin, why) in left_out {
+        tree.leave_out(path, origin, why);
+    }
     conflicts.extend(through_links(&tree));
     if conflicts.is_empty() { Ok(tree) } else { Err(Conflicts(conflicts)) }
 }
 
 enum Winner {
+    /// It is one and the same thing.
+    Both,
     First,
     Second,
 }
@@ -84,7 +92,7 @@ enum Winner {
 fn settle(first: &Entry, second: &Entry, replaces: &BTreeMap<Origin, String>) -> Result<Winner, String> {
     let folders = (first.kind == Kind::Directory, second.kind == Kind::Directory);
     if folders == (true, true) {
-        return Ok(Winner::First);
+        return Ok(Winner::Both);
     }
     if folders.0 != folders.1 {
         let (a, b) = (name_of(&first.kind), name_of(&second.kind));
@@ -96,7 +104,7 @@ fn settle(first: &Entry, second: &Entry, replaces: &BTreeMap<Origin, String>) ->
     let same = same_kind(&first.kind, &second.kind)
         && (first.mode, first.uid, first.gid, &first.xattrs) == (second.mode, second.uid, second.gid, &second.xattrs);
     if same {
-        return Ok(Winner::First);
+        return Ok(Winner::Both);
     }
     let may = |by: &Origin, other: &Origin| replaces.get(by).is_some_and(|field| names(field, other));
     match (may(&first.origin, &second.origin), may(&second.origin, &first.origin)) {
@@ -168,16 +176,19 @@ mod tests {
             };
             (TreePath::new(path).unwrap(), entry)
         });
-        Layer { entries: entries.collect(), origin, replaces: replaces.into() }
+        Layer { entries: entries.collect(), replaces: replaces.into(), ..Layer::of(origin) }
     }
 
     fn file(text: &str) -> Kind {
         Kind::File(Content::bytes(text.as_bytes()))
     }
 
+    /// Who has `/a/x`, and who lost it.
     fn merged(layers: Vec<Layer>) -> Result<String, String> {
         let path = TreePath::new("/a/x").unwrap();
-        merge(layers).map(|t| t.get(&path).unwrap().origin.to_string()).map_err(|e| e.to_string())
+        let tree = merge(layers).map_err(|e| e.to_string())?;
+        let lost: String = tree.replaced(&path).iter().map(|origin| format!(" over {origin}")).collect();
+        Ok(tree.get(&path).unwrap().origin.to_string() + &lost)
     }
 
     #[test]
@@ -199,8 +210,8 @@ mod tests {
     fn replaces_decides_whichever_comes_first() {
         let a = || layer(package("a"), "", &[("/a/x", file("1"))]);
         let b = |field| layer(package("b"), field, &[("/a/x", file("2"))]);
-        assert_eq!(merged(vec![a(), b("c, a (<< 3)")]).unwrap(), "package b 2.0");
-        assert_eq!(merged(vec![b("a"), a()]).unwrap(), "package b 2.0");
+        assert_eq!(merged(vec![a(), b("c, a (<< 3)")]).unwrap(), "package b 2.0 over package a 2.0");
+        assert_eq!(merged(vec![b("a"), a()]).unwrap(), "package b 2.0 over package a 2.0");
         assert!(merged(vec![a(), b("a (<< 2)")]).is_err());
     }
 
@@ -209,9 +220,20 @@ mod tests {
         let a = || layer(package("a"), "", &[("/a", Kind::Directory), ("/a/x", file("1"))]);
         let over = Origin::Overlay("o".into());
         let good = layer(over.clone(), "", &[("/a/x", Kind::Symlink("/dev/null".into()))]);
-        assert_eq!(merged(vec![a(), good]).unwrap(), "overlay o");
+        assert_eq!(merged(vec![a(), good]).unwrap(), "overlay o over package a 2.0");
         let error = merged(vec![a(), layer(over, "", &[("/a", file("1"))])]).unwrap_err();
         assert!(error.contains("one as a folder, one as a file"), "{error}");
+    }
+
+    #[test]
+    fn what_is_excluded_is_left_out_unless_another_input_has_it() {
+        let path = |text| TreePath::new(text).unwrap();
+        let mut a = layer(package("a"), "", &[("/a", Kind::Directory)]);
+        a.left_out = vec![(path("/a/x"), "excluded".into()), (path("/a/y"), "excluded".into())];
+        let over = layer(Origin::Overlay("o".into()), "", &[("/a/x", file("1"))]);
+        let tree = merge(vec![a, over]).unwrap();
+        let left_out: Vec<_> = tree.left_out().map(|(p, l)| format!("{p} {} {}", l.origin, l.why)).collect();
+        assert_eq!(left_out, ["/a/y package a 2.0 excluded"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 #[derive(Debug, Clone)]
 pub struct Exclude {
     globs: GlobSet,
+    texts: Vec<String>,
 }
 
 impl Exclude {
@@ -23,23 +24,21 @@ impl Exclude {
             let wrong = || format!("packages.exclude has {glob:?}, which is no glob");
             set.add(GlobBuilder::new(glob).literal_separator(true).build().with_context(wrong)?);
         }
-        Ok(Exclude { globs: set.build()? })
+        Ok(Exclude { globs: set.build()?, texts: globs.to_vec() })
     }
 
-    /// Whether a package's path is left out. A folder that is needed for something below it comes back as a
-    /// plain one.
-    pub fn excludes(&self, path: &TreePath, kind: &Kind) -> bool {
-        if !self.globs.is_match(path.as_str()) {
-            return false;
-        }
-        match path.as_str().strip_prefix("/usr/share/doc/") {
-            Some(rest) => {
-                let licence = rest.split_once('/').is_some_and(|(_, name)| name == "copyright");
-                let shared = !rest.contains('/') && matches!(kind, Kind::Symlink(_));
-                !licence && !shared
+    /// The first glob by which a package's path is left out; none if it stays. A folder that is needed for
+    /// something below it comes back as a plain one.
+    pub fn excludes(&self, path: &TreePath, kind: &Kind) -> Option<&str> {
+        let glob = *self.globs.matches(path.as_str()).first()?;
+        if let Some(rest) = path.as_str().strip_prefix("/usr/share/doc/") {
+            let licence = rest.split_once('/').is_some_and(|(_, name)| name == "copyright");
+            let shared = !rest.contains('/') && matches!(kind, Kind::Symlink(_));
+            if licence || shared {
+                return None;
             }
-            None => true,
         }
+        self.texts.get(glob).map(String::as_str)
     }
 }
 
@@ -51,11 +50,12 @@ mod tests {
     fn licences_stay_and_the_rest_goes() {
         let exclude = Exclude::new(&["/usr/share/doc/**".into(), "/usr/share/man/*".into()]).unwrap();
         let out = |path: &str, kind: Kind| exclude.excludes(&TreePath::new(path).unwrap(), &kind);
-        assert!(out("/usr/share/doc/bash/README", Kind::Fifo));
-        assert!(out("/usr/share/doc/bash/examples/copyright", Kind::Fifo));
-        assert!(!out("/usr/share/doc/bash/copyright", Kind::Fifo));
-        assert!(!out("/usr/share/doc/libc6", Kind::Symlink("libc-bin".into())));
-        assert!(out("/usr/share/man/man1", Kind::Directory) && !out("/usr/share/man/man1/x", Kind::Fifo));
+        assert_eq!(out("/usr/share/doc/bash/README", Kind::Fifo), Some("/usr/share/doc/**"));
+        assert_eq!(out("/usr/share/doc/bash/examples/copyright", Kind::Fifo), Some("/usr/share/doc/**"));
+        assert_eq!(out("/usr/share/doc/bash/copyright", Kind::Fifo), None);
+        assert_eq!(out("/usr/share/doc/libc6", Kind::Symlink("libc-bin".into())), None);
+        assert_eq!(out("/usr/share/man/man1", Kind::Directory), Some("/usr/share/man/*"));
+        assert_eq!(out("/usr/share/man/man1/x", Kind::Fifo), None);
         assert!(Exclude::new(&["[".into()]).unwrap_err().to_string().contains("packages.exclude"));
     }
 }

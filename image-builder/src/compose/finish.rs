@@ -25,7 +25,7 @@ pub fn folders(tree: &mut Tree) -> Result<()> {
     for (path, mode) in FOLDERS {
         let path = TreePath::new(path).map_err(anyhow::Error::msg)?;
         if tree.get(&path).is_none() {
-            tree.insert(path, folder(mode, Origin::Emulation("folders")));
+            tree.insert(path, folder(mode, Origin::Emulation("folders".into())));
         }
     }
     let mut missing = BTreeMap::new();

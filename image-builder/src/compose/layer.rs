@@ -18,6 +18,8 @@ pub struct Layer {
     pub entries: Vec<(TreePath, Entry)>,
     /// For a package, its `Replaces` field.
     pub replaces: String,
+    /// Paths of it that the recipe excludes, each with the reason.
+    pub left_out: Vec<(TreePath, String)>,
 }
 
 /// Owners by name, as the lock pins them.
@@ -48,6 +50,11 @@ impl Ids {
 }
 
 impl Layer {
+    /// An empty layer of this input.
+    pub fn of(origin: Origin) -> Layer {
+        Layer { origin, entries: Vec::new(), replaces: String::new(), left_out: Vec::new() }
+    }
+
     /// The layer of a package, without what is excluded.
     ///
     /// Owners are taken by name where the image knows the name, else by number, as dpkg does.
@@ -58,16 +65,18 @@ impl Layer {
         let origin = Origin::Package(package.name.clone(), package.version.clone());
         let what = || format!("{origin}");
         let mut entries = Vec::with_capacity(deb.members().len());
+        let mut left_out = Vec::new();
         // A hard link whose file is left out becomes the file.
-        let mut left_out = BTreeMap::new();
+        let mut without = BTreeMap::new();
         for member in deb.members() {
             let (path, kind) = place(deb, member).with_context(what)?;
-            if exclude.excludes(&path, &kind) {
-                left_out.insert(path, kind);
+            if let Some(glob) = exclude.excludes(&path, &kind) {
+                left_out.push((path.clone(), format!("the recipe's packages.exclude has {glob:?}")));
+                without.insert(path, kind);
                 continue;
             }
             let kind = match kind {
-                Kind::HardLink(target) => match left_out.get_mut(&target) {
+                Kind::HardLink(target) => match without.get_mut(&target) {
                     Some(kind @ Kind::File(_)) => std::mem::replace(kind, Kind::HardLink(path.clone())),
                     Some(Kind::HardLink(instead)) => Kind::HardLink(instead.clone()),
                     _ => Kind::HardLink(target),
@@ -86,7 +95,7 @@ impl Layer {
                 },
             ));
         }
-        Ok(Layer { origin, entries, replaces: deb.field("Replaces").unwrap_or_default() })
+        Ok(Layer { origin, entries, replaces: deb.field("Replaces").unwrap_or_default(), left_out })
     }
 }
 

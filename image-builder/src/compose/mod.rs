@@ -6,6 +6,7 @@ pub mod emulate;
 pub mod exclude;
 pub mod finish;
 pub mod layer;
+pub mod origin;
 pub mod overlay;
 pub mod tar_stream;
 pub mod tree;
@@ -92,5 +93,5 @@ fn component(entry: &ComponentEntry) -> Result<Layer> {
         ComponentKind::Link(target) => (Kind::Symlink(target.clone()), 0o777),
     };
     let made = Entry { kind, mode, uid: 0, gid: 0, xattrs: BTreeMap::new(), origin: entry.origin.clone() };
-    Ok(Layer { origin: entry.origin.clone(), entries: vec![(path, made)], replaces: String::new() })
+    Ok(Layer { entries: vec![(path, made)], ..Layer::of(entry.origin.clone()) })
 }

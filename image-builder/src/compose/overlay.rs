@@ -38,7 +38,7 @@ impl Overlay {
         self.walk(&self.folder, "", &origin, &mut entries)
             .with_context(|| format!("the overlay {} can't be read", self.folder.display()))?;
         entries.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Layer { origin, entries, replaces: String::new() })
+        Ok(Layer { entries, ..Layer::of(origin) })
     }
 
     /// Digest of each file and link by path: over its mode, a NUL and its bytes or target.

@@ -112,7 +112,7 @@ mod tests {
     use std::io::Read;
 
     fn entry(kind: Kind, mode: u32) -> Entry {
-        Entry { kind, mode, uid: 0, gid: 42, xattrs: BTreeMap::new(), origin: Origin::Emulation("test") }
+        Entry { kind, mode, uid: 0, gid: 42, xattrs: BTreeMap::new(), origin: Origin::Emulation("test".into()) }
     }
 
     fn path(text: &str) -> TreePath {

@@ -2,6 +2,7 @@
 //!
 //! It is never unpacked onto the build host, so nothing here needs root, a mount or a container.
 
+pub use super::origin::Origin;
 use crate::digest::Sha256;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,6 +42,41 @@ impl TreePath {
     /// The last part.
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or("")
+    }
+
+    /// Where it leads when symbolic links are followed; `None` if it leads nowhere or in circles. `link` says of a
+    /// path whether it is there, and its target if it is a link.
+    pub fn resolved<'a>(&self, link: impl Fn(&TreePath) -> Option<Option<&'a str>>) -> Option<TreePath> {
+        let mut left = 40;
+        let mut at = String::new();
+        let mut todo: Vec<String> = self.0.split('/').rev().filter(|p| !p.is_empty()).map(str::to_owned).collect();
+        while let Some(part) = todo.pop() {
+            match part.as_str() {
+                "." => continue,
+                ".." => {
+                    at.truncate(at.rfind('/').unwrap_or(0));
+                    continue;
+                }
+                _ => {}
+            }
+            let next = TreePath(format!("{at}/{part}"));
+            match link(&next) {
+                Some(Some(target)) => {
+                    left -= 1;
+                    if left == 0 {
+                        return None;
+                    }
+                    if target.starts_with('/') {
+                        at.clear();
+                    }
+                    todo.extend(target.split('/').rev().filter(|p| !p.is_empty()).map(str::to_owned));
+                }
+                // A folder on the way may still be implied by what lies in it.
+                None if todo.is_empty() => return None,
+                _ => at = next.0,
+            }
+        }
+        Some(TreePath(if at.is_empty() { "/".into() } else { at }))
     }
 }
 
@@ -186,30 +222,6 @@ pub enum Kind {
     Fifo,
 }
 
-/// Which input a path came from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// A package: name and version.
-    Package(String, String),
-    /// A component: name and version.
-    Component(String, String),
-    /// An overlay folder.
-    Overlay(String),
-    /// Done as data for a maintainer script or by the builder itself: the emulation's name.
-    Emulation(&'static str),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Package(name, version) => write!(f, "package {name} {version}"),
-            Origin::Component(name, version) => write!(f, "component {name} {version}"),
-            Origin::Overlay(name) => write!(f, "overlay {name}"),
-            Origin::Emulation(name) => write!(f, "emulation {name}"),
-        }
-    }
-}
-
 /// One path of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -227,10 +239,24 @@ pub struct Entry {
     pub origin: Origin,
 }
 
+/// A path that an input has and the tree has not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The input.
+    pub origin: Origin,
+    /// Why it is not there, as the end of a sentence.
+    pub why: String,
+}
+
 /// A root file system: each path once, in order, every folder before what is in it.
+///
+/// It remembers what it was made of: which inputs lost a path to another, and what was left out. Neither is
+/// part of the file system.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     entries: BTreeMap<TreePath, Entry>,
+    replaced: BTreeMap<TreePath, Vec<Origin>>,
+    left_out: BTreeMap<TreePath, LeftOut>,
 }
 
 impl Tree {
@@ -244,14 +270,44 @@ impl Tree {
         self.entries.get(path)
     }
 
-    /// Puts an entry, and gives the one that was there.
+    /// Puts an entry, and gives the one that was there; the input it was of counts as replaced.
     pub fn insert(&mut self, path: TreePath, entry: Entry) -> Option<Entry> {
-        self.entries.insert(path, entry)
+        let by = entry.origin.clone();
+        self.left_out.remove(&path);
+        let before = self.entries.insert(path.clone(), entry)?;
+        if before.origin != by {
+            self.lose(path, before.origin.clone());
+        }
+        Some(before)
     }
 
-    /// Takes an entry away.
-    pub fn remove(&mut self, path: &TreePath) -> Option<Entry> {
-        self.entries.remove(path)
+    /// Takes an entry away, and remembers why.
+    pub fn remove(&mut self, path: &TreePath, why: impl Into<String>) -> Option<Entry> {
+        let entry = self.entries.remove(path)?;
+        self.leave_out(path.clone(), entry.origin.clone(), why);
+        Some(entry)
+    }
+
+    /// Remembers that an input has a path which does not get into the tree. Of several inputs the first counts.
+    pub fn leave_out(&mut self, path: TreePath, origin: Origin, why: impl Into<String>) {
+        if !self.entries.contains_key(&path) {
+            self.left_out.entry(path).or_insert_with(|| LeftOut { origin, why: why.into() });
+        }
+    }
+
+    /// Remembers that an input has this path too, and lost it to the one that has it.
+    pub fn lose(&mut self, path: TreePath, origin: Origin) {
+        self.replaced.entry(path).or_default().push(origin);
+    }
+
+    /// The inputs that lost this path to the one that has it, in the order in which they did.
+    pub fn replaced(&self, path: &TreePath) -> &[Origin] {
+        self.replaced.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// What inputs have and the tree has not, in path order.
+    pub fn left_out(&self) -> impl Iterator<Item = (&TreePath, &LeftOut)> {
+        self.left_out.iter()
     }
 
     /// All entries in path order (byte order, so a folder comes before what is in it).
@@ -281,47 +337,23 @@ impl Tree {
         self.entries.range(from..).take_while(move |(path, _)| path.0.starts_with(&prefix)).filter(|(p, _)| p.0 != "/")
     }
 
-    /// Removes everything in a folder; the folder itself stays.
-    pub fn remove_below(&mut self, folder: &str) {
+    /// Removes everything in a folder, and remembers why; the folder itself stays.
+    pub fn remove_below(&mut self, folder: &str, why: &str) {
         let all: Vec<TreePath> = self.below(folder).map(|(path, _)| path.clone()).collect();
         for path in all {
-            self.entries.remove(&path);
+            self.remove(&path, why);
         }
     }
 
     /// Where a path leads when symbolic links in it are followed inside the tree; `None` if it leads nowhere,
     /// out of the tree or in circles.
     pub fn resolve(&self, path: &TreePath) -> Option<TreePath> {
-        let mut left = 40;
-        let mut at = String::new();
-        let mut todo: Vec<String> = path.0.split('/').rev().filter(|p| !p.is_empty()).map(str::to_owned).collect();
-        while let Some(part) = todo.pop() {
-            match part.as_str() {
-                "." => continue,
-                ".." => {
-                    at.truncate(at.rfind('/').unwrap_or(0));
-                    continue;
-                }
-                _ => {}
-            }
-            let next = TreePath(format!("{at}/{part}"));
-            match self.entries.get(&next).map(|entry| &entry.kind) {
-                Some(Kind::Symlink(target)) => {
-                    left -= 1;
-                    if left == 0 {
-                        return None;
-                    }
-                    if target.starts_with('/') {
-                        at.clear();
-                    }
-                    todo.extend(target.split('/').rev().filter(|p| !p.is_empty()).map(str::to_owned));
-                }
-                // A folder on the way may still be implied by what lies in it.
-                None if todo.is_empty() => return None,
-                _ => at = next.0,
-            }
-        }
-        Some(TreePath(if at.is_empty() { "/".into() } else { at }))
+        path.resolved(|at| {
+            Some(match &self.entries.get(at)?.kind {
+                Kind::Symlink(target) => Some(target.as_str()),
+                _ => None,
+            })
+        })
     }
 
     /// The regular file a path leads to, links followed.
@@ -379,7 +411,7 @@ mod tests {
     use super::*;
 
     fn entry(kind: Kind) -> Entry {
-        let origin = Origin::Emulation("test");
+        let origin = Origin::Emulation("test".into());
         Entry { kind, mode: 0o755, uid: 0, gid: 0, xattrs: BTreeMap::new(), origin }
     }
 
@@ -416,8 +448,29 @@ mod tests {
         assert_eq!(tree.below("/a").map(|(p, _)| p.as_str()).collect::<Vec<_>>(), ["/a/b"]);
         assert_eq!(tree.below("/").count(), 4);
         let mut emptied = tree;
-        emptied.remove_below("/a");
+        emptied.remove_below("/a", "nobody reads it");
         assert_eq!(emptied.iter().map(|(p, _)| p.as_str()).collect::<Vec<_>>(), ["/a", "/a-b", "/ab"]);
+        let left_out: Vec<_> = emptied.left_out().map(|(p, l)| (p.as_str(), l.why.as_str())).collect();
+        assert_eq!(left_out, [("/a/b", "nobody reads it")]);
+    }
+
+    #[test]
+    fn who_lost_a_path_and_what_was_left_out_is_remembered() {
+        let path = TreePath::new("/a").unwrap();
+        let of = |name: &str| Entry { origin: Origin::Overlay(name.into()), ..entry(Kind::Fifo) };
+        let mut tree = Tree::new();
+        for name in ["first", "second", "second", "third"] {
+            tree.insert(path.clone(), of(name));
+        }
+        assert_eq!(tree.replaced(&path), [of("first").origin, of("second").origin]);
+        tree.leave_out(path.clone(), of("late").origin, "excluded");
+        assert_eq!(tree.left_out().count(), 0, "what is there is not left out");
+        tree.remove(&path, "dropped");
+        tree.leave_out(path.clone(), of("late").origin, "excluded");
+        let gone: Vec<_> = tree.left_out().map(|(_, l)| format!("{}: {}", l.origin, l.why)).collect();
+        assert_eq!(gone, ["overlay third: dropped"]);
+        tree.insert(path, of("again"));
+        assert_eq!(tree.left_out().count(), 0);
     }
 
     #[test]
@@ -426,7 +479,7 @@ mod tests {
         let base = tree(&[("/a", Kind::File(Content::bytes(*b"x")))]);
         let change = |with: &dyn Fn(&mut Entry)| {
             let mut other = base.clone();
-            let mut entry = other.remove(&path).unwrap();
+            let mut entry = other.remove(&path, "test").unwrap();
             with(&mut entry);
             other.insert(path.clone(), entry);
             other.digest()

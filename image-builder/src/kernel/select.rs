@@ -54,7 +54,7 @@ mod tests {
         let mut tree = Tree::new();
         for path in paths {
             let kind = if path.contains("vmlinuz") { Kind::File(Content::bytes(*b"k")) } else { Kind::Directory };
-            let origin = Origin::Emulation("test");
+            let origin = Origin::Emulation("test".into());
             let entry = Entry { kind, mode: 0o755, uid: 0, gid: 0, xattrs: Default::default(), origin };
             tree.insert(TreePath::new(path).unwrap(), entry);
         }

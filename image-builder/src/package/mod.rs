@@ -6,7 +6,7 @@
 
 mod disk;
 mod esp;
-mod files;
+pub mod files;
 pub mod manifest;
 mod sparse;
 
@@ -34,8 +34,10 @@ pub mod name {
     pub const DISK: &str = "disk.raw";
     /// The signed UKI, as on the ESP.
     pub const UKI: &str = "uki.efi";
-    /// Every file of the root.
+    /// Every path of the root.
     pub const FILES: &str = "files.json";
+    /// What inputs had that is not in the root.
+    pub const LEFT_OUT: &str = "left-out.json";
     /// The lock.
     pub const LOCK: &str = "bedplate.lock";
     /// Folder of what firmware is enrolled with.
@@ -147,6 +149,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
         name::DISK,
         name::UKI,
         name::FILES,
+        name::LEFT_OUT,
         name::LOCK,
         name::SECURE_BOOT,
         name::MANIFEST,
@@ -180,6 +183,7 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, store: &Store, progress: 
     let esp_files = [(format!("EFI/BOOT/{}", recipe.image.arch.efi_boot_name()), folder.join(name::UKI))];
     esp::write(&disk, &layout, &esp_files, lock.snapshot, tools)?;
     put(name::FILES, &files::list(tree)?)?;
+    put(name::LEFT_OUT, &files::list_left_out(tree)?)?;
     put(name::LOCK, lock.to_text()?.as_bytes())?;
     std::fs::create_dir(folder.join(name::SECURE_BOOT))?;
     for (variable, ..) in SECURE_BOOT {
@@ -187,7 +191,8 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, store: &Store, progress: 
             put(&format!("{}/{variable}.{end}", name::SECURE_BOOT), &keys.secure_boot(variable, end)?)?;
         }
     }
-    let mut names: Vec<String> = [name::DISK, name::UKI, name::FILES, name::LOCK].map(str::to_owned).to_vec();
+    let mut names: Vec<String> =
+        [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::LOCK].map(str::to_owned).to_vec();
     for (variable, ..) in SECURE_BOOT {
         names.extend(SECURE_BOOT_FILES.map(|end| format!("{}/{variable}.{end}", name::SECURE_BOOT)));
     }

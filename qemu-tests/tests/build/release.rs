@@ -62,7 +62,7 @@ impl Bench {
         };
         let mut tree = Tree::new();
         let mut put = |path: &str, kind| {
-            let origin = Origin::Emulation("test");
+            let origin = Origin::Emulation("test".into());
             let entry = Entry { kind, mode: 0o755, uid: 0, gid: 0, xattrs: Default::default(), origin };
             tree.insert(TreePath::new(path).unwrap(), entry);
         };
@@ -129,7 +129,7 @@ pub fn equal_and_every_change_is_found() {
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let two = bench.release("two").unwrap();
     let files = all_files(&one);
-    assert_eq!(files.len(), 16, "{files:?}");
+    assert_eq!(files.len(), 17, "{files:?}");
     for file in &files {
         let name = file.strip_prefix(&one).unwrap();
         assert!(std::fs::read(file).unwrap() == std::fs::read(two.join(name)).unwrap(), "{} differs", name.display());

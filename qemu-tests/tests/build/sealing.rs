@@ -14,7 +14,7 @@ use std::sync::Arc;
 fn tree() -> Tree {
     let mut tree = Tree::new();
     let mut put = |path: &str, kind, mode, uid| {
-        let origin = Origin::Emulation("test");
+        let origin = Origin::Emulation("test".into());
         let entry = Entry { kind, mode, uid, gid: uid, xattrs: BTreeMap::new(), origin };
         tree.insert(TreePath::new(path).unwrap(), entry);
     };

@@ -20,10 +20,7 @@ pub const FOLDER: &str = "/usr/lib/bedplate/dpkg";
 /// # Errors
 /// Never for a well-formed tree.
 pub fn apply(tree: &mut Tree, packages: &[(Package, Deb)]) -> Result<()> {
-    let stale: Vec<_> = tree.below(LINK).map(|(at, _)| at.clone()).collect();
-    for at in stale {
-        tree.remove(&at);
-    }
+    tree.remove_below(LINK, "the builder's own list of packages takes its place");
     let status: String = packages.iter().map(|(_, deb)| paragraph(deb.control())).collect();
     put_file(tree, &format!("{FOLDER}/status"), status, 0o644, "dpkg-status")?;
     put_link(tree, LINK, &format!("../..{FOLDER}"), "dpkg-status")

@@ -110,7 +110,7 @@ fn is_overlaid(tree: &Tree, at: &TreePath) -> bool {
 fn put(tree: &mut Tree, at: &str, kind: Kind, mode: u32, by: &'static str) -> Result<()> {
     let at = path(at)?;
     if !is_overlaid(tree, &at) {
-        let origin = Origin::Emulation(by);
+        let origin = Origin::Emulation(by.into());
         tree.insert(at, Entry { kind, mode, uid: 0, gid: 0, xattrs: BTreeMap::new(), origin });
     }
     Ok(())
@@ -170,7 +170,7 @@ pub(crate) mod tests {
         put_file(&mut tree, "/etc/hosts", "new", 0o644, "test").unwrap();
         assert_eq!(text(&tree, "/etc/hosts").unwrap().unwrap(), "new");
         let at = path("/etc/hosts").unwrap();
-        let mut mine = tree.remove(&at).unwrap();
+        let mut mine = tree.remove(&at, "test").unwrap();
         mine.origin = Origin::Overlay("o".into());
         tree.insert(at, mine);
         put_file(&mut tree, "/etc/hosts", "newer", 0o644, "test").unwrap();

@@ -42,9 +42,9 @@ pub fn apply(tree: &mut Tree, store: &Store) -> Result<()> {
     let data = Arc::new(made.file("data"));
     let mut offset = 0;
     for ((at, _), (size, digest)) in packed.into_iter().zip(sizes) {
-        let Some(mut entry) = tree.remove(&at) else { continue };
-        entry.kind = Kind::File(Content::Slice { file: data.clone(), offset, size, digest });
         let plain = at.as_str().trim_end_matches(".xz");
+        let Some(mut entry) = tree.remove(&at, format!("it is unpacked as {plain}")) else { continue };
+        entry.kind = Kind::File(Content::Slice { file: data.clone(), offset, size, digest });
         tree.insert(super::path(plain)?, entry);
         offset += size;
     }

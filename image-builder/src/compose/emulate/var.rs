@@ -29,20 +29,27 @@ pub fn apply(tree: &mut Tree, users: &[User], groups: &[Group]) -> Result<()> {
     let all: Vec<TreePath> = ["/run", "/var"].iter().flat_map(|f| tree.below(f)).map(|(at, _)| at.clone()).collect();
     let mut lines = String::from("# What packages have below /run and /var, which are made anew or kept on disk.\n");
     for at in all {
-        let Some(entry) = tree.remove(&at) else { continue };
-        if covered.contains(at.as_str()) {
-            continue;
-        }
+        let Some(entry) = tree.get(&at).cloned() else { continue };
         let dropped = DROPPED.iter().any(|folder| at.as_str().starts_with(folder));
-        match &entry.kind {
-            Kind::Directory => lines.push_str(&format!("d {at} {:04o} {} -\n", entry.mode, owner(&entry))),
-            Kind::Symlink(target) => lines.push_str(&format!("L {at} - - - - {target}\n")),
+        let why = match &entry.kind {
+            _ if covered.contains(at.as_str()) => "tmpfiles.d makes it at boot".to_owned(),
+            Kind::Directory => {
+                lines.push_str(&format!("d {at} {:04o} {} -\n", entry.mode, owner(&entry)));
+                format!("{LINES} makes it at boot")
+            }
+            Kind::Symlink(target) => {
+                lines.push_str(&format!("L {at} - - - - {target}\n"));
+                format!("{LINES} makes it at boot")
+            }
             Kind::File(_) if at.as_str().starts_with("/var/") && !dropped => {
                 lines.push_str(&format!("C {at} {:04o} {} -\n", entry.mode, owner(&entry)));
-                tree.insert(path(&format!("/usr/share/factory{at}"))?, entry);
+                let kept = format!("/usr/share/factory{at}");
+                tree.insert(path(&kept)?, entry);
+                format!("at boot it is copied from {kept}")
             }
-            _ => tracing::info!("{at} of {} is left out", entry.origin),
-        }
+            _ => "caches, logs and files of /run begin empty".to_owned(),
+        };
+        tree.remove(&at, why);
     }
     put_file(tree, LINES, lines, 0o644, BY)?;
     // For scanners of images, which do not boot it.
@@ -58,7 +65,7 @@ fn covered(tree: &Tree) -> Result<BTreeSet<String>> {
     for folder in ["/etc/tmpfiles.d", "/usr/lib/tmpfiles.d"] {
         let files: Vec<String> = tree
             .below(folder)
-            .filter(|(at, e)| at.as_str().ends_with(".conf") && e.origin != Origin::Emulation(BY))
+            .filter(|(at, e)| at.as_str().ends_with(".conf") && e.origin != Origin::Emulation(BY.into()))
             .map(|(at, _)| at.to_string())
             .collect();
         for file in files {
@@ -108,6 +115,19 @@ mod tests {
         assert!(
             entry(&tree, "/var").is_some() && entry(&tree, "/var/cache").is_none() && entry(&tree, "/run/z").is_none()
         );
+        let left_out: Vec<_> = tree.left_out().map(|(at, l)| format!("{at}: {}", l.why)).collect();
+        let wanted = [
+            "/run/z: /usr/lib/tmpfiles.d/bedplate-var.conf makes it at boot",
+            "/run/z/file: caches, logs and files of /run begin empty",
+            "/var/cache: /usr/lib/tmpfiles.d/bedplate-var.conf makes it at boot",
+            "/var/cache/y: /usr/lib/tmpfiles.d/bedplate-var.conf makes it at boot",
+            "/var/cache/y/file: caches, logs and files of /run begin empty",
+            "/var/lib: tmpfiles.d makes it at boot",
+            "/var/lib/x: /usr/lib/tmpfiles.d/bedplate-var.conf makes it at boot",
+            "/var/lib/x/file: at boot it is copied from /usr/share/factory/var/lib/x/file",
+            "/var/link: /usr/lib/tmpfiles.d/bedplate-var.conf makes it at boot",
+        ];
+        assert_eq!(left_out, wanted);
         assert_eq!(link(&tree, "/var/lib/dpkg").as_deref(), Some("../../usr/lib/bedplate/dpkg"));
     }
 }
