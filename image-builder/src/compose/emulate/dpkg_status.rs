@@ -1,12 +1,12 @@
 //! The dpkg status file that scanners read.
 //!
 //! `/var` is the state partition at run time, so the file lies in `/usr/lib/bedplate/dpkg`, where it is signed
-//! with the image, and `/var/lib/dpkg` is a link to that folder: in the image, for scanners of images, and made
-//! again at boot by tmpfiles.d.
+//! with the image. On a node tmpfiles.d makes `/var/lib/dpkg` a link to that folder. In the image the file is
+//! there under a second name, as scanners of images don't follow links to folders.
 
-use super::{put_file, put_link};
+use super::{path, put, put_file, put_link};
 use crate::compose::deb::Deb;
-use crate::compose::tree::Tree;
+use crate::compose::tree::{Kind, Tree};
 use crate::lock::Package;
 use anyhow::Result;
 
@@ -15,15 +15,30 @@ pub const LINK: &str = "/var/lib/dpkg";
 /// Where it leads.
 pub const FOLDER: &str = "/usr/lib/bedplate/dpkg";
 
-/// Writes the status file and the link; what packages have below `/var/lib/dpkg` goes.
+const BY: &str = "dpkg-status";
+
+/// Writes the status file and the node's link; what packages have below `/var/lib/dpkg` goes.
 ///
 /// # Errors
 /// Never for a well-formed tree.
 pub fn apply(tree: &mut Tree, packages: &[(Package, Deb)]) -> Result<()> {
     tree.remove_below(LINK, "the builder's own list of packages takes its place");
     let status: String = packages.iter().map(|(_, deb)| paragraph(deb.control())).collect();
-    put_file(tree, &format!("{FOLDER}/status"), status, 0o644, "dpkg-status")?;
-    put_link(tree, LINK, &format!("../..{FOLDER}"), "dpkg-status")
+    put_file(tree, &format!("{FOLDER}/status"), status, 0o644, BY)?;
+    put_link(tree, LINK, &format!("../..{FOLDER}"), BY)
+}
+
+/// Gives the status file, if there is one, the name under which scanners of images look for it. Called once `/var`
+/// is empty.
+///
+/// # Errors
+/// Never for a well-formed tree.
+pub fn for_scanners(tree: &mut Tree) -> Result<()> {
+    let status = path(&format!("{FOLDER}/status"))?;
+    match tree.get(&status) {
+        Some(_) => put(tree, &format!("{LINK}/status"), Kind::HardLink(status), 0o644, BY),
+        None => Ok(()),
+    }
 }
 
 /// A package's control file as an entry of the status file, with the state after its name.
@@ -47,5 +62,11 @@ mod tests {
         apply(&mut tree, &[]).unwrap();
         assert_eq!(link(&tree, LINK).as_deref(), Some("../../usr/lib/bedplate/dpkg"));
         assert!(entry(&tree, "/var/lib/dpkg/info").is_none());
+
+        let status = tree.file("/usr/lib/bedplate/dpkg/status").unwrap().1.clone();
+        tree.remove(&path(LINK).unwrap(), "as at the end of a composition");
+        for_scanners(&mut tree).unwrap();
+        assert_eq!(tree.file("/var/lib/dpkg/status").unwrap().1, &status);
+        for_scanners(&mut super::super::tests::tree(&[])).unwrap();
     }
 }

@@ -4,7 +4,7 @@
 //! `/var` copied from `/usr/share/factory`. Paths that a package's own tmpfiles.d names are left to it. Caches
 //! and logs are dropped.
 
-use super::{dpkg_status, path, put_file, put_link, text};
+use super::{dpkg_status, path, put_file, text};
 use crate::compose::tree::{Entry, Kind, Origin, Tree, TreePath};
 use crate::lock::{Group, User};
 use anyhow::Result;
@@ -52,11 +52,7 @@ pub fn apply(tree: &mut Tree, users: &[User], groups: &[Group]) -> Result<()> {
         tree.remove(&at, why);
     }
     put_file(tree, LINES, lines, 0o644, BY)?;
-    // For scanners of images, which do not boot it.
-    if tree.file(&format!("{}/status", dpkg_status::FOLDER)).is_some() {
-        put_link(tree, dpkg_status::LINK, &format!("../..{}", dpkg_status::FOLDER), BY)?;
-    }
-    Ok(())
+    dpkg_status::for_scanners(tree)
 }
 
 /// Paths that the tree's tmpfiles.d files make already.
@@ -84,7 +80,8 @@ fn covered(tree: &Tree) -> Result<BTreeSet<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{entry, link, tree};
+    use super::super::put_link;
+    use super::super::tests::{entry, tree};
     use super::*;
 
     #[test]
@@ -128,6 +125,6 @@ mod tests {
             "/var/link: /usr/lib/tmpfiles.d/bedplate-var.conf makes it at boot",
         ];
         assert_eq!(left_out, wanted);
-        assert_eq!(link(&tree, "/var/lib/dpkg").as_deref(), Some("../../usr/lib/bedplate/dpkg"));
+        assert!(tree.file("/var/lib/dpkg/status").is_some());
     }
 }
