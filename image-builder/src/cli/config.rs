@@ -117,12 +117,8 @@ impl Config {
             replace(file)?;
         }
         eprint!("{}", outcome.stderr);
-        let mut stdout = std::io::stdout().lock();
-        stdout
-            .write_all(outcome.stdout.as_bytes())
-            .and_then(|()| stdout.flush())
-            .context("write to standard output")?;
-        Ok(if outcome.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        let printed = super::print(&outcome.stdout)?;
+        Ok(if outcome.failed { ExitCode::FAILURE } else { printed })
     }
 
     fn outcome(&self) -> Result<Outcome> {

@@ -6,11 +6,13 @@ mod keys;
 mod lock;
 mod run;
 mod verify;
+mod why;
 
 use crate::progress::Progress;
 use crate::store::Store;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,6 +27,7 @@ use std::process::ExitCode;
   bedplate lock
   bedplate build --out out
   bedplate verify out --key keys/release.pub
+  bedplate why /usr/bin/mount
   bedplate config check site.toml
   bedplate run out --config bundle.toml --disk 10G,serial=DATA-A
 
@@ -46,6 +49,8 @@ enum Verb {
     Build(build::Build),
     /// Check a release: signature, sums, UKI, root hash.
     Verify(verify::Verify),
+    /// Tell which input put a path into the image, what it replaced, and who wanted that input.
+    Why(why::Why),
     /// Check, sign, show and render site files.
     #[command(subcommand)]
     Config(config::Config),
@@ -77,6 +82,15 @@ impl StoreFolder {
     }
 }
 
+/// Writes data to standard output. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<ExitCode> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e).context("can't write to standard output"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
 /// Parses the arguments, runs the verb, and gives the exit code: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
     let verb = Cli::parse().verb;
@@ -86,6 +100,7 @@ pub fn main() -> ExitCode {
         Verb::Lock(lock) => lock.run(&progress),
         Verb::Build(build) => build.run(&progress),
         Verb::Verify(verify) => verify.run(),
+        Verb::Why(why) => why.run(),
         Verb::Config(config) => config.run(),
         Verb::Run(run) => run.run(&progress),
     };

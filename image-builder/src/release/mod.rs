@@ -1,5 +1,12 @@
 //! Reading a finished release: never a build's memory, only what is in the folder.
 
+mod contents;
+#[cfg(test)]
+mod fixture;
 pub mod verify;
+pub mod why;
+mod words;
 
+pub use contents::Contents;
 pub use verify::{Verified, verify};
+pub use why::why;

@@ -53,13 +53,30 @@ fn usage(arguments: &[&str]) -> Output {
 
 #[test]
 fn wrong_usage_is_told_apart_from_failure() {
-    for arguments in [&[][..], &["bake"], &["build", "--fast"], &["lock", "--recipe"]] {
+    for arguments in [&[][..], &["bake"], &["build", "--fast"], &["lock", "--recipe"], &["why"]]
+    {
         let run = usage(arguments);
         assert_eq!((run.status.code(), run.stdout.len()), (Some(2), 0), "{run:?}");
         assert!(String::from_utf8_lossy(&run.stderr).contains("--help"), "{run:?}");
     }
-    let run = usage(&["build", "--help"]);
-    assert!(run.status.success() && String::from_utf8_lossy(&run.stdout).contains("Examples:"), "{run:?}");
+    for verb in ["build", "why"] {
+        let run = usage(&[verb, "--help"]);
+        assert!(run.status.success() && String::from_utf8_lossy(&run.stdout).contains("Examples:"), "{run:?}");
+    }
+}
+
+/// What can't be read is named.
+#[test]
+fn a_release_that_is_none() {
+    let place = Place::new();
+    let [folder, none] = ["", "none"].map(|name| place.path(name).display().to_string());
+    let refused = |arguments: &[&str]| place.words(&usage(arguments));
+    assert!(refused(&["why", "/etc", "--release", &none]).contains("no release or lock FOLDER/none"));
+    assert!(refused(&["why", "/etc", "--release", &folder]).contains("has no bedplate.lock: it is no release"));
+    place.next_run_works();
+    assert!(refused(&["why", "/etc", "--release", &folder]).contains("has no files.json"));
+    std::fs::write(place.path("files.json"), "[").unwrap();
+    assert!(refused(&["why", "/etc", "--release", &folder]).contains("can't read FOLDER/files.json"));
 }
 
 #[test]

@@ -92,7 +92,8 @@ pub fn run(tree: &mut Tree, world: &World<'_>) -> Result<()> {
     var::apply(tree, &lock.user, &lock.group).context("emulation var")
 }
 
-fn emulates(verdict: &str, name: &str) -> bool {
+/// Whether a reviewed script's verdict names this emulation.
+pub(crate) fn emulates(verdict: &str, name: &str) -> bool {
     verdict.strip_prefix("emulate:").is_some_and(|names| names.split('+').any(|n| n == name))
 }
 
