@@ -2,6 +2,7 @@
 
 mod build;
 mod config;
+mod diff;
 mod keys;
 mod lock;
 mod run;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
   bedplate build --out out
   bedplate verify out --key keys/release.pub
   bedplate why /usr/bin/mount
+  bedplate diff former out
   bedplate config check site.toml
   bedplate run out --config bundle.toml --disk 10G,serial=DATA-A
 
@@ -51,6 +53,8 @@ enum Verb {
     Verify(verify::Verify),
     /// Tell which input put a path into the image, what it replaced, and who wanted that input.
     Why(why::Why),
+    /// Tell what changes from one release or lock to another.
+    Diff(diff::Diff),
     /// Check, sign, show and render site files.
     #[command(subcommand)]
     Config(config::Config),
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
         Verb::Build(build) => build.run(&progress),
         Verb::Verify(verify) => verify.run(),
         Verb::Why(why) => why.run(),
+        Verb::Diff(diff) => diff.run(),
         Verb::Config(config) => config.run(),
         Verb::Run(run) => run.run(&progress),
     };

@@ -1,6 +1,7 @@
 //! Reading a finished release: never a build's memory, only what is in the folder.
 
 mod contents;
+pub mod diff;
 #[cfg(test)]
 mod fixture;
 pub mod verify;

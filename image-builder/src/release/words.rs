@@ -15,6 +15,15 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
+/// `+1.5 MB`; nothing if it is the same.
+pub(super) fn grown(bytes: i64) -> String {
+    match bytes {
+        0 => String::new(),
+        1.. => format!("+{}", size(bytes.unsigned_abs())),
+        _ => format!("-{}", size(bytes.unsigned_abs())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,5 +31,6 @@ mod tests {
     #[test]
     fn few_bytes_are_counted() {
         assert_eq!([size(0), size(1), size(999), size(1000)], ["0 bytes", "1 byte", "999 bytes", "1.0 kB"]);
+        assert_eq!([grown(0), grown(2_000_000), grown(-5)], ["", "+2.0 MB", "-5 bytes"]);
     }
 }

@@ -53,30 +53,34 @@ fn usage(arguments: &[&str]) -> Output {
 
 #[test]
 fn wrong_usage_is_told_apart_from_failure() {
-    for arguments in [&[][..], &["bake"], &["build", "--fast"], &["lock", "--recipe"], &["why"]]
+    let both = ["diff", "a", "b", "--json", "--markdown"];
+    for arguments in [&[][..], &["bake"], &["build", "--fast"], &["lock", "--recipe"], &["why"], &["diff", "a"], &both]
     {
         let run = usage(arguments);
         assert_eq!((run.status.code(), run.stdout.len()), (Some(2), 0), "{run:?}");
         assert!(String::from_utf8_lossy(&run.stderr).contains("--help"), "{run:?}");
     }
-    for verb in ["build", "why"] {
+    for verb in ["build", "why", "diff"] {
         let run = usage(&[verb, "--help"]);
         assert!(run.status.success() && String::from_utf8_lossy(&run.stdout).contains("Examples:"), "{run:?}");
     }
 }
 
-/// What can't be read is named.
+/// What can't be read is named; whether two sides differ is no failure.
 #[test]
 fn a_release_that_is_none() {
     let place = Place::new();
-    let [folder, none] = ["", "none"].map(|name| place.path(name).display().to_string());
+    let [folder, lock, none] = ["", "bedplate.lock", "none"].map(|name| place.path(name).display().to_string());
     let refused = |arguments: &[&str]| place.words(&usage(arguments));
     assert!(refused(&["why", "/etc", "--release", &none]).contains("no release or lock FOLDER/none"));
     assert!(refused(&["why", "/etc", "--release", &folder]).contains("has no bedplate.lock: it is no release"));
     place.next_run_works();
     assert!(refused(&["why", "/etc", "--release", &folder]).contains("has no files.json"));
+    assert!(refused(&["diff", &lock, &none]).contains("no release or lock FOLDER/none"));
+    let run = usage(&["diff", &lock, &folder]);
+    assert!(run.status.success() && String::from_utf8_lossy(&run.stdout).ends_with("\nNothing differs.\n"), "{run:?}");
     std::fs::write(place.path("files.json"), "[").unwrap();
-    assert!(refused(&["why", "/etc", "--release", &folder]).contains("can't read FOLDER/files.json"));
+    assert!(refused(&["diff", &lock, &folder]).contains("can't read FOLDER/files.json"));
 }
 
 #[test]
