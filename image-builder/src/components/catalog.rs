@@ -20,6 +20,8 @@ pub struct GoComponent {
     pub tags: &'static [&'static str],
     /// How it is linked.
     pub linking: Linking,
+    /// Packages of the tools tree whose static libraries are linked in.
+    pub archives: &'static [&'static str],
     /// Variables set while linking.
     pub stamps: &'static [Stamp],
 }
@@ -100,6 +102,7 @@ pub const CATALOG: &[GoComponent] = &[
         }],
         tags: &[],
         linking: Linking::Go,
+        archives: &[],
         // The servers report one of the two packages, clients (kubectl's user agent) the other.
         stamps: &[
             stamp("k8s.io/component-base/version.gitVersion", Value::Version("kubernetes")),
@@ -128,6 +131,7 @@ pub const CATALOG: &[GoComponent] = &[
         // Upstream's tags of a static build, without the snapshotters that need C libraries.
         tags: &["netgo", "no_btrfs", "no_devmapper", "no_zfs", "osusergo", "static_build", "urfave_cli_no_docs"],
         linking: Linking::Go,
+        archives: &[],
         stamps: &[stamp("github.com/containerd/containerd/v2/version.Version", Value::Version("containerd"))],
     },
     GoComponent {
@@ -138,6 +142,7 @@ pub const CATALOG: &[GoComponent] = &[
         // Upstream's tags of a static build, without libpathrs, which Debian does not carry.
         tags: &["netgo", "osusergo", "seccomp", "urfave_cli_no_docs"],
         linking: Linking::C,
+        archives: &["libc6-dev", "libseccomp-dev"],
         stamps: &[],
     },
     GoComponent {
@@ -154,6 +159,7 @@ pub const CATALOG: &[GoComponent] = &[
         ],
         tags: &[],
         linking: Linking::Go,
+        archives: &[],
         stamps: &[stamp(
             "github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion",
             Value::Version("cni"),
@@ -167,6 +173,7 @@ pub const CATALOG: &[GoComponent] = &[
         // Upstream's tag: leaves out gRPC's tracing, which defeats dead-code elimination.
         tags: &["grpcnotrace"],
         linking: Linking::Go,
+        archives: &[],
         stamps: &[],
     },
     GoComponent {
@@ -176,6 +183,7 @@ pub const CATALOG: &[GoComponent] = &[
         programs: &[program(".", "/usr/lib/bedplate/pause")],
         tags: &[],
         linking: Linking::Go,
+        archives: &[],
         stamps: &[],
     },
 ];

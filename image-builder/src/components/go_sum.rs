@@ -37,7 +37,7 @@ pub fn verify(modules: &[String], go_sum: &str, cache: &Path, checked: impl Fn()
 }
 
 /// `PATH@VERSION` -> `h1:...`, without the lines that are about a module's `go.mod` alone.
-fn sums(go_sum: &str) -> BTreeMap<String, &str> {
+pub(crate) fn sums(go_sum: &str) -> BTreeMap<String, &str> {
     go_sum
         .lines()
         .filter_map(|line| {

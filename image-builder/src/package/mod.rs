@@ -8,6 +8,7 @@ mod disk;
 mod esp;
 pub mod files;
 pub mod manifest;
+mod sbom;
 mod sparse;
 
 pub use disk::Layout;
@@ -38,6 +39,8 @@ pub mod name {
     pub const FILES: &str = "files.json";
     /// What inputs had that is not in the root.
     pub const LEFT_OUT: &str = "left-out.json";
+    /// The software bill of materials.
+    pub const SBOM: &str = "sbom.cdx.json";
     /// The lock.
     pub const LOCK: &str = "bedplate.lock";
     /// Folder of what firmware is enrolled with.
@@ -150,6 +153,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
         name::UKI,
         name::FILES,
         name::LEFT_OUT,
+        name::SBOM,
         name::LOCK,
         name::SECURE_BOOT,
         name::MANIFEST,
@@ -184,6 +188,7 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, store: &Store, progress: 
     esp::write(&disk, &layout, &esp_files, lock.snapshot, tools)?;
     put(name::FILES, &files::list(tree)?)?;
     put(name::LEFT_OUT, &files::list_left_out(tree)?)?;
+    put(name::SBOM, sbom::sbom(&sbom::Sources { recipe, lock, tree, root, kernel })?.as_bytes())?;
     put(name::LOCK, lock.to_text()?.as_bytes())?;
     std::fs::create_dir(folder.join(name::SECURE_BOOT))?;
     for (variable, ..) in SECURE_BOOT {
@@ -192,7 +197,7 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, store: &Store, progress: 
         }
     }
     let mut names: Vec<String> =
-        [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::LOCK].map(str::to_owned).to_vec();
+        [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::SBOM, name::LOCK].map(str::to_owned).to_vec();
     for (variable, ..) in SECURE_BOOT {
         names.extend(SECURE_BOOT_FILES.map(|end| format!("{}/{variable}.{end}", name::SECURE_BOOT)));
     }

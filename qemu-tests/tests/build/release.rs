@@ -129,7 +129,7 @@ pub fn equal_and_every_change_is_found() {
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let two = bench.release("two").unwrap();
     let files = all_files(&one);
-    assert_eq!(files.len(), 17, "{files:?}");
+    assert_eq!(files.len(), 18, "{files:?}");
     for file in &files {
         let name = file.strip_prefix(&one).unwrap();
         assert!(std::fs::read(file).unwrap() == std::fs::read(two.join(name)).unwrap(), "{} differs", name.display());

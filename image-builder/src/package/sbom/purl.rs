@@ -1,0 +1,55 @@
+//! Package URLs: names of packages that every scanner reads. Pure.
+//!
+//! Format: <https://github.com/package-url/purl-spec>. Module paths of Go keep their case, although the type's
+//! definition wants small letters: Go and the vulnerability databases tell them apart.
+
+use std::fmt::Write;
+
+/// `pkg:deb/debian/mount@2.41-5?arch=amd64&distro=debian-13&upstream=util-linux`. `upstream` is the source package
+/// and its version, where they differ from the package's (a qualifier that Syft and Grype agree on).
+pub(super) fn deb(vendor: &str, name: &str, version: &str, qualifiers: &[(&str, String)]) -> String {
+    let mut purl = format!("pkg:deb/{}/{}@{}", encoded(vendor), encoded(name), encoded(version));
+    for (index, (key, value)) in qualifiers.iter().enumerate() {
+        let mark = if index == 0 { '?' } else { '&' };
+        // Writing to a String does not fail.
+        let _ = write!(purl, "{mark}{key}={}", encoded(value));
+    }
+    purl
+}
+
+/// `pkg:golang/k8s.io/api@v0.37.2`, from `k8s.io/api@v0.37.2`.
+pub(super) fn golang(module: &str) -> String {
+    let (path, version) = module.split_once('@').unwrap_or((module, ""));
+    let path: Vec<String> = path.split('/').map(encoded).collect();
+    format!("pkg:golang/{}@{}", path.join("/"), encoded(version))
+}
+
+/// Percent-encoded but for letters, digits, `.-_~` and the colon.
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' | b':' => out.push(char::from(byte)),
+            // Writing to a String does not fail.
+            other => drop(write!(out, "%{other:02X}")),
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_plain_is_encoded() {
+        let qualifiers = [("arch", "amd64".to_owned()), ("upstream", "gcc@1:2".to_owned())];
+        assert_eq!(
+            deb("debian", "libstdc++6", "1:14.2+x~rc1", &qualifiers),
+            "pkg:deb/debian/libstdc%2B%2B6@1:14.2%2Bx~rc1?arch=amd64&upstream=gcc%401:2"
+        );
+        assert_eq!(
+            golang("github.com/Azure/go-ansiterm@v2.5.0+incompatible"),
+            "pkg:golang/github.com/Azure/go-ansiterm@v2.5.0%2Bincompatible"
+        );
+    }
+}
