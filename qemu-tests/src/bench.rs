@@ -57,14 +57,12 @@ impl Bench {
         Ok(Bench { release: release.into(), tools, kube, accelerator, interrupt, keys, folder })
     }
 
-    /// The release of the repository's example, or the one in `BEDPLATE_RELEASE`.
+    /// With the release of [`release_of_example`].
     ///
     /// # Errors
     /// As [`Bench::open`].
     pub fn of_example() -> Result<Bench> {
-        let root = repository();
-        let release = std::env::var_os("BEDPLATE_RELEASE").map_or_else(|| root.join("out/node"), PathBuf::from);
-        Bench::open(&release, &root.join("examples/node/recipe.toml"), &Progress::stderr())
+        Bench::open(&release_of_example(), &repository().join("examples/node/recipe.toml"), &Progress::stderr())
     }
 
     /// A new folder for one machine or control plane, gone with the bench; `NAME-2` when there is `NAME`.
@@ -108,6 +106,11 @@ impl Bench {
     pub fn sign(&self, text: &str) -> Result<String> {
         Ok(signature::sign(text, &KeyFolder::at(&self.keys).config()?))
     }
+}
+
+/// Folder of the release under test: the example's, or the one in `BEDPLATE_RELEASE`.
+pub fn release_of_example() -> PathBuf {
+    std::env::var_os("BEDPLATE_RELEASE").map_or_else(|| repository().join("out/node"), PathBuf::from)
 }
 
 /// The repository's folder.

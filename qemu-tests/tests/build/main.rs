@@ -4,6 +4,7 @@
 //! before it has threads.
 
 mod components;
+mod explain;
 mod release;
 mod sealing;
 mod whole;
@@ -33,6 +34,11 @@ fn main() -> ExitCode {
         test("two releases of one lock are equal and every change is found", release::equal_and_every_change_is_found),
         test("an earlier release is replaced and anything else is kept", release::replaced_or_kept),
         test("a root that is not the signed one is found by its hash", release::another_root),
+        test("every path of the image has an input that the lock knows", explain::every_path_has_its_input),
+        test("what is not in the image is told with the reason", explain::what_is_not_there_has_a_reason),
+        test("a release differs in nothing from itself and its own lock", explain::nothing_differs),
+        test("the bill of materials is complete and as cyclonedx wants it", explain::bill_of_materials),
+        test("a scanner of the image finds every package", explain::scanners_find_every_package),
         test("a component is the same bytes from another store", components::same_bytes),
         test("the tools tree compiles and links c statically", components::static_c),
         test("two people without a network build the same bytes, one after a killed build", whole::same_bytes),
