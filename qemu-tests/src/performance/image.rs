@@ -4,18 +4,10 @@
 use super::figures::Image;
 use anyhow::{Context, Result};
 use image_builder::package::manifest::Manifest;
-use image_builder::package::name;
+use image_builder::package::{files, name};
 use on_disk::{pe, verity};
-use serde::Deserialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-/// What of an entry of the list of files counts here.
-#[derive(Deserialize)]
-struct Entry {
-    #[serde(default)]
-    size: u64,
-}
 
 /// Measures the release in `folder`.
 ///
@@ -30,7 +22,7 @@ pub fn measure(folder: &Path) -> Result<Image> {
     let disk = std::fs::metadata(folder.join(name::DISK))?;
     let uki = pe::Image::parse(read(name::UKI)?)?;
     let section = |name: &str| uki.section(name).map_or(0, |data| data.len() as u64);
-    let entries: Vec<Entry> = serde_json::from_slice(&read(name::FILES)?)?;
+    let entries = files::read(&String::from_utf8(read(name::FILES)?)?)?;
     Ok(Image {
         name: format!("{} {}", manifest.name, manifest.version),
         kernel_release: manifest.kernel,
@@ -39,7 +31,7 @@ pub fn measure(folder: &Path) -> Result<Image> {
         disk_allocated: disk.blocks() * 512,
         root: manifest.root_image.size,
         verity: verity::hash_area_size(manifest.root_image.size / verity::BLOCK as u64),
-        content: entries.iter().map(|e| e.size).sum(),
+        content: entries.values().filter_map(|e| e.size).sum(),
         entries: entries.len(),
         uki: uki.bytes().len() as u64,
         initrd: section(".initrd"),
