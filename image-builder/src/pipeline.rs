@@ -6,6 +6,7 @@ use crate::components::{self, ComponentEntry, ComponentKind, Workshop};
 use crate::compose;
 use crate::compose::overlay::Overlay;
 use crate::compose::tree::{Content, Origin, Tree};
+use crate::digest::Sha256;
 use crate::fetch::{self, Inputs};
 use crate::kernel::{self, options};
 use crate::lock::{Lock, Package};
@@ -36,12 +37,23 @@ pub struct Build {
     pub offline: bool,
 }
 
+/// What came out, beside the folder.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// Name of the image.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The root hash, its identity.
+    pub root_hash: Sha256,
+}
+
 impl Build {
     /// Recipe -> Lock -> Fetched -> Tree -> RootImage -> UnsignedUki -> Uki -> release.
     ///
     /// # Errors
     /// One sentence, with its causes, from the stage that failed. A release that was there is as it was.
-    pub fn run(&self, store: &Store, progress: &Progress) -> Result<()> {
+    pub fn run(&self, store: &Store, progress: &Progress) -> Result<Built> {
         let recipe = Recipe::read(&self.recipe)?;
         let folder = self.recipe.parent().unwrap_or(Path::new(""));
         let lock = resolve::current(&self.recipe, &recipe, &self.agent)?;
@@ -84,7 +96,7 @@ impl Build {
         package::write(&inputs, &self.out, &tools, store, progress)?;
         progress.say(format!("{}: {} {}", self.out.display(), recipe.image.name, recipe.image.version));
         progress.say(format!("root hash {}", root.root_hash));
-        Ok(())
+        Ok(Built { name: recipe.image.name, version: recipe.image.version, root_hash: root.root_hash })
     }
 
     fn agent(&self, recipe: &Recipe) -> Result<ComponentEntry> {

@@ -1,11 +1,11 @@
 //! `bedplate build`: the image that recipe and lock describe.
 
-use super::Place;
+use super::{Console, Place};
 use crate::pipeline;
-use crate::progress::Progress;
 use crate::resolve::local;
 use anyhow::Result;
 use clap::Args;
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,12 +29,14 @@ pub struct Build {
 }
 
 impl Build {
-    pub(super) fn run(self, progress: &Progress) -> Result<ExitCode> {
+    pub(super) fn run(self, console: &Console) -> Result<ExitCode> {
         let store = self.place.store.open()?;
         let agent = local::agent_folder()?;
         let build = pipeline::Build { recipe: self.place.recipe, out: self.out, agent, offline: self.offline };
-        build.run(&store, progress)?;
-        println!("{}", build.out.display());
-        Ok(ExitCode::SUCCESS)
+        let built = build.run(&store, &console.progress)?;
+        console.give(
+            build.out.display(),
+            &json!({ "release": build.out, "name": built.name, "version": built.version, "root-hash": built.root_hash }),
+        )
     }
 }

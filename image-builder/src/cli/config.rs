@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: reads the files it is given and writes the one it makes")]
 
+use super::Console;
 use crate::sign::keys::public_key;
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -33,9 +34,6 @@ Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage.")]
         /// Look only at this machine, and at what all machines share.
         #[arg(long, value_name = "NAME")]
         machine: Option<String>,
-        /// Print the faults as JSON on standard output.
-        #[arg(long)]
-        json: bool,
     },
     /// Print the JSON schema of the site file.
     #[command(after_help = "Example:
@@ -111,8 +109,8 @@ impl Config {
     ///
     /// # Errors
     /// If a file can't be read or written. What is wrong inside a file is printed and gives exit code 1.
-    pub fn run(&self) -> Result<ExitCode> {
-        let outcome = self.outcome()?;
+    pub(super) fn run(&self, console: &Console) -> Result<ExitCode> {
+        let outcome = self.outcome(console.json)?;
         if let Some(file) = &outcome.file {
             replace(file)?;
         }
@@ -121,9 +119,9 @@ impl Config {
         Ok(if outcome.failed { ExitCode::FAILURE } else { printed })
     }
 
-    fn outcome(&self) -> Result<Outcome> {
+    fn outcome(&self, json: bool) -> Result<Outcome> {
         match self {
-            Config::Check { file, machine, json } => check_file(file, machine.as_deref(), *json),
+            Config::Check { file, machine } => check_file(file, machine.as_deref(), json),
             Config::Schema => {
                 let schema = document::schema::<schema::Site>();
                 Ok(Outcome { stdout: format!("{schema:#}\n"), ..Outcome::default() })
@@ -280,6 +278,11 @@ fn replace(new: &NewFile) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Progress;
+
+    fn silent() -> Console {
+        Console { progress: Progress::silent(), json: false }
+    }
 
     const SITE: &str = include_str!("../../../examples/site/rack.toml");
 
@@ -310,13 +313,13 @@ mod tests {
     fn a_broken_file_fails_with_every_fault_in_order() {
         let folder = Folder::new();
         let file = folder.file("site.toml", &SITE.replace("level = 1", "levl = 1").replace("\"object\"]", "\"obj\"]"));
-        let outcome = Config::Check { file: file.clone(), machine: None, json: false }.outcome().expect("reads");
+        let outcome = Config::Check { file: file.clone(), machine: None }.outcome(false).expect("reads");
         assert!(outcome.failed && outcome.stdout.is_empty());
         let place = format!("{}:", file.display());
         assert_eq!(outcome.stderr.lines().filter(|line| line.starts_with(&place)).count(), 4, "{}", outcome.stderr);
         assert!(outcome.stderr.ends_with("4 faults\n"), "{}", outcome.stderr);
 
-        let json = Config::Check { file, machine: None, json: true }.outcome().expect("reads");
+        let json = Config::Check { file, machine: None }.outcome(true).expect("reads");
         let faults: Vec<Diagnostic> = serde_json::from_str(&json.stdout).expect("JSON");
         assert!(json.failed && json.stderr.is_empty() && faults.len() == 4);
     }
@@ -326,7 +329,7 @@ mod tests {
         let folder = Folder::new();
         let file = folder.0.path().join("site.toml");
         std::fs::write(&file, b"format = 1\n\xff").expect("writes");
-        let outcome = Config::Check { file, machine: None, json: false }.outcome().expect("reads");
+        let outcome = Config::Check { file, machine: None }.outcome(false).expect("reads");
         assert!(outcome.failed && outcome.stderr.contains("site.toml:2:1: BP-C006"), "{}", outcome.stderr);
     }
 
@@ -337,8 +340,8 @@ mod tests {
         let file = folder.file("site.toml", SITE);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("chmod");
         let sign = Config::Sign { file: file.clone(), key, out: None };
-        sign.run().expect("signs");
-        sign.run().expect("signs again");
+        sign.run(&silent()).expect("signs");
+        sign.run(&silent()).expect("signs again");
         let text = std::fs::read_to_string(&file).expect("reads");
         assert_eq!(signature::verify(&text, "f", &[public]).expect("verifies").by(), Some("config"));
         assert_eq!(text.matches("bedplate-signature").count(), 1);
@@ -360,7 +363,7 @@ mod tests {
         let folder = Folder::new();
         let (key, _) = folder.keys(1);
         let file = folder.file("site.toml", "format = 1\n");
-        let outcome = Config::Sign { file, key, out: None }.outcome().expect("reads");
+        let outcome = Config::Sign { file, key, out: None }.outcome(false).expect("reads");
         assert!(outcome.failed && outcome.file.is_none());
     }
 
@@ -375,12 +378,12 @@ mod tests {
         let out = folder.0.path().join("n1.bundle.toml");
         let site = folder.file("site.toml", SITE);
         let render = Config::Render { site, machine: "n1".into(), credentials, key: Some(key), out: out.clone() };
-        render.run().expect("renders");
+        render.run(&silent()).expect("renders");
         assert_eq!(mode(&out), 0o600);
         let text = std::fs::read_to_string(&out).expect("reads");
         let opened = delivered::open(&text, "f", &[public]).expect("opens");
         assert_eq!((opened.machine.as_deref(), opened.site.as_str()), (Some("n1"), SITE));
-        let check = Config::Check { file: out, machine: None, json: false }.outcome().expect("reads");
+        let check = Config::Check { file: out, machine: None }.outcome(false).expect("reads");
         assert!(!check.failed, "{}", check.stderr);
     }
 
@@ -388,8 +391,9 @@ mod tests {
     fn showing_a_machine() {
         let folder = Folder::new();
         let file = folder.file("site.toml", SITE);
-        let show =
-            |origin| Config::Show { name: "n3".into(), file: file.clone(), origin }.outcome().expect("reads").stdout;
+        let show = |origin| {
+            Config::Show { name: "n3".into(), file: file.clone(), origin }.outcome(false).expect("reads").stdout
+        };
         assert!(show(false).contains("count = 11"));
         let origins = show(true);
         let line = origins.lines().find(|line| line.starts_with("each.object.disks.count")).expect("a line");

@@ -1,6 +1,6 @@
 //! `bedplate diff`: what changes from one image to another.
 
-use super::print;
+use super::{Console, print};
 use crate::release::{Contents, diff};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -25,11 +25,8 @@ pub struct Diff {
     /// The newer one.
     #[arg(value_name = "B")]
     to: PathBuf,
-    /// Print everything as JSON.
-    #[arg(long, conflicts_with = "markdown")]
-    json: bool,
     /// Print Markdown, for a release note.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     markdown: bool,
     /// List every file that differs, not only those that a new version of their input does not explain.
     #[arg(long)]
@@ -37,9 +34,9 @@ pub struct Diff {
 }
 
 impl Diff {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self, console: &Console) -> Result<ExitCode> {
         let diff = diff::compare(&Contents::read(&self.from)?, &Contents::read(&self.to)?);
-        let text = match (self.json, self.markdown) {
+        let text = match (console.json, self.markdown) {
             (true, _) => {
                 serde_json::to_string_pretty(&diff).context("the differences can't be written as JSON")? + "\n"
             }

@@ -1,7 +1,9 @@
 //! `bedplate keys`: development keys.
 
+use super::Console;
 use anyhow::Result;
 use clap::Subcommand;
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,10 +22,9 @@ Private keys (*.key) are readable by their owner alone. Keep PK.key and KEK.key 
 }
 
 impl Keys {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self, console: &Console) -> Result<ExitCode> {
         let Keys::New { folder } = self;
         crate::sign::keys::new(&folder)?;
-        println!("{}", folder.display());
-        Ok(ExitCode::SUCCESS)
+        console.give(folder.display(), &json!({ "keys": folder }))
     }
 }

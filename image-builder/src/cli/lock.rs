@@ -1,10 +1,10 @@
 //! `bedplate lock`: every input by SHA-256.
 
-use super::Place;
-use crate::progress::Progress;
+use super::{Console, Place};
 use crate::resolve::{self, Options};
 use anyhow::Result;
 use clap::Args;
+use serde_json::json;
 use std::process::ExitCode;
 
 /// Write bedplate.lock beside the recipe: every input by SHA-256.
@@ -24,10 +24,10 @@ pub struct Lock {
 }
 
 impl Lock {
-    pub(super) fn run(self, progress: &Progress) -> Result<ExitCode> {
+    pub(super) fn run(self, console: &Console) -> Result<ExitCode> {
         let store = self.place.store.open()?;
-        resolve::lock(&self.place.recipe, &store, progress, &Options::of_host(self.local)?)?;
-        println!("{}", crate::lock::Lock::path_for(&self.place.recipe).display());
-        Ok(ExitCode::SUCCESS)
+        resolve::lock(&self.place.recipe, &store, &console.progress, &Options::of_host(self.local)?)?;
+        let lock = crate::lock::Lock::path_for(&self.place.recipe);
+        console.give(lock.display(), &json!({ "lock": lock }))
     }
 }

@@ -5,6 +5,7 @@ mod config;
 mod diff;
 mod keys;
 mod lock;
+mod pages;
 mod run;
 mod verify;
 mod why;
@@ -13,6 +14,7 @@ use crate::progress::Progress;
 use crate::store::Store;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,11 +35,50 @@ use std::process::ExitCode;
   bedplate config check site.toml
   bedplate run out --config bundle.toml --disk 10G,serial=DATA-A
 
-Exit codes: 0 done, 1 failed, 2 wrong usage."
+Data goes to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage."
 )]
 struct Cli {
+    #[command(flatten)]
+    form: Form,
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// How what is said looks.
+#[derive(Debug, Clone, Copy, Args)]
+struct Form {
+    /// Speak to programs: results as JSON on standard output, one JSON object per event on standard error.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say nothing but why it failed.
+    #[arg(long, short, global = true, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// Where a verb's words go.
+#[derive(Debug)]
+struct Console {
+    progress: Progress,
+    json: bool,
+}
+
+impl Console {
+    fn new(form: Form) -> Console {
+        let progress = match form {
+            Form { json: true, .. } => Progress::json(),
+            Form { quiet: true, .. } => Progress::quiet(),
+            _ => Progress::stderr(),
+        };
+        Console { progress, json: form.json }
+    }
+
+    /// Prints what a verb has to give: a line for people, or a JSON object for programs.
+    fn give(&self, line: impl std::fmt::Display, data: &impl Serialize) -> Result<ExitCode> {
+        match self.json {
+            true => print(&(serde_json::to_string(data).context("the result can't be written as JSON")? + "\n")),
+            false => print(&format!("{line}\n")),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +101,10 @@ enum Verb {
     Config(config::Config),
     /// Start a built image in QEMU under Secure Boot.
     Run(run::Run),
+    /// Print the completions of a shell.
+    Completions(pages::Completions),
+    /// Write the manual pages into a folder.
+    Man(pages::Man),
 }
 
 /// Which recipe, and which store.
@@ -97,20 +142,60 @@ fn print(text: &str) -> Result<ExitCode> {
 
 /// Parses the arguments, runs the verb, and gives the exit code: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    let verb = Cli::parse().verb;
-    let progress = Progress::stderr();
+    let Cli { form, verb } = Cli::parse();
+    let console = Console::new(form);
     let done = match verb {
-        Verb::Keys(keys) => keys.run(),
-        Verb::Lock(lock) => lock.run(&progress),
-        Verb::Build(build) => build.run(&progress),
-        Verb::Verify(verify) => verify.run(),
-        Verb::Why(why) => why.run(),
-        Verb::Diff(diff) => diff.run(),
-        Verb::Config(config) => config.run(),
-        Verb::Run(run) => run.run(&progress),
+        Verb::Keys(keys) => keys.run(&console),
+        Verb::Lock(lock) => lock.run(&console),
+        Verb::Build(build) => build.run(&console),
+        Verb::Verify(verify) => verify.run(&console),
+        Verb::Why(why) => why.run(&console),
+        Verb::Diff(diff) => diff.run(&console),
+        Verb::Config(config) => config.run(&console),
+        Verb::Run(run) => run.run(&console),
+        Verb::Completions(completions) => completions.run(),
+        Verb::Man(man) => man.run(&console),
     };
     done.unwrap_or_else(|error| {
-        progress.say_error(&error);
+        console.progress.say_error(&error);
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_verb_has_an_example_and_no_word_means_two_things() {
+        fn look(command: &clap::Command, missing: &mut Vec<String>) {
+            let below: Vec<_> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+            let shown = command.get_after_help().is_some_and(|text| text.to_string().contains("  bedplate "));
+            if below.is_empty() && !shown {
+                missing.push(command.get_name().to_owned());
+            }
+            below.into_iter().for_each(|command| look(command, missing));
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        cli.clone().debug_assert();
+        let mut missing = Vec::new();
+        look(&cli, &mut missing);
+        assert_eq!(missing, [""; 0]);
+    }
+
+    #[test]
+    fn forms_are_understood_before_and_after_the_verb() {
+        for (line, json, quiet) in [
+            ("bedplate --json lock", true, false),
+            ("bedplate lock --json", true, false),
+            ("bedplate build -q", false, true),
+            ("bedplate build", false, false),
+        ] {
+            let form = Cli::try_parse_from(line.split(' ')).unwrap().form;
+            assert_eq!((form.json, form.quiet), (json, quiet), "{line}");
+        }
+        assert!(Cli::try_parse_from(["bedplate", "lock", "--json", "--quiet"]).is_err());
+    }
 }

@@ -1,6 +1,6 @@
 //! `bedplate run`: a built image in QEMU under Secure Boot, on the terminal.
 
-use crate::progress::Progress;
+use super::Console;
 use crate::qemu::release_disk::ReleaseDisk;
 use crate::qemu::{Accelerator, ConfigBy, Interrupt, Lab, NewDisk, RunningGuest, Serial};
 use crate::tools::Tools;
@@ -62,7 +62,8 @@ impl Run {
     ///
     /// # Errors
     /// When the release is not complete or QEMU fails.
-    pub fn run(&self, progress: &Progress) -> Result<ExitCode> {
+    pub(super) fn run(&self, console: &Console) -> Result<ExitCode> {
+        let progress = &console.progress;
         let store = self.place.store.open()?;
         let tools = Tools::of_recipe(&self.place.recipe, &store, progress)?;
         let interrupt = Interrupt::catch()?;

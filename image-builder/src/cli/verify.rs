@@ -1,7 +1,9 @@
 //! `bedplate verify`: is this release what its key signed?
 
+use super::Console;
 use anyhow::{Context, Result};
 use clap::Args;
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,11 +20,10 @@ pub struct Verify {
 }
 
 impl Verify {
-    pub(super) fn run(self) -> Result<ExitCode> {
+    pub(super) fn run(self, console: &Console) -> Result<ExitCode> {
         let key = std::fs::read_to_string(&self.key)
             .with_context(|| format!("the public key {} can't be read", self.key.display()))?;
         crate::release::verify(&self.folder, &key)?;
-        println!("{}: verified", self.folder.display());
-        Ok(ExitCode::SUCCESS)
+        console.give(format_args!("{}: verified", self.folder.display()), &json!({ "verified": self.folder }))
     }
 }

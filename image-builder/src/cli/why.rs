@@ -1,6 +1,6 @@
 //! `bedplate why`: which input put a path into the image.
 
-use super::print;
+use super::{Console, print};
 use crate::release::{Contents, why};
 use anyhow::Result;
 use clap::Args;
@@ -13,6 +13,7 @@ use std::process::ExitCode;
   bedplate why /usr/bin/mount
   bedplate why /etc/systemd/system/getty.target --release out/node
   bedplate why /usr/share/man/man1/ls.1.gz     # not in the image: what kept it out
+  bedplate why /usr/bin/mount --json | jq .finding
 
 The release is read as it is; `bedplate verify` says whether it can be trusted.
 Exit codes: 0 told, also of a path that is not in the image; 1 failed, 2 wrong usage.")]
@@ -25,7 +26,11 @@ pub struct Why {
 }
 
 impl Why {
-    pub(super) fn run(self) -> Result<ExitCode> {
-        print(&why(&Contents::read(&self.release)?, &self.path)?.to_string())
+    pub(super) fn run(self, console: &Console) -> Result<ExitCode> {
+        let answer = why(&Contents::read(&self.release)?, &self.path)?;
+        match console.json {
+            true => console.give("", &answer),
+            false => print(&answer.to_string()),
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::compose::tree::{Origin, TreePath};
 use crate::lock::{Lock, Package};
 use crate::package::files::{Listed, ListedKind, Unlisted};
 use anyhow::{Context, Result, anyhow};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Display};
 
@@ -28,7 +29,8 @@ const BEFORE_USR: [&str; 10] = [
 ];
 
 /// What there is to say of a path.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Answer {
     asked: String,
     /// Where the path is, when folders on the way are links.
@@ -38,7 +40,8 @@ pub struct Answer {
     finding: Finding,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum Finding {
     /// It is in the image.
     There {
@@ -58,7 +61,8 @@ enum Finding {
 }
 
 /// A file of the same name and purpose in another folder.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Rival {
     path: String,
     origin: Origin,
@@ -67,7 +71,8 @@ struct Rival {
 }
 
 /// What is known of an input.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum Input {
     Package {
         /// The suite and the archive it is from; none only if list and lock don't fit together.

@@ -3,6 +3,7 @@
 
 use super::mirror::{Key, deb_with, path_of};
 use super::{GOOD, Place, Release, mask_digests};
+use std::io::Write;
 use std::process::{Child, Command, Output, Stdio};
 
 impl Place {
@@ -64,6 +65,54 @@ fn wrong_usage_is_told_apart_from_failure() {
         let run = usage(&[verb, "--help"]);
         assert!(run.status.success() && String::from_utf8_lossy(&run.stdout).contains("Examples:"), "{run:?}");
     }
+}
+
+/// With `--json` every line that comes out is JSON, also of a failure; `--quiet` leaves only the failure.
+#[test]
+fn programs_are_spoken_to_in_json() {
+    let place = Place::new();
+    let lines = |bytes: &[u8]| -> Vec<serde_json::Value> {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    };
+    place.recipe("\"no-such-package\"");
+    let run = place.command("lock").arg("--json").output().unwrap();
+    assert_eq!(run.status.code(), Some(1), "the recipe wants what is not there: {run:?}");
+    let events = lines(&run.stderr);
+    assert!(run.stdout.is_empty() && events.iter().all(|event| event["at"].is_f64()), "{events:?}");
+    assert!(events.iter().any(|event| event["event"] == "begin") && events.last().unwrap()["event"] == "failed");
+    let run = place.command("lock").arg("--quiet").output().unwrap();
+    assert!(run.stderr.starts_with(b"bedplate: "), "{run:?}");
+
+    place.next_run_works();
+    let run = place.command("lock").arg("--json").output().unwrap();
+    assert_eq!(lines(&run.stdout), [serde_json::json!({ "lock": place.path("bedplate.lock") })], "{run:?}");
+    assert!(lines(&run.stderr).iter().all(|event| event["event"] != "failed"));
+    let run = place.command("lock").arg("--quiet").output().unwrap();
+    assert!(run.status.success() && run.stderr.is_empty() && !run.stdout.is_empty(), "{run:?}");
+}
+
+/// A manual page for each verb, and completions that a shell can read.
+#[test]
+fn pages_and_completions_know_every_verb() {
+    let place = Place::new();
+    let folder = place.path("man").display().to_string();
+    assert!(usage(&["man", &folder]).status.success());
+    let help = usage(&["--help"]).stdout;
+    let help = String::from_utf8(help).unwrap();
+    let verbs = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // A description may go on in the next line, further in.
+    let verbs = verbs.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let verbs: Vec<&str> = verbs.filter(|verb| !["", "help"].contains(verb)).collect();
+    assert!(verbs.contains(&"build") && verbs.contains(&"diff"), "{help}");
+    let completions = usage(&["completions", "bash"]).stdout;
+    for verb in verbs {
+        let page = std::fs::read_to_string(place.path("man").join(format!("bedplate-{verb}.1"))).unwrap();
+        assert!(page.contains(".SH NAME") && String::from_utf8_lossy(&completions).contains(verb), "{verb}");
+    }
+    let mut shell = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(&completions).unwrap();
+    assert!(shell.wait().unwrap().success());
 }
 
 /// What can't be read is named; whether two sides differ is no failure.
