@@ -11,8 +11,9 @@ NODE_TARGET := x86_64-unknown-linux-gnu
 BEDPLATE := $(TARGET_DIR)/debug/bedplate
 AGENT_DIR := $(TARGET_DIR)/agent
 
-# What compiling Bedplate needs beyond a Rust toolchain: a C compiler and libblkid's static library.
-DEBIAN_PACKAGES := gcc libc6-dev pkg-config libblkid-dev libclang-dev ca-certificates faketime
+# What compiling needs beyond a Rust toolchain: a C compiler and libblkid's static library. What tests need of the host:
+# another clock, and a token that is none but software.
+DEBIAN_PACKAGES := gcc libc6-dev pkg-config libblkid-dev libclang-dev ca-certificates faketime softhsm2
 
 # Tests by tier. A new file in a tests folder belongs to `unit` unless it is one of these.
 SIM_TESTS := $(basename $(notdir $(wildcard storage-plan/tests/*.rs)))

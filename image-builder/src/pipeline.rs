@@ -58,7 +58,7 @@ impl Build {
         let folder = self.recipe.parent().unwrap_or(Path::new(""));
         let lock = resolve::current(&self.recipe, &recipe, &self.agent)?;
         // Keys first: what is missing here is soon said.
-        let keys = KeyFolder::at(folder.join(&recipe.keys.folder));
+        let keys = KeyFolder::of_recipe(&recipe.keys, folder);
         let signer = keys.db()?;
         keys.release()?;
 
@@ -83,7 +83,7 @@ impl Build {
             initrd::build(&tree, &kernel, &stage1, &recipe.kernel.initrd_modules, lock.snapshot, store, progress)?;
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
         let unsigned = self.unsigned(&recipe, &keys, &tree, &kernel, &initrd, &command_line, &tools)?;
-        let uki = sign::sign(&unsigned, &signer)?;
+        let uki = sign::sign(&unsigned, signer.as_ref())?;
         let inputs = package::Inputs {
             recipe: &recipe,
             lock: &lock,

@@ -157,6 +157,12 @@ fn default_mode() -> String {
 pub struct Keys {
     /// Folder that `bedplate keys new` made.
     pub folder: PathBuf,
+    /// Where the key of `db.crt` is if not in `db.key`: a PKCS#11 URI (RFC 7512).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub db: Option<String>,
+    /// Where the key of `release.pub` is if not in `release.key`: a PKCS#11 URI (RFC 7512).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
     /// Whether the node takes only configs signed by the config key.
     #[serde(default = "default_true")]
     pub require_signed_config: bool,

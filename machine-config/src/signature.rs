@@ -121,6 +121,13 @@ impl PublicKey {
         signature.is_some_and(|s| self.key.verify_strict(bytes, &s).is_ok())
     }
 
+    /// The line of [`PrivateKey::sign_detached`] for a signature of 64 bytes that was made elsewhere, by a token. None
+    /// if it is not this key's over the bytes.
+    pub fn detached_line(&self, bytes: &[u8], signature: &[u8]) -> Option<String> {
+        let line = format!("{PUBLIC} {} {}\n", BASE64.encode(signature), self.name);
+        self.verifies_detached(bytes, &line).then_some(line)
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

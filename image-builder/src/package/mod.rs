@@ -230,7 +230,7 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, store: &Store, progress: 
     let text = manifest.to_text()?;
     put(name::MANIFEST, text.as_bytes())?;
     put(name::SUMS, manifest.sums(&Sha256::of(&text)).as_bytes())?;
-    put(name::SIGNATURE, keys.release()?.sign_detached(text.as_bytes()).as_bytes())?;
+    put(name::SIGNATURE, keys.release()?.sign_detached(text.as_bytes())?.as_bytes())?;
     // The rename that follows must not outlive the bytes.
     sync(folder).context("can't bring the release to the disk")?;
     Ok(manifest)

@@ -3,6 +3,7 @@
 use super::{Component, Recipe};
 use crate::digest::Sha256;
 use crate::resolve::relation::Term;
+use crate::sign::pkcs11;
 use anyhow::{Context, Result};
 use machine_config::document::{self, Source};
 use machine_config::{Diagnostic, units};
@@ -125,6 +126,17 @@ impl Checks<'_> {
         }
         for (name, component) in &recipe.component {
             self.component(name, component);
+        }
+        for (key, uri) in [("db", &recipe.keys.db), ("release", &recipe.keys.release)] {
+            if let Some(Err(why)) = uri.as_deref().map(pkcs11::Uri::parse) {
+                self.fault(
+                    "BP-R015",
+                    &["keys", key],
+                    format!("keys.{key} names no key on a token"),
+                    why.to_string(),
+                    "see docs/recipe.md, \"Keys on a token\"",
+                );
+            }
         }
         self.outputs(recipe);
     }

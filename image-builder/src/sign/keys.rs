@@ -4,10 +4,12 @@
 //! mode 0700; the folder appears under its name complete, or not at all.
 #![allow(clippy::disallowed_methods, reason = "edge: writes keys")]
 
-use super::Signer;
 use super::file_key::FileKey;
 use super::pkcs7::{self, ID_DATA, Signed};
+use super::pkcs11::{TokenReleaseSigner, TokenSigner, Uri};
+use super::{ReleaseSigner, Signer};
 use crate::digest::Sha256;
+use crate::recipe;
 use anyhow::{Context, Result, bail, ensure};
 use cms::signed_data::EncapsulatedContentInfo;
 use machine_config::signature::{PrivateKey, PublicKey};
@@ -53,29 +55,46 @@ pub const SECURE_BOOT_FILES: [&str; 3] = ["crt", "esl", "auth"];
 #[derive(Debug, Clone)]
 pub struct KeyFolder {
     folder: PathBuf,
+    /// Where the private keys are instead.
+    db: Option<String>,
+    release: Option<String>,
 }
 
 impl KeyFolder {
     /// The keys in this folder.
     pub fn at(folder: impl Into<PathBuf>) -> KeyFolder {
-        KeyFolder { folder: folder.into() }
+        KeyFolder { folder: folder.into(), db: None, release: None }
     }
 
-    /// The key that signs UKIs.
-    ///
-    /// # Errors
-    /// When it can't be read.
-    pub fn db(&self) -> Result<FileKey> {
-        FileKey::open(&self.folder, "db")
+    /// The keys of a recipe that lies in `recipe`.
+    pub fn of_recipe(keys: &recipe::Keys, recipe: &Path) -> KeyFolder {
+        KeyFolder { folder: recipe.join(&keys.folder), db: keys.db.clone(), release: keys.release.clone() }
     }
 
-    /// The key that signs releases.
+    /// The key that signs UKIs: on a token if the recipe names one, else `db.key`.
     ///
     /// # Errors
-    /// When it can't be read.
-    pub fn release(&self) -> Result<PrivateKey> {
+    /// When it can't be read or reached, or does not belong to `db.crt`.
+    pub fn db(&self) -> Result<Box<dyn Signer>> {
+        Ok(match &self.db {
+            Some(uri) => Box::new(TokenSigner::open(Uri::parse(uri)?, &self.text("db.crt")?)?),
+            None => Box::new(FileKey::open(&self.folder, "db")?),
+        })
+    }
+
+    /// The key that signs releases: on a token if the recipe names one, else `release.key`.
+    ///
+    /// # Errors
+    /// When it can't be read or reached.
+    pub fn release(&self) -> Result<Box<dyn ReleaseSigner>> {
         let public = public_key(&self.text("release.pub")?).with_context(|| self.named("release.pub"))?;
-        PrivateKey::from_pem(&self.text("release.key")?, public.name()).with_context(|| self.named("release.key"))
+        Ok(match &self.release {
+            Some(uri) => Box::new(TokenReleaseSigner::open(Uri::parse(uri)?, public)?),
+            None => {
+                let key = PrivateKey::from_pem(&self.text("release.key")?, public.name());
+                Box::new(key.with_context(|| self.named("release.key"))?)
+            }
+        })
     }
 
     /// The key that signs configurations.
@@ -295,8 +314,8 @@ mod tests {
         let set = KeyFolder::at(&keys);
         let release = set.release().unwrap();
         let public = public_key(&std::fs::read_to_string(keys.join("release.pub")).unwrap()).unwrap();
-        assert!(public.verifies_detached(b"x", &release.sign_detached(b"x")));
-        assert!(!public.verifies_detached(b"y", &release.sign_detached(b"x")));
+        assert!(public.verifies_detached(b"x", &release.sign_detached(b"x").unwrap()));
+        assert!(!public.verifies_detached(b"y", &release.sign_detached(b"x").unwrap()));
         assert!(set.config_public().unwrap().starts_with("bedplate-ed25519 "));
         set.db().unwrap();
     }

@@ -1,16 +1,18 @@
 //! [`UnsignedUki`] -> [`Uki`], and the signature over a release.
 //!
-//! Guarantees: a private key is reached only through [`Signer`], so that a token or a key service can stand
-//! in for a file; signatures are deterministic (RSA PKCS#1 v1.5, Ed25519) and carry no time.
+//! Guarantees: a private key is reached only through [`Signer`] and [`ReleaseSigner`], so that a token
+//! ([`pkcs11`]) or a key service can stand in for a file; signatures are deterministic (RSA PKCS#1 v1.5, Ed25519) and carry no time.
 
 pub mod authenticode;
 pub mod file_key;
 pub mod keys;
+pub mod pkcs11;
 mod pkcs7;
 
 use crate::assemble::UnsignedUki;
 use crate::digest::Sha256;
 use anyhow::Result;
+use machine_config::signature::PrivateKey;
 use on_disk::pe::Image;
 use x509_cert::Certificate;
 
@@ -24,6 +26,22 @@ pub trait Signer {
     /// # Errors
     /// When the key can't be reached or used.
     fn sign_pkcs1_sha256(&self, data: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// Whoever can sign releases with a private Ed25519 key (RFC 8032).
+pub trait ReleaseSigner {
+    /// The line of a detached signature over `data`, as [`PrivateKey::sign_detached`] writes it: equal data, equal
+    /// line.
+    ///
+    /// # Errors
+    /// When the key can't be reached or used.
+    fn sign_detached(&self, data: &[u8]) -> Result<String>;
+}
+
+impl ReleaseSigner for PrivateKey {
+    fn sign_detached(&self, data: &[u8]) -> Result<String> {
+        Ok(PrivateKey::sign_detached(self, data))
+    }
 }
 
 /// A UKI that firmware with the signer's certificate in `db` starts.

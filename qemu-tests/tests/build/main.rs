@@ -7,6 +7,7 @@ mod components;
 mod explain;
 mod release;
 mod sealing;
+mod signing;
 mod whole;
 
 use image_builder::progress::Progress;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         test("a release differs in nothing from itself and its own lock", explain::nothing_differs),
         test("the bill of materials is complete and as cyclonedx wants it", explain::bill_of_materials),
         test("a scanner of the image finds every package", explain::scanners_find_every_package),
+        test("keys on a token sign the same bytes as keys in files", signing::token_signs_the_same),
         test("a component is the same bytes from another store", components::same_bytes),
         test("the tools tree compiles and links c statically", components::static_c),
         test("two people without a network build the same bytes, one after a killed build", whole::same_bytes),

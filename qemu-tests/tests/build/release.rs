@@ -85,7 +85,7 @@ impl Bench {
             command_line: &command_line,
         })?;
         let keys = KeyFolder::at(self.path("keys"));
-        let uki = image_builder::sign::sign(&unsigned, &keys.db()?)?;
+        let uki = image_builder::sign::sign(&unsigned, keys.db()?.as_ref())?;
         let inputs = Inputs {
             recipe: &recipe,
             lock: &lock,
@@ -203,7 +203,7 @@ pub fn another_root() {
     manifest = parsed.to_text().unwrap();
     let key = KeyFolder::at(bench.path("keys")).release().unwrap();
     std::fs::write(out.join(name::MANIFEST), &manifest).unwrap();
-    std::fs::write(out.join(name::SIGNATURE), key.sign_detached(manifest.as_bytes())).unwrap();
+    std::fs::write(out.join(name::SIGNATURE), key.sign_detached(manifest.as_bytes()).unwrap()).unwrap();
     std::fs::write(out.join(name::SUMS), parsed.sums(&Sha256::of(&manifest))).unwrap();
     let said = bench.verify(&out).unwrap_err().to_string();
     assert!(said.starts_with("disk.raw: holds a root with the hash"), "{said}");

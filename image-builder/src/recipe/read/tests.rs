@@ -42,6 +42,7 @@ files = [{ sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f
 
 [keys]
 folder = "keys"
+db = "pkcs11:object=db?pin-value=1234"
 
 [output]
 esp = "much"
@@ -68,6 +69,8 @@ fn only_what_decides_the_lock_changes_its_digest() {
     let good = digest(GOOD);
     assert_eq!(good, digest(&GOOD.replace("console=tty0", "quiet")));
     assert_eq!(good, digest(&GOOD.replace("folder = \"keys\"", "folder = \"other\"")));
+    let token = "folder = \"keys\"\ndb = \"pkcs11:object=db?module-path=/lib.so\"";
+    assert_eq!(good, digest(&GOOD.replace("folder = \"keys\"", token)));
     assert_ne!(good, digest(&GOOD.replace("\"dbus\"", "\"dbus-broker\"")));
     assert_ne!(good, digest(&GOOD.replace("1.37.2", "1.37.1")));
 }
