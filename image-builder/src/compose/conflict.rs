@@ -131,6 +131,7 @@ fn name_of(kind: &Kind) -> &'static str {
         Kind::HardLink(_) => "a hard link",
         Kind::CharDevice(..) | Kind::BlockDevice(..) => "a device",
         Kind::Fifo => "a named pipe",
+        Kind::Socket => "a socket",
     }
 }
 

@@ -1,11 +1,11 @@
-//! The tree as a tar stream, for `mkfs.erofs --tar=f`.
+//! The tree as a tar stream, for `mkfs.erofs --tar=f` and whoever else reads such.
 //!
 //! Format: POSIX.1-2001 pax; extended attributes as `SCHILY.xattr.*` records, as GNU tar and libarchive do.
 //! Deterministic: path order, one time for everything, no owner names. A file with several names comes under
 //! the first of them in path order, and the others link to it.
 
 use super::tree::{Entry, Kind, Tree, TreePath};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use tar::{Builder, EntryType, Header};
@@ -91,6 +91,7 @@ fn append<W: Write>(tar: &mut Builder<W>, path: &TreePath, entry: &Entry, kind: 
             header.set_device_minor(*minor)?;
         }
         Kind::Fifo => header.set_entry_type(EntryType::Fifo),
+        Kind::Socket => bail!("it is a socket, which a tar stream can't hold"),
         Kind::Symlink(_) | Kind::HardLink(_) => {}
     }
     header.set_cksum();

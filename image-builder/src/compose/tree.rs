@@ -7,6 +7,7 @@ use crate::digest::Sha256;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -137,6 +138,23 @@ impl Content {
         Ok(bytes)
     }
 
+    /// These bytes of it.
+    ///
+    /// # Errors
+    /// As [`Content::read`]; also when it does not have them.
+    pub fn read_part(&self, part: Range<u64>) -> io::Result<Vec<u8>> {
+        if part.start > part.end || part.end > self.size() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match self {
+            Content::Bytes(bytes) => Ok(bytes[part.start as usize..part.end as usize].to_vec()),
+            Content::Slice { file, offset, digest, .. } => {
+                let (offset, size) = (offset + part.start, part.end - part.start);
+                Content::Slice { file: file.clone(), offset, size, digest: *digest }.read()
+            }
+        }
+    }
+
     /// A reader of exactly [`Content::size`] bytes.
     ///
     /// # Errors
@@ -220,6 +238,8 @@ pub enum Kind {
     BlockDevice(u32, u32),
     /// Named pipe.
     Fifo,
+    /// Socket.
+    Socket,
 }
 
 /// One path of the tree.
@@ -388,6 +408,7 @@ impl Tree {
                 Kind::CharDevice(major, minor) => (b'c', device(*major, *minor)),
                 Kind::BlockDevice(major, minor) => (b'b', device(*major, *minor)),
                 Kind::Fifo => (b'p', Vec::new()),
+                Kind::Socket => (b's', Vec::new()),
             };
             put(&[kind]);
             put(&value);
@@ -504,6 +525,10 @@ mod tests {
         let file = Arc::new(path.clone());
         let slice = |offset, size| Content::Slice { file: file.clone(), offset, size, digest: Sha256::of("") };
         assert_eq!(slice(2, 3).read().unwrap(), b"234");
+        for content in [slice(2, 5), Content::bytes(*b"23456")] {
+            assert_eq!(content.read_part(1..4).unwrap(), b"345");
+            assert!(content.read_part(4..6).is_err());
+        }
         assert!(slice(8, 3).read().unwrap_err().to_string().contains(path.to_str().unwrap()));
         assert_eq!(Content::of_file(&path).unwrap().digest(), Sha256::of("0123456789"));
     }

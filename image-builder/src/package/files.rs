@@ -59,6 +59,7 @@ pub enum ListedKind {
     CharacterDevice,
     BlockDevice,
     Fifo,
+    Socket,
 }
 
 /// One path that an input has and the root has not.
@@ -82,6 +83,7 @@ impl ListedKind {
             ListedKind::Hardlink => "hard link",
             ListedKind::CharacterDevice | ListedKind::BlockDevice => "device",
             ListedKind::Fifo => "named pipe",
+            ListedKind::Socket => "socket",
         }
     }
 }
@@ -173,6 +175,7 @@ fn listed(path: &TreePath, entry: &Entry, replaced: &[Origin]) -> Listed {
             ListedKind::BlockDevice
         }
         Kind::Fifo => ListedKind::Fifo,
+        Kind::Socket => ListedKind::Socket,
     };
     listed
 }
@@ -205,6 +208,7 @@ mod tests {
             ("/link", Kind::Symlink("file".into())),
             ("/pipe", Kind::Fifo),
             ("/second", Kind::HardLink(path("/file"))),
+            ("/socket", Kind::Socket),
         ];
         for (at, kind) in kinds {
             let origin = Origin::Package("p".into(), "1".into());

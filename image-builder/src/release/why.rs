@@ -309,6 +309,7 @@ fn what(listed: &Listed) -> String {
         ListedKind::Hardlink => format!("another name of {target}"),
         ListedKind::CharacterDevice | ListedKind::BlockDevice => "a device".into(),
         ListedKind::Fifo => "a named pipe".into(),
+        ListedKind::Socket => "a socket".into(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! ```text
 //! blob/ab/abcdef...          one verified input, mode 0444
 //! output/STAGE/KEY/          one stage's output, a folder; KEY.txt beside it says what it was made of
+//! part/STAGE/KEY/ab/NAME     one of the many small things that a stage makes, each of one input
 //! go/mod, go/build           Go's own caches: modules, checked against go.sum before use; compiled packages
 //! lock/                      one file per thing being made, flock(2)ed while it is
 //! scratch/                   work that is not done; swept when its maker is gone
@@ -18,10 +19,12 @@
 mod blob;
 mod lease;
 mod output;
+mod parts;
 mod scratch;
 
 pub use blob::Fetched;
 pub use output::Output;
+pub use parts::Parts;
 pub use scratch::Scratch;
 
 use anyhow::{Context, Result};
