@@ -76,7 +76,7 @@ impl Build {
         check_kernel(&tree, &kernel)?;
         tree.remove_below("/boot", "the kernel is in the signed UKI, and nothing reads it from the root");
         let compression = Compression::from_recipe(&recipe.output)?;
-        let root = seal::seal(&tree, compression, lock.snapshot, &tools, store, progress)?;
+        let root = seal::seal(&tree, compression, lock.snapshot, store, progress)?;
 
         let stage1 = Content::of_file(&self.agent.join("stage1")).context("stage 1 can't be read")?;
         let initrd =

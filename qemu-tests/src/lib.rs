@@ -9,6 +9,8 @@ pub mod guest;
 pub mod machine;
 pub mod performance;
 pub mod serial_log;
+pub mod sight;
 pub mod site;
 pub mod tiers;
+pub mod trees;
 pub mod wait;

@@ -1,4 +1,4 @@
-//! The tree as a tar stream, for `mkfs.erofs --tar=f` and whoever else reads such.
+//! The tree as a tar stream, for whoever reads such: in tests `mkfs.erofs --tar=f`, whose image ours is held against.
 //!
 //! Format: POSIX.1-2001 pax; extended attributes as `SCHILY.xattr.*` records, as GNU tar and libarchive do.
 //! Deterministic: path order, one time for everything, no owner names. A file with several names comes under

@@ -103,7 +103,10 @@ mod octal {
 }
 
 /// Text of `files.json`.
-pub(super) fn list(tree: &Tree) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// Never in practice: all of it can be JSON.
+pub fn list(tree: &Tree) -> Result<Vec<u8>> {
     lines(tree.iter().map(|(path, entry)| listed(path, entry, tree.replaced(path))))
 }
 

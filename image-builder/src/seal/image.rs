@@ -1,66 +1,72 @@
-//! The EROFS image, made by `mkfs.erofs` from a tar stream.
+//! The image's file: one pass over what the layout says, hashed on the way.
 
-use super::Compression;
-use anyhow::{Context, Result, bail};
-use on_disk::erofs;
-use run_tool::Tool;
-use std::io::{self, BufWriter, Read, Write};
+use super::cluster::Clusters;
+use super::layout::{Layout, Run};
+use super::verity::{Hashing, PIECE, Sealed};
+use anyhow::{Context, Result, anyhow};
+use on_disk::erofs::BLOCK;
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
-use uuid::Uuid;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
-/// What the image depends on beside the tree.
-pub(super) struct Options {
-    pub compression: Compression,
-    /// Time of the file system and of every inode.
-    pub snapshot: i64,
-    pub uuid: Uuid,
-}
+/// Pieces that are read ahead of the hashing.
+const AHEAD: usize = 2;
 
-/// Size of a compressed cluster in bytes.
-const CLUSTER: u32 = 64 << 10;
-
-/// Makes the image; `feed` writes the tar stream. `scratch` takes the tool's own temporary file.
-pub(super) fn make(
-    mkfs: &Tool,
+/// Writes the image and, into `hash_tree`, the hash tree over it.
+pub(super) fn write(
+    layout: &Layout,
+    clusters: &Clusters,
+    mut hashing: Hashing,
     image: &Path,
-    options: &Options,
-    scratch: &Path,
-    feed: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
-) -> Result<()> {
-    mkfs.require_version("--version", &[1, 8])?;
-    // The number of workers does not change the bytes, but having none does; so it is never left to the tool.
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    mkfs.command()
-        // Left behind by a killed builder it would wait for the rest of its stream, and turn in circles.
-        .ends_with_starter()
-        .env("TMPDIR", scratch)
-        .args(["--quiet", "-b4096", "--all-time", "--tar=f"])
-        .arg(format!("--workers={workers}"))
-        .arg(format!("-z{}", options.compression.option()))
-        .arg(format!("-C{CLUSTER}"))
-        .arg(format!("-T{}", options.snapshot))
-        .arg(format!("-U{}", options.uuid))
-        .arg(image)
-        .run_with(|stdin| {
-            let mut stdin = BufWriter::with_capacity(1 << 18, stdin);
-            feed(&mut stdin)?;
-            stdin.flush()
-        })
-        .context("the root image can't be made")?;
-    check(image, options)
+    hash_tree: &Path,
+) -> Result<Sealed> {
+    let failed = || format!("can't write {}", image.display());
+    let mut file = File::create(image).with_context(failed)?;
+    let (sender, pieces) = sync_channel(AHEAD);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || read(layout, clusters, sender));
+        for piece in pieces {
+            let (written, ()) = rayon::join(|| file.write_all(&piece), || hashing.push(&piece));
+            written.with_context(failed)?;
+        }
+        reader.join().map_err(|_| anyhow!("a thread that reads contents has failed"))?
+    })?;
+    hashing.finish(hash_tree)
 }
 
-/// The tool ends with 0 on some streams that it did not read to their end, so its work is looked at.
-fn check(image: &Path, options: &Options) -> Result<()> {
-    let named = || format!("the root image {}", image.display());
-    let file = std::fs::File::open(image).with_context(named)?;
-    let size = file.metadata().with_context(named)?.len();
-    let mut begin = Vec::new();
-    file.take(erofs::NEEDED as u64).read_to_end(&mut begin).with_context(named)?;
-    let superblock =
-        erofs::Superblock::parse(&begin).map_err(|why| anyhow::anyhow!("mkfs.erofs failed: its image {why}"))?;
-    if superblock.size != size || superblock.uuid != options.uuid || superblock.block_size != 4096 {
-        bail!("mkfs.erofs failed: its image of {size} bytes says {superblock:?}");
+/// Sends all of the image, in pieces of [`PIECE`] bytes. Ends early if nobody takes them.
+fn read(layout: &Layout, clusters: &Clusters, sender: SyncSender<Vec<u8>>) -> Result<()> {
+    let mut piece = Vec::with_capacity(2 * PIECE);
+    let send = |piece: &mut Vec<u8>, least: usize| {
+        while piece.len() >= least {
+            let rest = piece.split_off(PIECE.min(piece.len()));
+            let full = std::mem::replace(piece, rest);
+            if full.is_empty() || sender.send(full).is_err() {
+                return;
+            }
+        }
+    };
+    for part in layout.metadata.chunks(PIECE) {
+        piece.extend(part);
+        send(&mut piece, PIECE);
     }
+    for run in &layout.runs {
+        match run {
+            Run::Clusters(digest, number, blocks) => clusters.append(digest, *number, *blocks, &mut piece)?,
+            Run::Plain(content, from, to) => {
+                let mut at = *from;
+                while at < *to {
+                    let next = (at + PIECE as u64).min(*to);
+                    piece.extend(content.read_part(at..next)?);
+                    send(&mut piece, PIECE);
+                    at = next;
+                }
+                piece.resize(piece.len().next_multiple_of(BLOCK), 0);
+            }
+        }
+        send(&mut piece, PIECE);
+    }
+    send(&mut piece, 0);
     Ok(())
 }

@@ -1,30 +1,43 @@
 //! Tree -> [`RootImage`]: an EROFS image, its dm-verity hash tree, and the root hash that is the image's identity.
 //!
-//! Guarantees: equal trees, options and tools give equal bytes, on any machine; the tree is streamed, never
-//! unpacked; no root, mount or loop device is needed.
+//! ```text
+//! contents -cluster-> packed, in the store
+//! tree, packed -layout-> metadata and the order of contents -image-> image and hash tree
+//! ```
+//!
+//! Guarantees: equal trees and options give equal bytes, on any machine and any number of processors; a content is
+//! compressed once for all images; it is never in memory as a whole nor unpacked; no tool, root, mount or loop device
+//! is needed.
 #![allow(clippy::disallowed_methods, reason = "edge: writes the stage's output")]
+
+mod cluster;
+mod codec;
 
 pub mod ids;
 mod image;
+mod layout;
+mod nodes;
+#[cfg(test)]
+mod samples;
+mod segment;
+mod space;
 mod verity;
 
 pub(crate) use verity::pieces as hash_all;
 
-use crate::compose::tar_stream;
-use crate::compose::tree::{Kind, Tree};
+use crate::compose::tree::Tree;
 use crate::digest::Sha256;
 use crate::progress::{Progress, Unit};
 use crate::recipe::Outputs;
 use crate::stage::StageKey;
 use crate::store::Store;
-use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
+use cluster::Clusters;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// Raised when equal inputs give other bytes than before.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// How the root is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +62,8 @@ impl Compression {
         }
     }
 
-    /// The value of `mkfs.erofs -z`.
-    fn option(self) -> String {
+    /// As `mkfs.erofs -z` takes it.
+    pub fn option(self) -> String {
         match self {
             Compression::Zstd(level) => format!("zstd,level={level}"),
             Compression::Lz4 => "lz4".into(),
@@ -88,31 +101,29 @@ struct Record {
 /// Seals a tree, or takes what the store has of it. `snapshot` is the time of every inode, in seconds since 1970.
 ///
 /// # Errors
-/// When `mkfs.erofs` is missing or fails, a file's content can't be read, or the store can't be written.
+/// When the tree has what EROFS can't hold, a file's content can't be read, or the store can't be written.
 pub fn seal(
     tree: &Tree,
     compression: Compression,
     snapshot: i64,
-    tools: &Tools,
     store: &Store,
     progress: &Progress,
 ) -> Result<RootImage> {
-    let tree_digest = tree.digest();
     let key = StageKey::new("seal", REVISION)
-        .with("tree", tree_digest)
-        .with("compression", compression.option())
-        .with("snapshot", snapshot)
-        .with("tools", tools.digest());
+        .with("tree", tree.digest())
+        .with("clusters", cluster::key(compression).digest())
+        .with("snapshot", snapshot);
     let output = store.output(&key, |folder| {
-        let size = tree.iter().map(|(_, entry)| content_size(&entry.kind)).sum();
+        let contents = layout::contents(tree);
+        let size = contents.iter().map(|(_, content)| content.size()).sum();
         let task = progress.task("sealing the root", size, Unit::Bytes);
-        let image = folder.join(IMAGE);
-        let options = image::Options { compression, snapshot, uuid: ids::derived("erofs", &key.digest()) };
-        image::make(&tools.tool("mkfs.erofs")?, &image, &options, folder, |out| {
-            let counted = Counted { out, task: &task };
-            tar_stream::write(tree, snapshot, counted).map_err(|e| io::Error::other(format!("{e:#}")))
-        })?;
-        let sealed = verity::make(&image, &folder.join(HASH_TREE))?;
+        let clusters = Clusters::open(store, compression)?;
+        let packed = clusters.pack(&contents, &task)?;
+        let uuid = ids::derived("erofs", &key.digest());
+        let options = layout::Options { algorithm: compression.algorithm(), snapshot, uuid };
+        let layout = layout::lay_out(tree, &packed, &options)?;
+        let hashing = verity::Hashing::new(&key.digest());
+        let sealed = image::write(&layout, &clusters, hashing, &folder.join(IMAGE), &folder.join(HASH_TREE))?;
         let record = Record {
             image_size: sealed.image_size,
             image_digest: sealed.image_digest,
@@ -139,27 +150,3 @@ pub fn seal(
 const IMAGE: &str = "root.erofs";
 const HASH_TREE: &str = "root.verity";
 const RECORD: &str = "root.json";
-
-fn content_size(kind: &Kind) -> u64 {
-    match kind {
-        Kind::File(content) => content.size(),
-        _ => 0,
-    }
-}
-
-/// Counts what goes by.
-struct Counted<'a> {
-    out: &'a mut dyn Write,
-    task: &'a crate::progress::Task,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.task.add(n as u64);
-        Ok(n)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}

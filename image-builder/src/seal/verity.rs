@@ -1,10 +1,10 @@
-//! The hash tree beside the image.
+//! The hash tree beside the image, made while the image goes by.
 
 use super::ids;
 use crate::digest::Sha256;
 use anyhow::{Context, Result, bail};
 use on_disk::verity::{BLOCK, Builder};
-use std::fs::File;
+use sha2::Digest;
 use std::io::Read;
 use std::path::Path;
 
@@ -16,26 +16,40 @@ pub(super) struct Sealed {
     pub root_hash: Sha256,
 }
 
-/// Bytes read at a time; hashed on all processors.
-const PIECE: usize = 16 << 20;
+/// Bytes hashed at a time, on all processors.
+pub(super) const PIECE: usize = 8 << 20;
 
-/// Hashes the image and writes superblock and tree to `hash_tree`.
-pub(super) fn make(image: &Path, hash_tree: &Path) -> Result<Sealed> {
-    let open = || File::open(image).with_context(|| format!("can't read {}", image.display()));
-    // Salt and UUID follow from the image, so it is read once before it is hashed.
-    let (image_digest, image_size) = Sha256::of_reader(open()?)?;
-    if image_size == 0 || !image_size.is_multiple_of(BLOCK as u64) {
-        bail!("{} has {image_size} bytes, which is no whole number of {BLOCK}-byte blocks", image.display());
+/// Digest and hash tree of an image of which all pieces but the last are whole blocks.
+pub(super) struct Hashing {
+    image: sha2::Sha256,
+    size: u64,
+    tree: Builder,
+}
+
+impl Hashing {
+    /// `identity` stands for everything the image is made of; the salt follows from it, so that hashing does not have
+    /// to wait for the image's own digest.
+    pub(super) fn new(identity: &Sha256) -> Hashing {
+        let salt = Sha256::of(format!("bedplate verity salt {identity}"));
+        Hashing { image: sha2::Sha256::new(), size: 0, tree: Builder::new(salt.bytes()) }
     }
-    let salt = Sha256::of(format!("bedplate verity salt {image_digest}"));
-    let uuid = ids::derived("verity", &image_digest);
-    let tree = pieces(open()?, Builder::new(salt.bytes()))
-        .with_context(|| format!("can't read {}", image.display()))?
-        .finish(uuid)
-        .context("the image is empty")?;
-    std::fs::write(hash_tree, &tree.bytes).with_context(|| format!("can't write {}", hash_tree.display()))?;
-    let hash_tree_size = tree.bytes.len() as u64;
-    Ok(Sealed { image_size, image_digest, hash_tree_size, root_hash: Sha256::from(tree.root) })
+
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        self.size += piece.len() as u64;
+        rayon::join(|| self.image.update(piece), || self.tree.push(piece));
+    }
+
+    /// Writes superblock and tree to `hash_tree`.
+    pub(super) fn finish(self, hash_tree: &Path) -> Result<Sealed> {
+        let (image_size, image_digest) = (self.size, Sha256::from_hasher(self.image));
+        if !image_size.is_multiple_of(BLOCK as u64) {
+            bail!("the image has {image_size} bytes, which is no whole number of {BLOCK}-byte blocks");
+        }
+        let tree = self.tree.finish(ids::derived("verity", &image_digest)).context("the image is empty")?;
+        std::fs::write(hash_tree, &tree.bytes).with_context(|| format!("can't write {}", hash_tree.display()))?;
+        let hash_tree_size = tree.bytes.len() as u64;
+        Ok(Sealed { image_size, image_digest, hash_tree_size, root_hash: Sha256::from(tree.root) })
+    }
 }
 
 /// Gives everything the reader has to the builder, a piece at a time.

@@ -72,7 +72,7 @@ impl Bench {
         let store = Store::open(&self.path(&format!("store-of-{out}")))?;
         let progress = Progress::silent();
         let compression = Compression::from_recipe(&recipe.output)?;
-        let root = seal(&tree, compression, lock.snapshot, &self.tools, &store, &progress)?;
+        let root = seal(&tree, compression, lock.snapshot, &store, &progress)?;
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
         let stub = std::fs::read(self.tools.root().join(assemble::uki::STUB))?;
         let unsigned = assemble::uki(&Parts {
