@@ -9,11 +9,13 @@ use machine_config::schema::{
     Array, Cluster, Each, Format, Level, MachineConfig, Node, Selector, Storage, System, Time, Volume,
 };
 use qemu_tests::fault::foreign::Foreign;
-use qemu_tests::guest::{FOREIGN, MISSING, OBSERVE, disks};
+use qemu_tests::guest::{FOREIGN, LZ4_IMAGE, MISSING, OBSERVE, ZSTD_IMAGE, disks, images};
+use qemu_tests::sight::{Sight, check};
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{LazyLock, Mutex};
 use storage_plan::Verdict;
+use sys_mount::{Mount, MountFlags, Unmount, UnmountFlags};
 
 /// The case of this name.
 pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
@@ -26,7 +28,7 @@ pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
 
 /// The cases that are not about one foreign disk. A name that the host's list does not have never runs, and one that
 /// is lacking here fails there.
-const OWN: [(&str, fn()); 9] = [
+const OWN: [(&str, fn()); 11] = [
     (OBSERVE, observe_reads_what_disks_are),
     (MISSING, a_missing_disk_is_refused_by_name),
     ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
@@ -39,6 +41,8 @@ const OWN: [(&str, fn()); 9] = [
     ("invariant 4: a volume of type provisioning is made anew, and no other", a_provisioning_volume_is_made_anew),
     ("a damaged table is repaired, and nothing else is written", a_damaged_table_is_repaired),
     ("invariant 8: a mirror without one disk runs, and says that it is degraded", a_mirror_without_one_disk_runs),
+    (ZSTD_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[0].0)),
+    (LZ4_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[1].0)),
 ];
 
 /// Where the volumes of [`full`] are mounted.
@@ -335,4 +339,13 @@ fn a_mirror_without_one_disk_runs() {
     assert!(mirror.available && !mirror.redundant, "{mirror:?}");
     assert!(mirror.reasons.iter().any(|r| r.contains("1 of 2")), "{mirror:?}");
     assert_eq!(fs::read_to_string(witness("/var/lib/volumes/db")).unwrap(), "/var/lib/volumes/db");
+}
+
+fn an_image_is_shown_as_it_is(serial: &str) {
+    let (disk, at) = (lay::node(serial), "/run/image");
+    let list = images::list(&disk, lay::size(serial)).unwrap();
+    fs::create_dir_all(at).unwrap();
+    let mounted = Mount::builder().fstype("erofs").flags(MountFlags::RDONLY).mount(disk, at).unwrap();
+    let _mounted = mounted.into_unmount_drop(UnmountFlags::empty());
+    check(&list, at.as_ref(), Sight::Mounted);
 }

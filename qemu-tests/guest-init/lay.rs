@@ -1,16 +1,16 @@
 //! The guest's disks by serial number: finding them, and writing to them.
 
 use crate::tool;
-use qemu_tests::guest::{FOREIGN, disks};
+use qemu_tests::guest::images;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// Waits until the kernel shows every disk, for 5 s at most; a case that misses one says so.
 pub fn wait_for_all() {
-    let last = FOREIGN.last().map(|(_, foreign)| disks::serial(*foreign)).unwrap();
+    let last = images::IMAGES.last().unwrap().0;
     for _ in 0..100 {
-        if find(&last).is_some() {
+        if find(last).is_some() {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(50));

@@ -6,6 +6,7 @@
 
 pub mod boot;
 pub mod disks;
+pub mod images;
 mod initrd;
 mod libraries;
 
@@ -30,7 +31,14 @@ pub const CASES: &[&str] = &[
     "invariant 4: a volume of type provisioning is made anew, and no other",
     "a damaged table is repaired, and nothing else is written",
     "invariant 8: a mirror without one disk runs, and says that it is degraded",
+    ZSTD_IMAGE,
+    LZ4_IMAGE,
 ];
+
+/// The cases of the images that the builder sealed.
+pub const ZSTD_IMAGE: &str = "an image with zstd shows every path as the tree has it";
+/// As [`ZSTD_IMAGE`].
+pub const LZ4_IMAGE: &str = "an image with LZ4 shows every path as the tree has it";
 
 /// The case that looks at disks before anything is written.
 pub const OBSERVE: &str = "disks are observed as they are";

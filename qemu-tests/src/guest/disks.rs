@@ -1,7 +1,7 @@
 //! The guest's disks: their serial numbers, sizes, and what the host lays on them before the boot.
 #![allow(clippy::disallowed_methods, reason = "edge: writes disk files of tests")]
 
-use super::FOREIGN;
+use super::{FOREIGN, images};
 use crate::fault::foreign::Foreign;
 use anyhow::{Context, Result};
 use image_builder::qemu::Disk;
@@ -37,7 +37,8 @@ pub fn serial(foreign: Foreign) -> String {
 
 /// Whether this disk must have the same bytes after the boot as before.
 pub fn is_kept(with_serial: &str) -> bool {
-    [LONE, SPARE].contains(&with_serial) || FOREIGN.iter().any(|(_, foreign)| serial(*foreign) == with_serial)
+    let image = images::IMAGES.iter().any(|(serial, _)| *serial == with_serial);
+    image || [LONE, SPARE].contains(&with_serial) || FOREIGN.iter().any(|(_, foreign)| serial(*foreign) == with_serial)
 }
 
 /// Makes all disks in `folder`, in the order in which the guest has them.
@@ -59,6 +60,7 @@ pub fn make(folder: &Path) -> Result<Vec<Disk>> {
         foreign.write(&disk.file)?;
         disks.push(disk);
     }
+    disks.extend(images::make(folder)?);
     Ok(disks)
 }
 

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use qemu_tests::fault::foreign::Foreign;
 use qemu_tests::guest::boot::{Evidence, boot};
-use qemu_tests::guest::{self, CASES, FOREIGN, MISSING, Said, disks};
+use qemu_tests::guest::{self, CASES, FOREIGN, LZ4_IMAGE, MISSING, Said, ZSTD_IMAGE, disks, images};
 use qemu_tests::tiers::{self, Shared};
 use std::path::Path;
 use std::process::ExitCode;
@@ -44,6 +44,9 @@ fn case(evidence: &Evidence, name: &str) -> Result<()> {
     if let Some((_, foreign)) = FOREIGN.iter().find(|(case, _)| *case == name) {
         unchanged(evidence, &disks::serial(*foreign))?;
         unchanged(evidence, disks::LONE)?;
+    }
+    if let Some(number) = [ZSTD_IMAGE, LZ4_IMAGE].iter().position(|case| *case == name) {
+        unchanged(evidence, images::IMAGES[number].0)?;
     }
     if name == MISSING {
         unchanged(evidence, disks::LONE)?;
