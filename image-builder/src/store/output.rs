@@ -3,6 +3,7 @@
 use super::Store;
 use crate::stage::StageKey;
 use anyhow::{Context, Result};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// A stage's output: a folder that is complete and does not change any more.
@@ -47,7 +48,7 @@ impl Store {
         std::fs::create_dir_all(&stage).with_context(|| format!("can't make {}", stage.display()))?;
         std::fs::write(stage.join(format!("{digest}.txt")), key.text())
             .with_context(|| format!("can't write to {}", stage.display()))?;
-        nix::unistd::syncfs(&std::fs::File::open(&made)?).context("can't bring the store's files to the disk")?;
+        sync(&made).context("can't bring the store's files to the disk")?;
         std::fs::rename(&made, &folder).with_context(|| format!("can't name the output {}", folder.display()))?;
         Ok(Output { folder })
     }
@@ -57,4 +58,19 @@ impl Store {
         let folder = self.root.join("output").join(key.stage).join(key.digest().to_string());
         folder.is_dir().then_some(Output { folder })
     }
+}
+
+/// Most files that are brought to the disk one by one: all at once waits for what other programs wrote, too.
+const FEW: usize = 16;
+
+fn sync(folder: &Path) -> std::io::Result<()> {
+    let entries: Vec<_> = std::fs::read_dir(folder)?.take(FEW + 1).collect::<std::io::Result<_>>()?;
+    let files = entries.iter().all(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    if entries.len() > FEW || !files {
+        return Ok(nix::unistd::syncfs(&File::open(folder)?)?);
+    }
+    for entry in entries {
+        File::open(entry.path())?.sync_data()?;
+    }
+    File::open(folder)?.sync_all()
 }
