@@ -90,7 +90,7 @@ pub(super) fn write(path: &Path, layout: &Layout, root: &RootImage) -> Result<()
         file.write_all_at(&write.bytes, write.offset).with_context(failed)?;
     }
     let [_, image, hashes, ..] = &layout.table.partitions[..] else { bail!("the layout has no slot") };
-    sparse::copy(&root.image, &file, image.start).with_context(failed)?;
+    sparse::copy_all(&root.image, &file, image.start).with_context(failed)?;
     sparse::copy(&root.hash_tree, &file, hashes.start).with_context(failed)
 }
 

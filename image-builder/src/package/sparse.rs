@@ -11,11 +11,18 @@ use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 use sha2::Digest;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 const PIECE: usize = 1 << 20;
+
+/// Copies everything of `from` into `to` at `offset`, zeros too: within the kernel, or without a copy at all, where their
+/// file systems can (`copy_file_range(2)`, which [`io::copy`] tries first).
+pub(super) fn copy_all(from: &Path, mut to: &File, offset: u64) -> io::Result<()> {
+    to.seek(SeekFrom::Start(offset))?;
+    io::copy(&mut File::open(from)?, &mut to).map(drop)
+}
 
 /// Copies everything of `from` into `to` at `offset`, leaving out runs of zeros; the target must be a hole there.
 pub(super) fn copy(from: &Path, to: &File, offset: u64) -> io::Result<()> {
@@ -162,6 +169,9 @@ mod tests {
         assert!(file.metadata().unwrap().blocks() * 512 < 1 << 20);
         assert_eq!(digest(&to).unwrap(), (Sha256::of(&wanted), 16 << 20));
         assert_eq!(digest(&from).unwrap(), (Sha256::of(&bytes), bytes.len() as u64));
+        copy_all(&from, &file, (8 << 20) + 4096).unwrap();
+        wanted[(8 << 20) + 4096..][..bytes.len()].copy_from_slice(&bytes);
+        assert!(std::fs::read(&to).unwrap() == wanted);
         std::fs::write(&to, "").unwrap();
         assert_eq!(digest(&to).unwrap(), (Sha256::of(""), 0));
     }
