@@ -10,7 +10,7 @@ use crate::digest::Sha256;
 use crate::fetch::{self, Inputs};
 use crate::kernel::{self, options};
 use crate::lock::{Lock, Package};
-use crate::package;
+use crate::package::{self, Scope};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::seal::{self, Compression};
@@ -35,6 +35,8 @@ pub struct Build {
     pub agent: PathBuf,
     /// Whether the network is left alone.
     pub offline: bool,
+    /// What is written there.
+    pub scope: Scope,
 }
 
 /// What came out, beside the folder.
@@ -93,7 +95,7 @@ impl Build {
             uki: &uki,
             keys: &keys,
         };
-        package::write(&inputs, &self.out, &tools, store, progress)?;
+        package::write(&inputs, self.scope, &self.out, &tools, store, progress)?;
         progress.say(format!("{}: {} {}", self.out.display(), recipe.image.name, recipe.image.version));
         progress.say(format!("root hash {}", root.root_hash));
         Ok(Built { name: recipe.image.name, version: recipe.image.version, root_hash: root.root_hash })

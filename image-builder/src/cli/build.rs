@@ -1,6 +1,7 @@
 //! `bedplate build`: the image that recipe and lock describe.
 
 use super::{Console, Place};
+use crate::package::Scope;
 use crate::pipeline;
 use crate::resolve::local;
 use anyhow::Result;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
   bedplate build
   bedplate build --recipe site/recipe.toml --out release
   bedplate build --offline       # everything was fetched before; the network is left alone
+  bedplate build --draft         # to try a change: boots like a release, and is none
 
 The same lock and keys give the same bytes, anywhere.")]
 pub struct Build {
@@ -26,13 +28,18 @@ pub struct Build {
     /// Ask no network; what is not in the store is named.
     #[arg(long)]
     offline: bool,
+    /// Make no manifest, sums and signature: hashing the disk image takes longer than making it. A draft boots, under
+    /// Secure Boot too, but can't be verified.
+    #[arg(long)]
+    draft: bool,
 }
 
 impl Build {
     pub(super) fn run(self, console: &Console) -> Result<ExitCode> {
         let store = self.place.store.open()?;
         let agent = local::agent_folder()?;
-        let build = pipeline::Build { recipe: self.place.recipe, out: self.out, agent, offline: self.offline };
+        let scope = if self.draft { Scope::Draft } else { Scope::Release };
+        let build = pipeline::Build { recipe: self.place.recipe, out: self.out, agent, offline: self.offline, scope };
         let built = build.run(&store, &console.progress)?;
         console.give(
             build.out.display(),

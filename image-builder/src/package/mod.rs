@@ -26,8 +26,9 @@ use crate::store::Store;
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
 use manifest::{FileSum, Manifest};
+use rayon::prelude::*;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Names of what a release holds.
 pub mod name {
@@ -72,21 +73,29 @@ pub struct Inputs<'a> {
     pub keys: &'a KeyFolder,
 }
 
-/// A finished release.
-#[derive(Debug, Clone)]
-pub struct Release {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// Its manifest.
-    pub manifest: Manifest,
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    Release,
+    /// What boots, and the lists; no manifest, signature and sums, so that nobody takes it for a release. It need not
+    /// outlive a power cut.
+    Draft,
 }
 
-/// Writes a release to `out`, which must be missing, empty, or an earlier release.
+/// Writes a release, or a draft of one, to `out`, which must be missing, empty, or an earlier one.
 ///
 /// # Errors
 /// When a part does not fit its partition, a tool fails, `out` holds something else, or the disk is full;
 /// what was in `out` stays then.
-pub fn write(inputs: &Inputs, out: &Path, tools: &Tools, store: &Store, progress: &Progress) -> Result<Release> {
+pub fn write(
+    inputs: &Inputs,
+    scope: Scope,
+    out: &Path,
+    tools: &Tools,
+    store: &Store,
+    progress: &Progress,
+) -> Result<()> {
     check_replaceable(out)?;
     let parent = match out.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -95,7 +104,10 @@ pub fn write(inputs: &Inputs, out: &Path, tools: &Tools, store: &Store, progress
     let failed = || format!("can't write the release to {}", out.display());
     std::fs::create_dir_all(parent).with_context(failed)?;
     let aside = tempfile::Builder::new().prefix(".bedplate-release-").tempdir_in(parent).with_context(failed)?;
-    let manifest = fill(inputs, aside.path(), tools, store, progress)?;
+    fill(inputs, aside.path(), tools, progress)?;
+    if scope == Scope::Release {
+        describe(inputs, aside.path(), store, progress)?;
+    }
     open_to_all(aside.path()).with_context(failed)?;
     if out.exists() {
         // Both names change in one step; the old release goes with the temporary folder.
@@ -111,7 +123,7 @@ pub fn write(inputs: &Inputs, out: &Path, tools: &Tools, store: &Store, progress
         std::fs::rename(aside.path(), out).with_context(failed)?;
         let _ = aside.keep();
     }
-    Ok(Release { folder: out.to_owned(), manifest })
+    Ok(())
 }
 
 /// Whatever the umask says, a release looks the same.
@@ -173,41 +185,52 @@ fn check_replaceable(out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, store: &Store, progress: &Progress) -> Result<Manifest> {
+/// Writes all that a manifest tells of.
+fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> Result<()> {
     let Inputs { recipe, lock, tree, root, kernel, uki, keys } = *inputs;
     let layout = Layout::new(&recipe.output, root)?;
     let task = progress.task("writing the disk image", layout.size(), Unit::Bytes);
-    let put = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        std::fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))
-    };
+    let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     put(name::UKI, uki.image().bytes())?;
-    let disk = folder.join(name::DISK);
-    disk::write(&disk, &layout, root)?;
-    let esp_files = [(format!("EFI/BOOT/{}", recipe.image.arch.efi_boot_name()), folder.join(name::UKI))];
-    esp::write(&disk, &layout, &esp_files, lock.snapshot, tools)?;
-    put(name::FILES, &files::list(tree)?)?;
-    put(name::LEFT_OUT, &files::list_left_out(tree)?)?;
-    put(name::SBOM, sbom::sbom(&sbom::Sources { recipe, lock, tree, root, kernel })?.as_bytes())?;
-    put(name::LOCK, lock.to_text()?.as_bytes())?;
-    std::fs::create_dir(folder.join(name::SECURE_BOOT))?;
-    for (variable, ..) in SECURE_BOOT {
-        for end in SECURE_BOOT_FILES {
+    let disk = || {
+        let disk = folder.join(name::DISK);
+        disk::write(&disk, &layout, root)?;
+        let esp_files = [(format!("EFI/BOOT/{}", recipe.image.arch.efi_boot_name()), folder.join(name::UKI))];
+        esp::write(&disk, &layout, &esp_files, lock.snapshot, tools)
+    };
+    let rest = || {
+        put(name::FILES, &files::list(tree)?)?;
+        put(name::LEFT_OUT, &files::list_left_out(tree)?)?;
+        put(name::SBOM, sbom::sbom(&sbom::Sources { recipe, lock, tree, root, kernel })?.as_bytes())?;
+        put(name::LOCK, lock.to_text()?.as_bytes())?;
+        std::fs::create_dir(folder.join(name::SECURE_BOOT))?;
+        for (variable, end) in enrolment() {
             put(&format!("{}/{variable}.{end}", name::SECURE_BOOT), &keys.secure_boot(variable, end)?)?;
         }
-    }
+        anyhow::Ok(())
+    };
+    let (disk, rest) = rayon::join(disk, rest);
+    task.add(layout.size());
+    disk.and(rest)
+}
+
+/// Hashes what was written, and writes and signs the manifest over it.
+fn describe(inputs: &Inputs, folder: &Path, store: &Store, progress: &Progress) -> Result<()> {
+    let Inputs { recipe, lock, root, kernel, uki, keys, .. } = *inputs;
+    let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     let mut names: Vec<String> =
         [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::SBOM, name::LOCK].map(str::to_owned).to_vec();
-    for (variable, ..) in SECURE_BOOT {
-        names.extend(SECURE_BOOT_FILES.map(|end| format!("{}/{variable}.{end}", name::SECURE_BOOT)));
-    }
-    let sums = names.into_iter().map(|name| {
+    names.extend(enrolment().map(|(variable, end)| format!("{}/{variable}.{end}", name::SECURE_BOOT)));
+    let size = |name: &String| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
+    let task = progress.task("hashing the release", names.iter().map(size).sum(), Unit::Bytes);
+    let sums = names.into_par_iter().map(|name| {
         let path = folder.join(&name);
         let (sha256, size) = match name == name::DISK {
-            true => sparse::remembered_digest(&path, store).inspect(|(_, size)| task.add(*size)),
+            true => sparse::remembered_digest(&path, store),
             false => sparse::digest(&path).map_err(anyhow::Error::from),
         }
         .with_context(|| format!("can't read {}", path.display()))?;
+        task.add(size);
         Ok((name, FileSum { size, sha256 }))
     });
     let command_line = uki.image().section(".cmdline").context("the UKI has no command line")?;
@@ -232,6 +255,15 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, store: &Store, progress: 
     put(name::SUMS, manifest.sums(&Sha256::of(&text)).as_bytes())?;
     put(name::SIGNATURE, keys.release()?.sign_detached(text.as_bytes())?.as_bytes())?;
     // The rename that follows must not outlive the bytes.
-    sync(folder).context("can't bring the release to the disk")?;
-    Ok(manifest)
+    sync(folder).context("can't bring the release to the disk")
+}
+
+fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(name);
+    std::fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))
+}
+
+/// What firmware is enrolled with: each variable, in each form.
+fn enrolment() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SECURE_BOOT.iter().flat_map(|(variable, ..)| SECURE_BOOT_FILES.iter().map(|end| (*variable, *end)))
 }

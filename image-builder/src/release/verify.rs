@@ -50,6 +50,14 @@ impl std::error::Error for Problems {}
 /// [`Problems`], with everything that was found.
 pub fn verify(folder: &Path, public_key: &str) -> Result<Verified> {
     let key = keys::public_key(public_key).context("the key can't be used; give the release.pub of the signer")?;
+    let draft = !folder.join(name::MANIFEST).exists() && folder.join(name::DISK).exists();
+    if draft {
+        let why = format!(
+            "{}: is missing; is this a draft? `bedplate build` without --draft makes a release",
+            name::MANIFEST
+        );
+        bail!(Problems(vec![why]));
+    }
     let text = |name: &str| {
         let path = folder.join(name);
         std::fs::read_to_string(&path).map_err(|e| Problems(vec![format!("{name}: can't be read: {e}")]))

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         test("a sparse file of more than 4 GiB comes back from its image", sealing::a_sparse_file_comes_back),
         test("two releases of one lock are equal and every change is found", release::equal_and_every_change_is_found),
         test("an earlier release is replaced and anything else is kept", release::replaced_or_kept),
+        test("a draft is a release without manifest, sums and signature", release::a_draft_is_no_release),
         test("a root that is not the signed one is found by its hash", release::another_root),
         test("every path of the image has an input that the lock knows", explain::every_path_has_its_input),
         test("what is not in the image is told with the reason", explain::what_is_not_there_has_a_reason),

@@ -6,7 +6,7 @@ use image_builder::assemble::{self, CommandLine, Parts};
 use image_builder::compose::tree::{Content, Entry, Kind, Origin, Tree, TreePath};
 use image_builder::digest::Sha256;
 use image_builder::lock::Lock;
-use image_builder::package::{self, Inputs, name};
+use image_builder::package::{self, Inputs, Scope, name};
 use image_builder::progress::Progress;
 use image_builder::recipe::Recipe;
 use image_builder::release::{Verified, verify};
@@ -35,6 +35,10 @@ impl Bench {
 
     /// Makes a release in `out` with a store of its own, as another machine would.
     fn release(&self, out: &str) -> anyhow::Result<PathBuf> {
+        self.write(out, Scope::Release)
+    }
+
+    fn write(&self, out: &str, scope: Scope) -> anyhow::Result<PathBuf> {
         let recipe: Recipe = toml::from_str(
             r#"
             format = 1
@@ -96,7 +100,7 @@ impl Bench {
             keys: &keys,
         };
         let out = self.path(out);
-        package::write(&inputs, &out, &self.tools, &store, &progress)?;
+        package::write(&inputs, scope, &out, &self.tools, &store, &progress)?;
         Ok(out)
     }
 
@@ -174,6 +178,33 @@ pub fn equal_and_every_change_is_found() {
     std::fs::write(one.join("secure-boot/extra"), "x").unwrap();
     let said = bench.verify(&one).unwrap_err().to_string();
     assert_eq!(said, "secure-boot/extra: is not part of the signed release");
+}
+
+/// A draft has the bytes of a release, all but what people trust one by.
+pub fn a_draft_is_no_release() {
+    let bench = Bench::new();
+    let draft = bench.write("draft", Scope::Draft).unwrap();
+    let said = bench.verify(&draft).unwrap_err().to_string();
+    assert!(said.starts_with("manifest.json: is missing; is this a draft?"), "{said}");
+    let release = bench.release("release").unwrap();
+    let (mut same, mut more) = (0, Vec::new());
+    for file in all_files(&release) {
+        let name = file.strip_prefix(&release).unwrap();
+        match std::fs::read(draft.join(name)) {
+            Ok(bytes) => {
+                assert!(bytes == std::fs::read(&file).unwrap(), "{} differs", name.display());
+                same += 1;
+            }
+            Err(_) => more.push(name.to_str().unwrap().to_owned()),
+        }
+    }
+    more.sort();
+    assert_eq!((same, more), (15, [name::SUMS, name::MANIFEST, name::SIGNATURE].map(str::to_owned).to_vec()));
+    // Either takes the other's place.
+    bench.release("draft").unwrap();
+    bench.verify(&draft).unwrap();
+    bench.write("draft", Scope::Draft).unwrap();
+    assert_eq!(all_files(&draft).len(), 15);
 }
 
 pub fn replaced_or_kept() {
