@@ -49,15 +49,16 @@ impl Builder {
             let say = |what: &str, run: &Run| {
                 progress.say(format!("build {round} of {rounds}: {what:<22} {:6.2} s", run.seconds));
             };
-            let build = || {
+            let build = |more: &[&str]| {
                 let recipe = project.recipe.as_os_str();
                 let arguments = ["build".as_ref(), "--offline".as_ref(), "--recipe".as_ref(), recipe];
                 let places = ["--store".as_ref(), store.as_os_str(), "--out".as_ref(), out.as_os_str()];
-                measured::run(&self.bedplate, &self.agent, &[&arguments[..], &places[..]].concat())
+                let more: Vec<&OsStr> = more.iter().map(OsStr::new).collect();
+                measured::run(&self.bedplate, &self.agent, &[&arguments[..], &places[..], &more].concat())
             };
-            builds.cold.push(build()?);
+            builds.cold.push(build(&[])?);
             say("cold", &builds.cold[round - 1]);
-            builds.warm.push(build()?);
+            builds.warm.push(build(&[])?);
             say("warm", &builds.warm[round - 1]);
             builds.changed_file = project.change(round)?;
             let lock: [&OsStr; 6] = [
@@ -70,8 +71,12 @@ impl Builder {
             ];
             builds.changed_lock.push(measured::run(&self.bedplate, &self.agent, &lock)?);
             say("lock after a change", &builds.changed_lock[round - 1]);
-            builds.changed.push(build()?);
+            builds.changed.push(build(&[])?);
             say("build after a change", &builds.changed[round - 1]);
+            project.change(rounds + round)?;
+            measured::run(&self.bedplate, &self.agent, &lock)?;
+            builds.changed_draft.push(build(&["--draft"])?);
+            say("draft after a change", &builds.changed_draft[round - 1]);
         }
         Ok(builds)
     }

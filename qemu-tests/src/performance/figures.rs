@@ -42,12 +42,15 @@ pub struct Builds {
     pub cold: Vec<Run>,
     /// Everything in the store.
     pub warm: Vec<Run>,
-    /// The overlay file that was changed before each of the next two.
+    /// The overlay file that was changed before the next two, and again before the last.
     pub changed_file: String,
     /// Reading the local inputs anew.
     pub changed_lock: Vec<Run>,
     /// The build behind it.
     pub changed: Vec<Run>,
+    /// A draft after another change.
+    #[serde(default)]
+    pub changed_draft: Vec<Run>,
 }
 
 /// One run of the builder.

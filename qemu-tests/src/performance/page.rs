@@ -65,6 +65,9 @@ fn builds(page: &mut String, builds: Option<&Builds>) {
     row("warm", &builds.warm);
     row("one overlay file changed: `lock --local`", &builds.changed_lock);
     row("one overlay file changed: `build`", &builds.changed);
+    if !builds.changed_draft.is_empty() {
+        row("one overlay file changed: `build --draft`", &builds.changed_draft);
+    }
     let _ = writeln!(
         page,
         "\n- *Cold*: the store holds the fetched packages and modules' programs (`blob/`, `output/component/`) and nothing \
@@ -72,7 +75,8 @@ fn builds(page: &mut String, builds: Option<&Builds>) {
          and the UKI are\n  made, signed and written. Compiling Kubernetes and fetching are not in it. Files may be in the host's \
          page cache.\n- *Warm*: the same build again; every stage is in the store, the release is written anew.\n\
          - *One overlay file changed*: a line was added to `{}`; the lock takes it in,\n  and the root is composed, \
-         compressed, hashed, sealed into a new UKI, and written.\n",
+         sealed into a new UKI, and written: to a release,\n  or to a draft, \
+         which boots like one and is not hashed as a whole.\n",
         builds.changed_file
     );
     page.push_str("Where the time goes, as the builder tells it (median seconds of each step):\n\n");
@@ -229,6 +233,7 @@ mod tests {
                 warm: vec![run(4.5, Vec::new())],
                 changed: vec![run(17.0, seal(12.0))],
                 changed_lock: vec![run(0.5, Vec::new())],
+                changed_draft: vec![run(1.5, seal(1.0))],
                 ..Builds::default()
             }),
             image: Some(Image { root: 256 << 20, ..Image::default() }),
@@ -249,6 +254,7 @@ mod tests {
         let page = markdown(&figures());
         for line in [
             "| cold | 24.0 | 20.0 - 90.0 | 30.0 | 200 |",
+            "| one overlay file changed: `build --draft` | 1.5 | 1.5 - 1.5 | 30.0 | 200 |",
             "| sealing the root | 18.0 | - | 12.0 |",
             "| root, EROFS | 256.0 |",
             "| kernel | 2.0 | 2.0 | 2.0 | 2.0 |",
