@@ -21,7 +21,8 @@ REAL_TESTS := build guest node rack
 ALL_TESTS := $(basename $(notdir $(wildcard */tests/*.rs) $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs))))
 UNIT_TESTS := $(filter-out $(SIM_TESTS) $(REAL_TESTS),$(ALL_TESTS))
 
-# Always of the whole workspace, so that each dependency is compiled once, with one set of features.
+# Always of the whole workspace, so that each dependency is compiled once, with one set of features. Quiet are the runs
+# of tests alone: compiling takes minutes on a new machine, and cargo shows how far it is.
 TEST := $(CARGO) test -q --workspace
 TIERS := $(TARGET_DIR)/tiers.txt
 
@@ -45,7 +46,7 @@ help:  ## Show what there is.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: image  ## Build the image, boot a node, print the cluster's table.
-	$(CARGO) build -q --workspace --bins
+	$(CARGO) build --workspace --bins
 	$(TARGET_DIR)/debug/demo --release out/node --recipe $(RECIPE)
 
 test: begin lint deny compile unit sim image build guest node rack  ## Everything, and the seconds of each tier.
@@ -68,12 +69,12 @@ setup:  ## Install the few Debian packages that compiling needs.
 	fi
 
 bedplate: setup
-	$(CARGO) build -q --workspace --bin bedplate
+	$(CARGO) build --workspace --bin bedplate
 
 # The programs that go into the image: static, small, and without a path of this folder in them.
 agent: setup
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/bedplate --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo" \
-	  $(CARGO) build -q -p firstboot --profile node --target $(NODE_TARGET)
+	  $(CARGO) build -p firstboot --profile node --target $(NODE_TARGET)
 	mkdir -p $(AGENT_DIR)
 	install -m 0755 -C $(TARGET_DIR)/$(NODE_TARGET)/node/firstboot $(TARGET_DIR)/$(NODE_TARGET)/node/stage1 $(AGENT_DIR)/
 
@@ -103,7 +104,7 @@ deny: setup $(CARGO_DENY)  ## Licences and origins of the crates.
 	@$(call tier,deny,$(CARGO_DENY) --log-level warn check bans licenses sources)
 
 compile: setup
-	@$(call tier,compile,$(TEST) --no-run && $(CARGO) build -q --workspace --bins)
+	@$(call tier,compile,$(CARGO) test --workspace --no-run && $(CARGO) build --workspace --bins)
 
 unit: setup  ## Pure code, and what needs nothing but this repository.
 	@$(call tier,unit,$(TEST) --lib --bins $(addprefix --test ,$(UNIT_TESTS)))
