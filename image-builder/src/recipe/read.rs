@@ -1,6 +1,7 @@
 //! Text to recipe, with every fault of it told in one run.
 
 use super::{Component, Recipe};
+use crate::compose::overlay::Overlay;
 use crate::digest::Sha256;
 use crate::resolve::relation::Term;
 use crate::sign::pkcs11;
@@ -67,12 +68,14 @@ impl Recipe {
     pub fn lock_digest(&self) -> Sha256 {
         let archives: Vec<_> =
             self.archive.iter().map(|(name, a)| (name, &a.suites, &a.components, a.tools_only)).collect();
+        // Where an overlay lies does not matter, only by which name it goes.
+        let overlays: Vec<String> = self.overlay.iter().map(|folder| Overlay::at(folder).name).collect();
         let decides = (
             self.image.arch,
             archives,
             (&self.packages.install, &self.packages.provided, &self.kernel.package),
             &self.component,
-            &self.overlay,
+            &overlays,
             &self.tools,
             &self.script,
         );

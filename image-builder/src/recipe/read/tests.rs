@@ -71,6 +71,8 @@ fn only_what_decides_the_lock_changes_its_digest() {
     assert_eq!(good, digest(&GOOD.replace("folder = \"keys\"", "folder = \"other\"")));
     let token = "folder = \"keys\"\ndb = \"pkcs11:object=db?module-path=/lib.so\"";
     assert_eq!(good, digest(&GOOD.replace("folder = \"keys\"", token)));
+    assert_eq!(good, digest(&GOOD.replace("../../overlays/", "overlays/")));
+    assert_ne!(good, digest(&GOOD.replace("../../overlays/boot", "../../overlays/boat")));
     assert_ne!(good, digest(&GOOD.replace("\"dbus\"", "\"dbus-broker\"")));
     assert_ne!(good, digest(&GOOD.replace("1.37.2", "1.37.1")));
 }
