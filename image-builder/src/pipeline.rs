@@ -14,7 +14,7 @@ use crate::package::{self, Scope};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::seal::{self, Compression};
-use crate::sign::{self, keys::KeyFolder};
+use crate::sign::{self, Signer, keys::KeyFolder};
 use crate::store::{Fetched, Store};
 use crate::tools::Tools;
 use crate::{initrd, resolve};
@@ -57,23 +57,43 @@ impl Build {
     /// One sentence, with its causes, from the stage that failed. A release that was there is as it was.
     pub fn run(&self, store: &Store, progress: &Progress) -> Result<Built> {
         let recipe = Recipe::read(&self.recipe)?;
-        let folder = self.recipe.parent().unwrap_or(Path::new(""));
+        let folder = self.folder();
         let lock = resolve::current(&self.recipe, &recipe, &self.agent)?;
         // Keys first: what is missing here is soon said.
         let keys = KeyFolder::of_recipe(&recipe.keys, folder);
         let signer = keys.db()?;
         keys.release()?;
+        let built = self.make(&recipe, &lock, &keys, signer.as_ref(), store, progress)?;
+        progress.say(format!("{}: {} {}", self.out.display(), built.name, built.version));
+        progress.say(format!("root hash {}", built.root_hash));
+        Ok(built)
+    }
 
-        let inputs = fetch::all(&lock, &recipe, folder, store, progress, self.offline)?;
+    /// Everything after the lock, with these keys. What is public of them is enough if the signer needs no more and
+    /// the scope asks for no signature.
+    ///
+    /// # Errors
+    /// As [`Build::run`].
+    pub fn make(
+        &self,
+        recipe: &Recipe,
+        lock: &Lock,
+        keys: &KeyFolder,
+        signer: &dyn Signer,
+        store: &Store,
+        progress: &Progress,
+    ) -> Result<Built> {
+        let folder = self.folder();
+        let inputs = fetch::all(lock, recipe, folder, store, progress, self.offline)?;
         let tools = Tools::open(store, lock.arch, &inputs.tool, progress)?;
         let workshop = Workshop { store, tools: &tools, progress };
         let get = |url: &str, digest: &_| fetch::file(url, digest, store, progress, self.offline);
-        components::fetch(&recipe, folder, &lock, &workshop, self.offline, &get)?;
-        let mut entries = components::build(&recipe, &lock, &workshop)?;
-        entries.extend(pause_image(&entries, &lock)?);
-        entries.push(self.agent(&recipe)?);
+        components::fetch(recipe, folder, lock, &workshop, self.offline, &get)?;
+        let mut entries = components::build(recipe, lock, &workshop)?;
+        entries.extend(pause_image(&entries, lock)?);
+        entries.push(self.agent(recipe)?);
 
-        let mut tree = compose_tree(&recipe, folder, &lock, &inputs, &entries, store, &tools, progress)?;
+        let mut tree = compose_tree(recipe, folder, lock, &inputs, &entries, store, &tools, progress)?;
         let kernel = kernel::select(&tree)?;
         check_kernel(&tree, &kernel)?;
         tree.remove_below("/boot", "the kernel is in the signed UKI, and nothing reads it from the root");
@@ -84,21 +104,17 @@ impl Build {
         let initrd =
             initrd::build(&tree, &kernel, &stage1, &recipe.kernel.initrd_modules, lock.snapshot, store, progress)?;
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
-        let unsigned = self.unsigned(&recipe, &keys, &tree, &kernel, &initrd, &command_line, &tools)?;
-        let uki = sign::sign(&unsigned, signer.as_ref())?;
-        let inputs = package::Inputs {
-            recipe: &recipe,
-            lock: &lock,
-            tree: &tree,
-            root: &root,
-            kernel: &kernel.release,
-            uki: &uki,
-            keys: &keys,
-        };
+        let unsigned = self.unsigned(recipe, keys, &tree, &kernel, &initrd, &command_line, &tools)?;
+        let uki = sign::sign(&unsigned, signer)?;
+        let inputs =
+            package::Inputs { recipe, lock, tree: &tree, root: &root, kernel: &kernel.release, uki: &uki, keys };
         package::write(&inputs, self.scope, &self.out, &tools, store, progress)?;
-        progress.say(format!("{}: {} {}", self.out.display(), recipe.image.name, recipe.image.version));
-        progress.say(format!("root hash {}", root.root_hash));
-        Ok(Built { name: recipe.image.name, version: recipe.image.version, root_hash: root.root_hash })
+        let (name, version) = (recipe.image.name.clone(), recipe.image.version.clone());
+        Ok(Built { name, version, root_hash: root.root_hash })
+    }
+
+    fn folder(&self) -> &Path {
+        self.recipe.parent().unwrap_or(Path::new(""))
     }
 
     fn agent(&self, recipe: &Recipe) -> Result<ComponentEntry> {

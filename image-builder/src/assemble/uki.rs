@@ -8,6 +8,9 @@ use on_disk::pe::{Image, NewSection};
 /// Where the stub lies in the tools tree.
 pub const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
+/// What is put into the stub, in this order.
+pub const SECTIONS: [&str; 5] = [".osrel", ".cmdline", ".uname", ".initrd", ".linux"];
+
 /// What a UKI is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {

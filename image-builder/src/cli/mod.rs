@@ -32,6 +32,7 @@ use std::process::ExitCode;
   bedplate verify out --key keys/release.pub
   bedplate why /usr/bin/mount
   bedplate diff former out
+  bedplate verify out --key keys/release.pub --rebuild
   bedplate config check site.toml
   bedplate run out --config bundle.toml --disk 10G,serial=DATA-A
 

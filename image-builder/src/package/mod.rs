@@ -45,7 +45,9 @@ pub mod name {
     /// The lock.
     pub const LOCK: &str = "bedplate.lock";
     /// Folder of what firmware is enrolled with.
-    pub const SECURE_BOOT: &str = "secure-boot";
+    pub const SECURE_BOOT: &str = crate::sign::keys::SECURE_BOOT_FOLDER;
+    /// The keys that the image takes configurations from.
+    pub const CONFIG_PUBLIC: &str = crate::sign::keys::CONFIG_PUBLIC;
     /// What the release is.
     pub const MANIFEST: &str = "manifest.json";
     /// The signature over the manifest.
@@ -81,6 +83,8 @@ pub enum Scope {
     /// What boots, and the lists; no manifest, signature and sums, so that nobody takes it for a release. It need not
     /// outlive a power cut.
     Draft,
+    /// Everything but the signature over it: what somebody else's release is compared with.
+    Unsigned,
 }
 
 /// Writes a release, or a draft of one, to `out`, which must be missing, empty, or an earlier one.
@@ -105,8 +109,8 @@ pub fn write(
     std::fs::create_dir_all(parent).with_context(failed)?;
     let aside = tempfile::Builder::new().prefix(".bedplate-release-").tempdir_in(parent).with_context(failed)?;
     fill(inputs, aside.path(), tools, progress)?;
-    if scope == Scope::Release {
-        describe(inputs, aside.path(), store, progress)?;
+    if scope != Scope::Draft {
+        describe(inputs, scope, aside.path(), store, progress)?;
     }
     open_to_all(aside.path()).with_context(failed)?;
     if out.exists() {
@@ -168,6 +172,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
         name::SBOM,
         name::LOCK,
         name::SECURE_BOOT,
+        name::CONFIG_PUBLIC,
         name::MANIFEST,
         name::SIGNATURE,
         name::SUMS,
@@ -207,6 +212,9 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
         for (variable, end) in enrolment() {
             put(&format!("{}/{variable}.{end}", name::SECURE_BOOT), &keys.secure_boot(variable, end)?)?;
         }
+        if recipe.keys.require_signed_config {
+            put(name::CONFIG_PUBLIC, keys.config_public()?.as_bytes())?;
+        }
         anyhow::Ok(())
     };
     let (disk, rest) = rayon::join(disk, rest);
@@ -215,12 +223,15 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
 }
 
 /// Hashes what was written, and writes and signs the manifest over it.
-fn describe(inputs: &Inputs, folder: &Path, store: &Store, progress: &Progress) -> Result<()> {
+fn describe(inputs: &Inputs, scope: Scope, folder: &Path, store: &Store, progress: &Progress) -> Result<()> {
     let Inputs { recipe, lock, root, kernel, uki, keys, .. } = *inputs;
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     let mut names: Vec<String> =
         [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::SBOM, name::LOCK].map(str::to_owned).to_vec();
     names.extend(enrolment().map(|(variable, end)| format!("{}/{variable}.{end}", name::SECURE_BOOT)));
+    if recipe.keys.require_signed_config {
+        names.push(name::CONFIG_PUBLIC.into());
+    }
     let size = |name: &String| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
     let task = progress.task("hashing the release", names.iter().map(size).sum(), Unit::Bytes);
     let sums = names.into_par_iter().map(|name| {
@@ -253,6 +264,9 @@ fn describe(inputs: &Inputs, folder: &Path, store: &Store, progress: &Progress) 
     let text = manifest.to_text()?;
     put(name::MANIFEST, text.as_bytes())?;
     put(name::SUMS, manifest.sums(&Sha256::of(&text)).as_bytes())?;
+    if scope == Scope::Unsigned {
+        return Ok(());
+    }
     put(name::SIGNATURE, keys.release()?.sign_detached(text.as_bytes())?.as_bytes())?;
     // The rename that follows must not outlive the bytes.
     sync(folder).context("can't bring the release to the disk")

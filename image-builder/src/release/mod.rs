@@ -4,10 +4,12 @@ mod contents;
 pub mod diff;
 #[cfg(test)]
 mod fixture;
+mod rebuild;
 pub mod verify;
 pub mod why;
 mod words;
 
 pub use contents::Contents;
+pub use rebuild::Rebuild;
 pub use verify::{Verified, verify};
 pub use why::why;

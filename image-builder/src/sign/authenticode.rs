@@ -100,14 +100,14 @@ fn digest(image: &Image) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::sign::file_key::FileKey;
     use crate::sign::keys;
     use on_disk::pe::NewSection;
 
-    /// The smallest PE32+ image that both readers take: headers of 1 KiB and one section.
-    fn image() -> Image {
+    /// The smallest PE32+ image that both readers take, headers of 1 KiB and one section, and this section.
+    pub(crate) fn program(section: &str, data: &[u8]) -> Image {
         let mut bytes = vec![0; 0x600];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(0, b"MZ");
@@ -122,8 +122,12 @@ mod tests {
         put(0x188, b".text\0\0\0");
         put(0x190, &[0x200u32, 0x1000, 0x200, 0x400].map(u32::to_le_bytes).concat());
         bytes[0x400..].fill(0xcc);
-        let section = NewSection { name: ".cmdline", data: b"roothash=1", code: false };
+        let section = NewSection { name: section, data, code: false };
         Image::parse(bytes).unwrap().with_sections(&[section]).unwrap()
+    }
+
+    pub(crate) fn image(command_line: &[u8]) -> Image {
+        program(".cmdline", command_line)
     }
 
     #[test]
@@ -132,21 +136,22 @@ mod tests {
         keys::new(&folder.path().join("k")).unwrap();
         let open = |name| FileKey::open(&folder.path().join("k"), name).unwrap();
         let (db, other) = (open("db"), open("KEK"));
-        let signed = sign(&image(), &db).unwrap();
-        assert_eq!(signed, sign(&image(), &db).unwrap(), "equal input, equal bytes");
+        let image = image(b"roothash=1");
+        let signed = sign(&image, &db).unwrap();
+        assert_eq!(signed, sign(&image, &db).unwrap(), "equal input, equal bytes");
         check(&signed, db.certificate()).unwrap();
         let error = |image: &Image, key: &FileKey| check(image, key.certificate()).unwrap_err().to_string();
         assert!(error(&signed, &other).contains("not signed with the key"));
-        assert!(error(&image(), &db).contains("no signature"));
+        assert!(error(&image, &db).contains("no signature"));
         // Every byte but the checksum, which is not covered, and what fills up the certificate table.
-        let (checksum, directory) = image().uncovered_fields();
+        let (checksum, directory) = image.uncovered_fields();
         let last = signed.bytes().len() - 8;
         for at in (0..last).filter(|at| !(checksum..checksum + 4).contains(at)) {
             let mut bytes = signed.bytes().to_vec();
             bytes[at] ^= 0x01;
             let passes = Image::parse(bytes).is_ok_and(|image| check(&image, db.certificate()).is_ok());
             // The enclosed certificate and the signer's name are hints: the key is the caller's.
-            let hint = at > image().bytes().len();
+            let hint = at > image.bytes().len();
             assert!(!passes || hint, "byte {at}, directory at {directory}");
         }
     }

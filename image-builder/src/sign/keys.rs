@@ -50,11 +50,17 @@ pub const SECURE_BOOT: [(&str, Uuid, &str); 3] =
     [("PK", efi_vars::GLOBAL, "PK"), ("KEK", efi_vars::GLOBAL, "PK"), ("db", efi_vars::IMAGE_SECURITY_DATABASE, "KEK")];
 /// What of each is public and goes into a release.
 pub const SECURE_BOOT_FILES: [&str; 3] = ["crt", "esl", "auth"];
+/// The folder that these are in, in a release.
+pub const SECURE_BOOT_FOLDER: &str = "secure-boot";
+/// The public keys that configurations are signed with, in a folder of keys and in a release.
+pub const CONFIG_PUBLIC: &str = "config.pub";
 
 /// A folder of keys, as far as a build needs them.
 #[derive(Debug, Clone)]
 pub struct KeyFolder {
     folder: PathBuf,
+    /// Where what firmware is enrolled with is.
+    secure_boot: PathBuf,
     /// Where the private keys are instead.
     db: Option<String>,
     release: Option<String>,
@@ -63,12 +69,19 @@ pub struct KeyFolder {
 impl KeyFolder {
     /// The keys in this folder.
     pub fn at(folder: impl Into<PathBuf>) -> KeyFolder {
-        KeyFolder { folder: folder.into(), db: None, release: None }
+        let folder = folder.into();
+        KeyFolder { secure_boot: folder.clone(), folder, db: None, release: None }
+    }
+
+    /// What a release ships of its keys: all that is public.
+    pub fn of_release(release: &Path) -> KeyFolder {
+        KeyFolder { secure_boot: release.join(SECURE_BOOT_FOLDER), ..KeyFolder::at(release) }
     }
 
     /// The keys of a recipe that lies in `recipe`.
     pub fn of_recipe(keys: &recipe::Keys, recipe: &Path) -> KeyFolder {
-        KeyFolder { folder: recipe.join(&keys.folder), db: keys.db.clone(), release: keys.release.clone() }
+        let (db, release) = (keys.db.clone(), keys.release.clone());
+        KeyFolder { db, release, ..KeyFolder::at(recipe.join(&keys.folder)) }
     }
 
     /// The key that signs UKIs: on a token if the recipe names one, else `db.key`.
@@ -111,8 +124,8 @@ impl KeyFolder {
     /// # Errors
     /// When it can't be read or is none.
     pub fn config_public(&self) -> Result<String> {
-        let text = self.text("config.pub")?;
-        public_key(&text).with_context(|| self.named("config.pub"))?;
+        let text = self.text(CONFIG_PUBLIC)?;
+        public_key(&text).with_context(|| self.named(CONFIG_PUBLIC))?;
         Ok(text)
     }
 
@@ -121,7 +134,7 @@ impl KeyFolder {
     /// # Errors
     /// When it can't be read.
     pub fn secure_boot(&self, variable: &str, end: &str) -> Result<Vec<u8>> {
-        let path = self.folder.join(format!("{variable}.{end}"));
+        let path = self.secure_boot.join(format!("{variable}.{end}"));
         std::fs::read(&path).with_context(|| missing(&path))
     }
 
