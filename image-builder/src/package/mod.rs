@@ -223,7 +223,7 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
 }
 
 /// Hashes what was written, and writes and signs the manifest over it.
-fn describe(inputs: &Inputs, scope: Scope, folder: &Path, store: &Store, progress: &Progress) -> Result<()> {
+pub(crate) fn describe(inputs: &Inputs, scope: Scope, folder: &Path, store: &Store, progress: &Progress) -> Result<()> {
     let Inputs { recipe, lock, root, kernel, uki, keys, .. } = *inputs;
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     let mut names: Vec<String> =

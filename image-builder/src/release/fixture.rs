@@ -1,4 +1,6 @@
-//! Small releases as text, for tests.
+//! Small releases as text, for tests; and one in a [`folder`].
+
+pub(crate) mod folder;
 
 use super::Contents;
 use crate::digest::Sha256;

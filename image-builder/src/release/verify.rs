@@ -60,6 +60,10 @@ pub fn verify(folder: &Path, public_key: &str) -> Result<Verified> {
     }
     let text = |name: &str| {
         let path = folder.join(name);
+        // What a link leads to is no part of the release.
+        if path.is_symlink() {
+            return Err(Problems(vec![format!("{name}: is no regular file")]));
+        }
         std::fs::read_to_string(&path).map_err(|e| Problems(vec![format!("{name}: can't be read: {e}")]))
     };
     let manifest = text(name::MANIFEST)?;
@@ -187,3 +191,6 @@ fn root(disk: &Path, root_hash: &Sha256) -> Result<()> {
     ensure!(stored == tree.bytes, "holds another hash tree than that of its root");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
