@@ -3,6 +3,7 @@
 mod build;
 mod config;
 mod diff;
+mod init;
 mod keys;
 mod lock;
 mod pages;
@@ -26,13 +27,14 @@ use std::process::ExitCode;
     version,
     max_term_width = 100,
     after_help = "Examples:
+  bedplate init rack7
   bedplate keys new keys
   bedplate lock
   bedplate build --out out
   bedplate verify out --key keys/release.pub
+  bedplate verify out --key keys/release.pub --rebuild
   bedplate why /usr/bin/mount
   bedplate diff former out
-  bedplate verify out --key keys/release.pub --rebuild
   bedplate config check site.toml
   bedplate run out --config bundle.toml --disk 10G,serial=DATA-A
 
@@ -84,6 +86,8 @@ impl Console {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Make a new site: recipe, overlays, site file, development keys.
+    Init(init::Init),
     /// Make development keys.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -146,6 +150,7 @@ pub fn main() -> ExitCode {
     let Cli { form, verb } = Cli::parse();
     let console = Console::new(form);
     let done = match verb {
+        Verb::Init(init) => init.run(&console),
         Verb::Keys(keys) => keys.run(&console),
         Verb::Lock(lock) => lock.run(&console),
         Verb::Build(build) => build.run(&console),

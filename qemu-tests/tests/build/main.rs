@@ -7,6 +7,7 @@ mod components;
 mod ends;
 mod explain;
 mod person;
+mod init;
 mod rebuild;
 mod release;
 mod sealing;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         test("an earlier release is replaced and anything else is kept", release::replaced_or_kept),
         test("a draft is a release without manifest, sums and signature", release::a_draft_is_no_release),
         test("a root that is not the signed one is found by its hash", release::another_root),
+        test("a new site locks and builds what the example does", init::first_build),
         test("a stranger rebuilds a release and is told what differs", rebuild::by_a_stranger),
         test("every path of the image has an input that the lock knows", explain::every_path_has_its_input),
         test("what is not in the image is told with the reason", explain::what_is_not_there_has_a_reason),
