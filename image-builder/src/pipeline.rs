@@ -12,8 +12,9 @@ use crate::kernel::{self, options};
 use crate::lock::{Lock, Package};
 use crate::package::{self, Scope};
 use crate::progress::Progress;
-use crate::recipe::Recipe;
+use crate::recipe::{Enrol, Recipe};
 use crate::seal::{self, Compression};
+use crate::sign::enrolment::{self, Enrolment};
 use crate::sign::{self, keys::KeyFolder};
 use crate::store::{Fetched, Store};
 use crate::tools::Tools;
@@ -63,6 +64,7 @@ impl Build {
         let keys = KeyFolder::of_recipe(&recipe.keys, folder);
         let signer = keys.db()?;
         keys.release()?;
+        let enrolment = Enrolment::read(&keys, &enrolment::vendors(&recipe.keys, folder)?)?;
 
         let inputs = fetch::all(&lock, &recipe, folder, store, progress, self.offline)?;
         let tools = Tools::open(store, lock.arch, &inputs.tool, progress)?;
@@ -84,7 +86,11 @@ impl Build {
         let initrd =
             initrd::build(&tree, &kernel, &stage1, &recipe.kernel.initrd_modules, lock.snapshot, store, progress)?;
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
-        let unsigned = self.unsigned(&recipe, &keys, &tree, &kernel, &initrd, &command_line, &tools)?;
+        let mut more = Vec::new();
+        if recipe.keys.enrol == Enrol::SetupMode {
+            more.extend(enrolment.for_initrd()?);
+        }
+        let unsigned = self.unsigned(&recipe, &keys, &tree, &kernel, &initrd, &command_line, &more, &tools)?;
         let uki = sign::sign(&unsigned, signer.as_ref())?;
         let inputs = package::Inputs {
             recipe: &recipe,
@@ -94,6 +100,7 @@ impl Build {
             kernel: &kernel.release,
             uki: &uki,
             keys: &keys,
+            enrolment: &enrolment,
         };
         package::write(&inputs, self.scope, &self.out, &tools, store, progress)?;
         progress.say(format!("{}: {} {}", self.out.display(), recipe.image.name, recipe.image.version));
@@ -120,6 +127,7 @@ impl Build {
         kernel: &kernel::Kernel,
         initrd: &initrd::Initrd,
         command_line: &CommandLine,
+        more: &[(String, Vec<u8>)],
         tools: &Tools,
     ) -> Result<UnsignedUki> {
         let config_keys = match recipe.keys.require_signed_config {
@@ -133,7 +141,7 @@ impl Build {
             stub: &stub,
             kernel: &kernel.image.read().context("the kernel can't be read")?,
             release: &kernel.release,
-            initrd: &initrd.complete(command_line, config_keys.as_deref())?,
+            initrd: &initrd.complete(command_line, config_keys.as_deref(), more)?,
             os_release: &os_release,
             command_line,
         })

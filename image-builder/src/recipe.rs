@@ -3,8 +3,10 @@
 //! Strict TOML: unknown keys are errors with file, line and column. Paths are relative to the recipe's folder.
 
 mod read;
+mod trust;
 
 pub use read::Faults;
+pub use trust::{Enrol, VendorCertificate, VendorVariable};
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
@@ -166,6 +168,12 @@ pub struct Keys {
     /// Whether the node takes only configs signed by the config key.
     #[serde(default = "default_true")]
     pub require_signed_config: bool,
+    /// Certificates of others that the firmware is to trust beside our own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vendor: Vec<VendorCertificate>,
+    /// Whether the image brings its keys into the firmware by itself.
+    #[serde(default)]
+    pub enrol: Enrol,
 }
 
 fn default_true() -> bool {

@@ -21,7 +21,8 @@ use crate::progress::{Progress, Unit};
 use crate::recipe::Recipe;
 use crate::seal::RootImage;
 use crate::sign::Uki;
-use crate::sign::keys::{KeyFolder, SECURE_BOOT, SECURE_BOOT_FILES};
+use crate::sign::enrolment::Enrolment;
+use crate::sign::keys::KeyFolder;
 use crate::store::Store;
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
@@ -71,6 +72,8 @@ pub struct Inputs<'a> {
     pub uki: &'a Uki,
     /// The keys that sign.
     pub keys: &'a KeyFolder,
+    /// What firmware is enrolled with.
+    pub enrolment: &'a Enrolment,
 }
 
 /// What is written.
@@ -187,7 +190,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
 
 /// Writes all that a manifest tells of.
 fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> Result<()> {
-    let Inputs { recipe, lock, tree, root, kernel, uki, keys } = *inputs;
+    let Inputs { recipe, lock, tree, root, kernel, uki, enrolment, .. } = *inputs;
     let layout = Layout::new(&recipe.output, root)?;
     let task = progress.task("writing the disk image", layout.size(), Unit::Bytes);
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
@@ -204,8 +207,8 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
         put(name::SBOM, sbom::sbom(&sbom::Sources { recipe, lock, tree, root, kernel })?.as_bytes())?;
         put(name::LOCK, lock.to_text()?.as_bytes())?;
         std::fs::create_dir(folder.join(name::SECURE_BOOT))?;
-        for (variable, end) in enrolment() {
-            put(&format!("{}/{variable}.{end}", name::SECURE_BOOT), &keys.secure_boot(variable, end)?)?;
+        for (file, bytes) in enrolment.files() {
+            put(&format!("{}/{file}", name::SECURE_BOOT), bytes)?;
         }
         anyhow::Ok(())
     };
@@ -216,11 +219,11 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
 
 /// Hashes what was written, and writes and signs the manifest over it.
 fn describe(inputs: &Inputs, folder: &Path, store: &Store, progress: &Progress) -> Result<()> {
-    let Inputs { recipe, lock, root, kernel, uki, keys, .. } = *inputs;
+    let Inputs { recipe, lock, root, kernel, uki, keys, enrolment, .. } = *inputs;
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     let mut names: Vec<String> =
         [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::SBOM, name::LOCK].map(str::to_owned).to_vec();
-    names.extend(enrolment().map(|(variable, end)| format!("{}/{variable}.{end}", name::SECURE_BOOT)));
+    names.extend(enrolment.files().map(|(file, _)| format!("{}/{file}", name::SECURE_BOOT)));
     let size = |name: &String| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
     let task = progress.task("hashing the release", names.iter().map(size).sum(), Unit::Bytes);
     let sums = names.into_par_iter().map(|name| {
@@ -261,9 +264,4 @@ fn describe(inputs: &Inputs, folder: &Path, store: &Store, progress: &Progress) 
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = folder.join(name);
     std::fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))
-}
-
-/// What firmware is enrolled with: each variable, in each form.
-fn enrolment() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SECURE_BOOT.iter().flat_map(|(variable, ..)| SECURE_BOOT_FILES.iter().map(|end| (*variable, *end)))
 }

@@ -138,6 +138,10 @@ impl Checks<'_> {
                 );
             }
         }
+        for (i, vendor) in recipe.keys.vendor.iter().enumerate() {
+            let path = ["keys", "vendor", &i.to_string(), "certificate"];
+            self.there(&path, &vendor.certificate, "the certificate");
+        }
         self.outputs(recipe);
     }
 

@@ -4,6 +4,7 @@
 //! ([`pkcs11`]) or a key service can stand in for a file; signatures are deterministic (RSA PKCS#1 v1.5, Ed25519) and carry no time.
 
 pub mod authenticode;
+pub mod enrolment;
 pub mod file_key;
 pub mod keys;
 pub mod pkcs11;

@@ -11,6 +11,7 @@ use image_builder::progress::Progress;
 use image_builder::recipe::Recipe;
 use image_builder::release::{Verified, verify};
 use image_builder::seal::{Compression, seal};
+use image_builder::sign::enrolment::Enrolment;
 use image_builder::sign::keys::{self, KeyFolder};
 use image_builder::store::Store;
 use image_builder::tools::Tools;
@@ -98,6 +99,7 @@ impl Bench {
             kernel: "6.12-test",
             uki: &uki,
             keys: &keys,
+            enrolment: &Enrolment::read(&keys, &[])?,
         };
         let out = self.path(out);
         package::write(&inputs, scope, &out, &self.tools, &store, &progress)?;
