@@ -20,6 +20,9 @@ pub struct BootRecord {
     pub disk: String,
     /// Whether the firmware says that the node was started from that disk; unknown without UEFI.
     pub started_from_disk: Option<bool>,
+    /// Whether the firmware checked what it started; unknown without UEFI.
+    #[serde(default)]
+    pub secure_boot: Option<bool>,
     /// Name of the slot, from the root partition's GPT name (`root-a` gives `a`).
     pub slot: Option<String>,
     /// Where the machine-id comes from.

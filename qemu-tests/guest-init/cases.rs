@@ -58,6 +58,7 @@ fn boot() -> BootRecord {
         verity_device: format!("{}3", lay::name(disks::SYSTEM)),
         disk: lay::name(disks::SYSTEM),
         started_from_disk: None,
+        secure_boot: None,
         slot: Some("a".into()),
         machine_id: MachineIdSource::Random,
         warden: None,

@@ -1,7 +1,7 @@
 //! The order of stage 1's steps.
 #![allow(clippy::disallowed_methods, reason = "edge: process 1 of the initrd")]
 
-use super::{command_line, find, machine_id, modules, mounts, page, refuse, warden};
+use super::{command_line, enrol, find, machine_id, modules, mounts, page, refuse, warden};
 use crate::boot_record::{BootRecord, PATH};
 use crate::report::console::Consoles;
 use crate::report::page::Title;
@@ -31,8 +31,8 @@ pub fn run() -> ! {
         stop(refusal);
     }
     // Opened before /dev moves, so that a failure of the very last step is seen too.
-    let consoles = Consoles::open();
-    match boot(&consoles) {
+    let mut consoles = Consoles::open();
+    match boot(&mut consoles) {
         Ok(never) => match never {},
         Err(refusal) => {
             quiet("1");
@@ -41,7 +41,7 @@ pub fn run() -> ! {
     }
 }
 
-fn boot(consoles: &Consoles) -> Result<Infallible, Diagnostic> {
+fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
     let began = seconds();
     // Errors and worse on the console, the rest in the log: the page must stay readable.
     quiet("4");
@@ -54,6 +54,12 @@ fn boot(consoles: &Consoles) -> Result<Infallible, Diagnostic> {
     let signed = command_line::judge(&read("/cmdline")?, &read("/proc/cmdline")?)?;
     modules::load_listed(Path::new("/lib/modules/load"))?;
     mounts::efi_variables();
+    enrol::run(consoles)?;
+    let secure_boot = enrol::secure_boot();
+    consoles.line(match secure_boot {
+        Some(true) => "bedplate: secure boot on",
+        _ => "bedplate: secure boot off: nothing checked this image before it was started",
+    });
     let mut coldplug = modules::Coldplug::new(Path::new("/lib/modules/alias"));
     let root = find::open(&signed, &mut coldplug, consoles)?;
     let warden = start_warden();
@@ -69,6 +75,7 @@ fn boot(consoles: &Consoles) -> Result<Infallible, Diagnostic> {
         root_partition: signed.root_partition(),
         verity_device: root.pair.verity.name,
         disk: root.pair.root.disk,
+        secure_boot,
         started_from_disk: root.pair.started_from,
         machine_id: source,
         warden,

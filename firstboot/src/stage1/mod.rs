@@ -6,6 +6,7 @@
 
 pub mod command_line;
 pub mod dm;
+pub mod enrol;
 pub mod find;
 pub mod machine_id;
 pub mod modules;
