@@ -23,6 +23,12 @@ pub struct BootRecord {
     /// Whether the firmware checked what it started; unknown without UEFI.
     #[serde(default)]
     pub secure_boot: Option<bool>,
+    /// Addons whose arguments stand on the command line.
+    #[serde(default)]
+    pub addons: Vec<String>,
+    /// Addons of the image that are for this model.
+    #[serde(default)]
+    pub addons_for_this_model: Vec<String>,
     /// Name of the slot, from the root partition's GPT name (`root-a` gives `a`).
     pub slot: Option<String>,
     /// Where the machine-id comes from.

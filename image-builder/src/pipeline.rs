@@ -1,5 +1,6 @@
 //! The order of the stages, on one page.
 
+use crate::assemble::addon;
 use crate::assemble::{self, CommandLine, Parts, UnsignedUki};
 use crate::components::oci_archive::{self, PAUSE_ARCHIVE, PAUSE_IMAGE};
 use crate::components::{self, ComponentEntry, ComponentKind, Workshop};
@@ -90,6 +91,15 @@ impl Build {
         if recipe.keys.enrol == Enrol::SetupMode {
             more.extend(enrolment.for_initrd()?);
         }
+        more.extend(addon::list(&recipe.addon));
+        let addons = match recipe.addon.is_empty() {
+            true => Vec::new(),
+            false => {
+                let stub = read_tool(&tools, addon::STUB)?;
+                addon::addons(&recipe.addon, &stub, &kernel.release, &command_line)?
+            }
+        };
+        let addons = addons.iter().map(|a| sign::sign_addon(a, signer.as_ref())).collect::<Result<Vec<_>>>()?;
         let unsigned = self.unsigned(&recipe, &keys, &tree, &kernel, &initrd, &command_line, &more, &tools)?;
         let uki = sign::sign(&unsigned, signer.as_ref())?;
         let inputs = package::Inputs {
@@ -101,6 +111,7 @@ impl Build {
             uki: &uki,
             keys: &keys,
             enrolment: &enrolment,
+            addons: &addons,
         };
         package::write(&inputs, self.scope, &self.out, &tools, store, progress)?;
         progress.say(format!("{}: {} {}", self.out.display(), recipe.image.name, recipe.image.version));
@@ -134,8 +145,7 @@ impl Build {
             true => Some(keys.config_public()?),
             false => None,
         };
-        let stub = tools.file(assemble::uki::STUB)?;
-        let stub = std::fs::read(&stub).with_context(|| format!("can't read {}", stub.display()))?;
+        let stub = read_tool(tools, assemble::uki::STUB)?;
         let os_release = tree.file("/usr/lib/os-release").context("the root has no /usr/lib/os-release")?.1.read()?;
         assemble::uki(&Parts {
             stub: &stub,
@@ -146,6 +156,11 @@ impl Build {
             command_line,
         })
     }
+}
+
+fn read_tool(tools: &Tools, path: &str) -> Result<Vec<u8>> {
+    let file = tools.file(path)?;
+    std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))
 }
 
 #[allow(clippy::too_many_arguments, reason = "a stage takes what it is made of")]

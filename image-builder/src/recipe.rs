@@ -6,7 +6,7 @@ mod read;
 mod trust;
 
 pub use read::Faults;
-pub use trust::{Enrol, VendorCertificate, VendorVariable};
+pub use trust::{Addon, AddonMatch, Enrol, VendorCertificate, VendorVariable};
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
@@ -28,6 +28,9 @@ pub struct Recipe {
     pub packages: Packages,
     /// Kernel.
     pub kernel: Kernel,
+    /// What the command line is longer by on some models of server.
+    #[serde(default)]
+    pub addon: Vec<Addon>,
     /// Programs that no distribution packages, by name.
     #[serde(default)]
     pub component: BTreeMap<String, Component>,

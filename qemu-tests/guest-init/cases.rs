@@ -59,6 +59,8 @@ fn boot() -> BootRecord {
         disk: lay::name(disks::SYSTEM),
         started_from_disk: None,
         secure_boot: None,
+        addons: Vec::new(),
+        addons_for_this_model: Vec::new(),
         slot: Some("a".into()),
         machine_id: MachineIdSource::Random,
         warden: None,

@@ -1,7 +1,7 @@
 //! The order of stage 1's steps.
 #![allow(clippy::disallowed_methods, reason = "edge: process 1 of the initrd")]
 
-use super::{command_line, enrol, find, machine_id, modules, mounts, page, refuse, warden};
+use super::{addons, command_line, enrol, find, machine_id, modules, mounts, page, refuse, warden};
 use crate::boot_record::{BootRecord, PATH};
 use crate::report::console::Consoles;
 use crate::report::page::Title;
@@ -51,7 +51,14 @@ fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
             refuse("BP-B002", &format!("{path} can't be read."), &format!("{e}."), "Build the image again.")
         })
     };
-    let signed = command_line::judge(&read("/cmdline")?, &read("/proc/cmdline")?)?;
+    let machine = machine();
+    let listed = addons::parse(&if Path::new("/addons").exists() { read("/addons")? } else { Vec::new() })
+        .map_err(|why| refuse("BP-B002", "The list of addons can't be read.", &why, "Build the image again."))?;
+    let accepted = command_line::judge(&read("/cmdline")?, &read("/proc/cmdline")?, &listed, &machine)?;
+    let signed = accepted.signed;
+    if !accepted.addons.is_empty() {
+        consoles.line(&format!("bedplate: with the arguments of the addons {}", accepted.addons.join(", ")));
+    }
     modules::load_listed(Path::new("/lib/modules/load"))?;
     mounts::efi_variables();
     enrol::run(consoles)?;
@@ -76,6 +83,8 @@ fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
         verity_device: root.pair.verity.name,
         disk: root.pair.root.disk,
         secure_boot,
+        addons: accepted.addons,
+        addons_for_this_model: listed.into_iter().filter(|a| a.is_for(&machine)).map(|a| a.name).collect(),
         started_from_disk: root.pair.started_from,
         machine_id: source,
         warden,
@@ -88,6 +97,12 @@ fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
     })?;
     consoles.line(&format!("bedplate: phase stage1 {ended:.2}"));
     mounts::switch_root()
+}
+
+/// What SMBIOS says of the model.
+fn machine() -> addons::Machine {
+    let dmi = |file: &str| fs::read_to_string(Path::new("/sys/class/dmi/id").join(file)).unwrap_or_default();
+    addons::Machine { vendor: dmi("sys_vendor").trim().to_owned(), product: dmi("product_name").trim().to_owned() }
 }
 
 /// Seconds since the kernel's start.

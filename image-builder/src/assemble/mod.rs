@@ -1,5 +1,6 @@
 //! RootImage + Initrd + Kernel -> [`UnsignedUki`]: what the firmware starts, before it is signed. Pure.
 
+pub mod addon;
 pub mod cmdline;
 pub mod uki;
 

@@ -14,19 +14,20 @@ mod sparse;
 pub use disk::Layout;
 pub(crate) use sparse::digest as digest_of;
 
+use crate::assemble::addon::file_name;
 use crate::compose::tree::Tree;
 use crate::digest::Sha256;
 use crate::lock::Lock;
 use crate::progress::{Progress, Unit};
 use crate::recipe::Recipe;
 use crate::seal::RootImage;
-use crate::sign::Uki;
 use crate::sign::enrolment::Enrolment;
 use crate::sign::keys::KeyFolder;
+use crate::sign::{SignedAddon, Uki};
 use crate::store::Store;
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
-use manifest::{FileSum, Manifest};
+use manifest::{AddonSum, FileSum, Manifest};
 use rayon::prelude::*;
 use std::fs::File;
 use std::path::Path;
@@ -45,6 +46,8 @@ pub mod name {
     pub const SBOM: &str = "sbom.cdx.json";
     /// The lock.
     pub const LOCK: &str = "bedplate.lock";
+    /// Folder of the signed addons.
+    pub const ADDONS: &str = "addons";
     /// Folder of what firmware is enrolled with.
     pub const SECURE_BOOT: &str = "secure-boot";
     /// What the release is.
@@ -74,6 +77,8 @@ pub struct Inputs<'a> {
     pub keys: &'a KeyFolder,
     /// What firmware is enrolled with.
     pub enrolment: &'a Enrolment,
+    /// The signed addons.
+    pub addons: &'a [SignedAddon],
 }
 
 /// What is written.
@@ -171,6 +176,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
         name::SBOM,
         name::LOCK,
         name::SECURE_BOOT,
+        name::ADDONS,
         name::MANIFEST,
         name::SIGNATURE,
         name::SUMS,
@@ -190,15 +196,25 @@ fn check_replaceable(out: &Path) -> Result<()> {
 
 /// Writes all that a manifest tells of.
 fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> Result<()> {
-    let Inputs { recipe, lock, tree, root, kernel, uki, enrolment, .. } = *inputs;
+    let Inputs { recipe, lock, tree, root, kernel, uki, enrolment, addons, .. } = *inputs;
     let layout = Layout::new(&recipe.output, root)?;
     let task = progress.task("writing the disk image", layout.size(), Unit::Bytes);
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     put(name::UKI, uki.image().bytes())?;
+    if !addons.is_empty() {
+        std::fs::create_dir(folder.join(name::ADDONS))?;
+    }
+    for addon in addons {
+        put(&addon_file(addon), addon.image.bytes())?;
+    }
     let disk = || {
         let disk = folder.join(name::DISK);
         disk::write(&disk, &layout, root)?;
-        let esp_files = [(format!("EFI/BOOT/{}", recipe.image.arch.efi_boot_name()), folder.join(name::UKI))];
+        let uki = format!("EFI/BOOT/{}", recipe.image.arch.efi_boot_name());
+        // Where systemd-stub does not look: which of them are for a machine is only known there.
+        let place = |addon: &SignedAddon| format!("{uki}.addons/{}", file_name(&addon.name));
+        let mut esp_files: Vec<_> = addons.iter().map(|a| (place(a), folder.join(addon_file(a)))).collect();
+        esp_files.push((uki, folder.join(name::UKI)));
         esp::write(&disk, &layout, &esp_files, lock.snapshot, tools)
     };
     let rest = || {
@@ -219,11 +235,12 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
 
 /// Hashes what was written, and writes and signs the manifest over it.
 fn describe(inputs: &Inputs, folder: &Path, store: &Store, progress: &Progress) -> Result<()> {
-    let Inputs { recipe, lock, root, kernel, uki, keys, enrolment, .. } = *inputs;
+    let Inputs { recipe, lock, root, kernel, uki, keys, enrolment, addons, .. } = *inputs;
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     let mut names: Vec<String> =
         [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::SBOM, name::LOCK].map(str::to_owned).to_vec();
     names.extend(enrolment.files().map(|(file, _)| format!("{}/{file}", name::SECURE_BOOT)));
+    names.extend(addons.iter().map(addon_file));
     let size = |name: &String| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
     let task = progress.task("hashing the release", names.iter().map(size).sum(), Unit::Bytes);
     let sums = names.into_par_iter().map(|name| {
@@ -251,6 +268,7 @@ fn describe(inputs: &Inputs, folder: &Path, store: &Store, progress: &Progress) 
         root_hash: root.root_hash,
         root_image: FileSum { size: root.image_size, sha256: root.image_digest },
         unsigned_uki: uki.unsigned_digest(),
+        addons: addons.iter().map(described).collect(),
         files: sums.collect::<Result<_>>()?,
     };
     let text = manifest.to_text()?;
@@ -259,6 +277,14 @@ fn describe(inputs: &Inputs, folder: &Path, store: &Store, progress: &Progress) 
     put(name::SIGNATURE, keys.release()?.sign_detached(text.as_bytes())?.as_bytes())?;
     // The rename that follows must not outlive the bytes.
     sync(folder).context("can't bring the release to the disk")
+}
+
+fn addon_file(addon: &SignedAddon) -> String {
+    format!("{}/{}", name::ADDONS, file_name(&addon.name))
+}
+
+fn described(addon: &SignedAddon) -> (String, AddonSum) {
+    (addon.name.clone(), AddonSum { arguments: addon.arguments.clone(), unsigned: addon.unsigned })
 }
 
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {

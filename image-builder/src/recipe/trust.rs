@@ -1,4 +1,4 @@
-//! What of a recipe says whom a machine's firmware trusts.
+//! What of a recipe says whom a machine's firmware trusts, and what is signed for some machines alone.
 
 use crate::digest::Sha256;
 use serde::{Deserialize, Serialize};
@@ -54,4 +54,27 @@ pub enum Enrol {
     Never,
     /// At a start in setup mode, which is where firmware is whose platform key somebody took out.
     SetupMode,
+}
+
+/// Arguments behind the signed command line on some models of server, signed as well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Addon {
+    /// Name; becomes the file `NAME.addon.efi`.
+    pub name: String,
+    /// The models it is for.
+    #[serde(rename = "match")]
+    pub matches: AddonMatch,
+    /// The arguments.
+    pub arguments: Vec<String>,
+}
+
+/// Models of server by what SMBIOS says; `*` is any text, `?` any character.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AddonMatch {
+    /// Maker (`/sys/class/dmi/id/sys_vendor`).
+    pub vendor: Option<String>,
+    /// Model (`/sys/class/dmi/id/product_name`).
+    pub product: Option<String>,
 }

@@ -100,7 +100,7 @@ fn digest(image: &Image) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::sign::file_key::FileKey;
     use crate::sign::keys;
@@ -108,6 +108,11 @@ mod tests {
 
     /// The smallest PE32+ image that both readers take: headers of 1 KiB and one section.
     fn image() -> Image {
+        image_with(".cmdline")
+    }
+
+    /// That image with a section of this name.
+    pub(crate) fn image_with(name: &str) -> Image {
         let mut bytes = vec![0; 0x600];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(0, b"MZ");
@@ -122,7 +127,7 @@ mod tests {
         put(0x188, b".text\0\0\0");
         put(0x190, &[0x200u32, 0x1000, 0x200, 0x400].map(u32::to_le_bytes).concat());
         bytes[0x400..].fill(0xcc);
-        let section = NewSection { name: ".cmdline", data: b"roothash=1", code: false };
+        let section = NewSection { name, data: b"roothash=1", code: false };
         Image::parse(bytes).unwrap().with_sections(&[section]).unwrap()
     }
 

@@ -11,6 +11,7 @@ pub mod pkcs11;
 mod pkcs7;
 
 use crate::assemble::UnsignedUki;
+use crate::assemble::addon::UnsignedAddon;
 use crate::digest::Sha256;
 use anyhow::Result;
 use machine_config::signature::PrivateKey;
@@ -62,6 +63,29 @@ impl Uki {
     pub fn unsigned_digest(&self) -> Sha256 {
         self.unsigned
     }
+}
+
+/// An addon that firmware with the signer's certificate in `db` lets systemd-stub load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedAddon {
+    /// Its name.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: String,
+    /// The image.
+    pub image: Image,
+    /// Digest of the image before it was signed.
+    pub unsigned: Sha256,
+}
+
+/// Signs an addon.
+///
+/// # Errors
+/// When the signer fails.
+pub fn sign_addon(addon: &UnsignedAddon, signer: &dyn Signer) -> Result<SignedAddon> {
+    let image = authenticode::sign(&addon.image, signer)?;
+    let (name, arguments) = (addon.name.clone(), addon.arguments.clone());
+    Ok(SignedAddon { name, arguments, image, unsigned: addon.digest() })
 }
 
 /// Signs a UKI.

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test with folders of its own")]
 
 use crate::tools;
-use image_builder::assemble::{self, CommandLine, Parts};
+use image_builder::assemble::{self, CommandLine, Parts, addon};
 use image_builder::compose::tree::{Content, Entry, Kind, Origin, Tree, TreePath};
 use image_builder::digest::Sha256;
 use image_builder::lock::Lock;
@@ -49,6 +49,10 @@ impl Bench {
             keys = { folder = "keys" }
             output = { esp = "300 MiB", slot = "64 MiB" }
             [archive]
+            [[addon]]
+            name = "r740"
+            match = { vendor = "Dell Inc.", product = "PowerEdge R740*" }
+            arguments = ["console=ttyS1", "iommu=pt"]
             "#,
         )?;
         let lock = Lock {
@@ -91,6 +95,9 @@ impl Bench {
         })?;
         let keys = KeyFolder::at(self.path("keys"));
         let uki = image_builder::sign::sign(&unsigned, keys.db()?.as_ref())?;
+        let stub = std::fs::read(self.tools.root().join(addon::STUB))?;
+        let addons = addon::addons(&recipe.addon, &stub, "6.12-test", &command_line)?;
+        let addons = [image_builder::sign::sign_addon(&addons[0], keys.db()?.as_ref())?];
         let inputs = Inputs {
             recipe: &recipe,
             lock: &lock,
@@ -100,6 +107,7 @@ impl Bench {
             uki: &uki,
             keys: &keys,
             enrolment: &Enrolment::read(&keys, &[])?,
+            addons: &addons,
         };
         let out = self.path(out);
         package::write(&inputs, scope, &out, &self.tools, &store, &progress)?;
@@ -135,7 +143,7 @@ pub fn equal_and_every_change_is_found() {
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let two = bench.release("two").unwrap();
     let files = all_files(&one);
-    assert_eq!(files.len(), 18, "{files:?}");
+    assert_eq!(files.len(), 19, "{files:?}");
     for file in &files {
         let name = file.strip_prefix(&one).unwrap();
         assert!(std::fs::read(file).unwrap() == std::fs::read(two.join(name)).unwrap(), "{} differs", name.display());
@@ -144,6 +152,8 @@ pub fn equal_and_every_change_is_found() {
     // The judges: sbverify for the UKI, sfdisk for the table, mtools for the ESP, sha256sum's format.
     let tool = |name: &str| bench.tools.tool(name).unwrap().command();
     tool("sbverify").arg("--cert").arg(one.join("secure-boot/db.crt")).arg(one.join(name::UKI)).run().unwrap();
+    let addon = "addons/r740.addon.efi";
+    tool("sbverify").arg("--cert").arg(one.join("secure-boot/db.crt")).arg(one.join(addon)).run().unwrap();
     let other = bench.path("keys/KEK.crt");
     tool("sbverify").arg("--cert").arg(other).arg(one.join(name::UKI)).run().unwrap_err();
     let table = tool("sfdisk").arg("--verify").arg(one.join(name::DISK)).run().unwrap();
@@ -151,6 +161,9 @@ pub fn equal_and_every_change_is_found() {
     let image = format!("{}@@1M", one.join(name::DISK).display());
     let on_esp = tool("mtools").args(["-c", "mtype", "-i", &image, "::/EFI/BOOT/BOOTX64.EFI"]).run().unwrap();
     assert!(on_esp.stdout == std::fs::read(one.join(name::UKI)).unwrap());
+    let stored = "::/EFI/BOOT/BOOTX64.EFI.addons/r740.addon.efi";
+    let on_esp = tool("mtools").args(["-c", "mtype", "-i", &image, stored]).run().unwrap();
+    assert!(on_esp.stdout == std::fs::read(one.join(addon)).unwrap());
 
     assert_eq!(bench.verify(&one).unwrap().manifest.name, "test");
     let other_keys = bench.path("other");
@@ -201,12 +214,12 @@ pub fn a_draft_is_no_release() {
         }
     }
     more.sort();
-    assert_eq!((same, more), (15, [name::SUMS, name::MANIFEST, name::SIGNATURE].map(str::to_owned).to_vec()));
+    assert_eq!((same, more), (16, [name::SUMS, name::MANIFEST, name::SIGNATURE].map(str::to_owned).to_vec()));
     // Either takes the other's place.
     bench.release("draft").unwrap();
     bench.verify(&draft).unwrap();
     bench.write("draft", Scope::Draft).unwrap();
-    assert_eq!(all_files(&draft).len(), 15);
+    assert_eq!(all_files(&draft).len(), 16);
 }
 
 pub fn replaced_or_kept() {
