@@ -23,6 +23,9 @@ pub struct BootRecord {
     /// Whether the firmware checked what it started; unknown without UEFI.
     #[serde(default)]
     pub secure_boot: Option<bool>,
+    /// What the TPM has in PCR 11 (bank SHA-256), hexadecimal; none without a TPM.
+    #[serde(default)]
+    pub pcr_11: Option<String>,
     /// Addons whose arguments stand on the command line.
     #[serde(default)]
     pub addons: Vec<String>,

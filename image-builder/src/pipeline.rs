@@ -1,7 +1,6 @@
 //! The order of the stages, on one page.
 
-use crate::assemble::addon;
-use crate::assemble::{self, CommandLine, Parts, UnsignedUki};
+use crate::assemble::{self, CommandLine, Parts, UnsignedUki, addon, pcr};
 use crate::components::oci_archive::{self, PAUSE_ARCHIVE, PAUSE_IMAGE};
 use crate::components::{self, ComponentEntry, ComponentKind, Workshop};
 use crate::compose;
@@ -22,6 +21,8 @@ use crate::tools::Tools;
 use crate::{initrd, resolve};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
+use x509_cert::Certificate;
+use x509_cert::der::DecodePem;
 
 /// Where the agent goes in the root.
 const AGENT: &str = "/usr/lib/bedplate/firstboot";
@@ -65,6 +66,13 @@ impl Build {
         let keys = KeyFolder::of_recipe(&recipe.keys, folder);
         let signer = keys.db()?;
         keys.release()?;
+        let policy = keys.pcr()?;
+        if policy.is_none() {
+            progress.say(
+                "the key folder has no pcr.key, so the UKI carries no signed PCR policy, and no disk can be bound to it \
+                 over updates; `bedplate keys add` makes the key",
+            );
+        }
         let enrolment = Enrolment::read(&keys, &enrolment::vendors(&recipe.keys, folder)?)?;
 
         let inputs = fetch::all(&lock, &recipe, folder, store, progress, self.offline)?;
@@ -101,7 +109,7 @@ impl Build {
         };
         let addons = addons.iter().map(|a| sign::sign_addon(a, signer.as_ref())).collect::<Result<Vec<_>>>()?;
         let unsigned = self.unsigned(&recipe, &keys, &tree, &kernel, &initrd, &command_line, &more, &tools)?;
-        let uki = sign::sign(&unsigned, signer.as_ref())?;
+        let uki = sign::sign(&unsigned, signer.as_ref(), policy.as_deref())?;
         let inputs = package::Inputs {
             recipe: &recipe,
             lock: &lock,
@@ -145,6 +153,7 @@ impl Build {
             true => Some(keys.config_public()?),
             false => None,
         };
+        let pcr_key = keys.pcr_certificate()?.map(|pem| pcr_key(&pem)).transpose()?;
         let stub = read_tool(tools, assemble::uki::STUB)?;
         let os_release = tree.file("/usr/lib/os-release").context("the root has no /usr/lib/os-release")?.1.read()?;
         assemble::uki(&Parts {
@@ -154,8 +163,14 @@ impl Build {
             initrd: &initrd.complete(command_line, config_keys.as_deref(), more)?,
             os_release: &os_release,
             command_line,
+            pcr_public_key: pcr_key.as_deref(),
         })
     }
+}
+
+fn pcr_key(certificate: &[u8]) -> Result<String> {
+    let certificate = Certificate::from_pem(certificate).context("pcr.crt is no X.509 in PEM")?;
+    pcr::public_key(&certificate)
 }
 
 fn read_tool(tools: &Tools, path: &str) -> Result<Vec<u8>> {

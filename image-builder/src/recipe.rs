@@ -168,6 +168,9 @@ pub struct Keys {
     /// Where the key of `release.pub` is if not in `release.key`: a PKCS#11 URI (RFC 7512).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// Where the key of `pcr.crt` is if not in `pcr.key`: a PKCS#11 URI (RFC 7512).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcr: Option<String>,
     /// Whether the node takes only configs signed by the config key.
     #[serde(default = "default_true")]
     pub require_signed_config: bool,

@@ -59,6 +59,7 @@ fn boot() -> BootRecord {
         disk: lay::name(disks::SYSTEM),
         started_from_disk: None,
         secure_boot: None,
+        pcr_11: None,
         addons: Vec::new(),
         addons_for_this_model: Vec::new(),
         slot: Some("a".into()),

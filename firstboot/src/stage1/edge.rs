@@ -59,6 +59,10 @@ fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
     if !accepted.addons.is_empty() {
         consoles.line(&format!("bedplate: with the arguments of the addons {}", accepted.addons.join(", ")));
     }
+    let pcr_11 = pcr_11();
+    if let Some(pcr) = &pcr_11 {
+        consoles.line(&format!("bedplate: pcr 11 {pcr}"));
+    }
     modules::load_listed(Path::new("/lib/modules/load"))?;
     mounts::efi_variables();
     enrol::run(consoles)?;
@@ -74,6 +78,7 @@ fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
     let (id, source) = machine_id::find();
     mounts::etc(&id)?;
     mounts::hand_over_keys()?;
+    mounts::hand_over_policy()?;
     let ended = seconds();
     let record = BootRecord {
         root_hash: signed.root_hash_text(),
@@ -83,6 +88,7 @@ fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
         verity_device: root.pair.verity.name,
         disk: root.pair.root.disk,
         secure_boot,
+        pcr_11,
         addons: accepted.addons,
         addons_for_this_model: listed.into_iter().filter(|a| a.is_for(&machine)).map(|a| a.name).collect(),
         started_from_disk: root.pair.started_from,
@@ -103,6 +109,12 @@ fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
 fn machine() -> addons::Machine {
     let dmi = |file: &str| fs::read_to_string(Path::new("/sys/class/dmi/id").join(file)).unwrap_or_default();
     addons::Machine { vendor: dmi("sys_vendor").trim().to_owned(), product: dmi("product_name").trim().to_owned() }
+}
+
+/// What the TPM says was measured into PCR 11 (bank SHA-256), if there is one: the UKI, and nothing since.
+fn pcr_11() -> Option<String> {
+    let text = fs::read_to_string("/sys/class/tpm/tpm0/pcr-sha256/11").ok()?;
+    Some(text.trim().to_ascii_lowercase())
 }
 
 /// Seconds since the kernel's start.

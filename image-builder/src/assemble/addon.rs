@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn an_addon_has_its_arguments_and_its_kernel() {
         let wanted = [addon("r740", &["console=ttyS1,115200n8", "iommu=pt"])];
-        let stub = authenticode::tests::image_with(".sdmagic");
+        let stub = authenticode::tests::image_with(".sdmagic", b"magic");
         let made = addons(&wanted, stub.bytes(), "6.12", &line()).unwrap();
         assert_eq!(made[0].image.section(".cmdline"), Some(&b"console=ttyS1,115200n8 iommu=pt"[..]));
         assert_eq!(made[0].image.section(".uname"), Some(&b"6.12"[..]));
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn an_addon_opens_nothing_and_is_never_cut() {
-        let stub = authenticode::tests::image_with(".sdmagic");
+        let stub = authenticode::tests::image_with(".sdmagic", b"magic");
         let error = |wanted: &[Addon]| addons(wanted, stub.bytes(), "6.12", &line()).unwrap_err().to_string();
         for argument in ["init=/bin/sh", "roothash=00", "module.sig_enforce=0", "systemd.unit=x", "a b"] {
             assert!(error(&[addon("x", &[argument])]).contains(argument), "{argument}");
@@ -116,7 +116,7 @@ mod tests {
         let long = format!("x={}", "y".repeat(900));
         let error = error(&[addon("a", &[&long]), addon("b", &[&long])]);
         assert!(error.contains("the kernel takes 2047"), "{error}");
-        let other = authenticode::tests::image_with(".other");
+        let other = authenticode::tests::image_with(".other", b"x");
         assert!(addons(&[addon("a", &["x"])], other.bytes(), "6.12", &line()).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod addon;
 pub mod cmdline;
+pub mod pcr;
 pub mod uki;
 
 pub use cmdline::CommandLine;

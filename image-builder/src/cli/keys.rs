@@ -21,6 +21,13 @@ Private keys (*.key) are readable by their owner alone. Keep PK.key and KEK.key 
         /// The folder; it must not exist or be empty.
         folder: PathBuf,
     },
+    /// Make the keys that a folder of an earlier version lacks; what is there stays.
+    #[command(after_help = "Example:
+  bedplate keys add keys")]
+    Add {
+        /// The folder that `bedplate keys new` made.
+        folder: PathBuf,
+    },
     /// Put the vendors' certificates of a recipe ([[keys.vendor]]) into db and KEK, and sign both anew.
     #[command(after_help = "Example:
   bedplate keys vendors --recipe site/recipe.toml
@@ -38,6 +45,13 @@ impl Keys {
         let folder = match self {
             Keys::New { folder } => {
                 keys::new(&folder)?;
+                folder
+            }
+            Keys::Add { folder } => {
+                match keys::add(&folder)?[..] {
+                    [] => console.progress.say("nothing is lacking"),
+                    [..] => console.progress.say("made pcr.key and pcr.crt"),
+                }
                 folder
             }
             Keys::Vendors { recipe: file } => {

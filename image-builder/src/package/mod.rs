@@ -15,6 +15,7 @@ pub use disk::Layout;
 pub(crate) use sparse::digest as digest_of;
 
 use crate::assemble::addon::file_name;
+use crate::assemble::pcr;
 use crate::compose::tree::Tree;
 use crate::digest::Sha256;
 use crate::lock::Lock;
@@ -46,6 +47,8 @@ pub mod name {
     pub const SBOM: &str = "sbom.cdx.json";
     /// The lock.
     pub const LOCK: &str = "bedplate.lock";
+    /// Certificate of the key that PCR policies are signed with.
+    pub const PCR_CERTIFICATE: &str = "pcr.crt";
     /// Folder of the signed addons.
     pub const ADDONS: &str = "addons";
     /// Folder of what firmware is enrolled with.
@@ -177,6 +180,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
         name::LOCK,
         name::SECURE_BOOT,
         name::ADDONS,
+        name::PCR_CERTIFICATE,
         name::MANIFEST,
         name::SIGNATURE,
         name::SUMS,
@@ -196,7 +200,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
 
 /// Writes all that a manifest tells of.
 fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> Result<()> {
-    let Inputs { recipe, lock, tree, root, kernel, uki, enrolment, addons, .. } = *inputs;
+    let Inputs { recipe, lock, tree, root, kernel, uki, keys, enrolment, addons } = *inputs;
     let layout = Layout::new(&recipe.output, root)?;
     let task = progress.task("writing the disk image", layout.size(), Unit::Bytes);
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
@@ -222,6 +226,9 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
         put(name::LEFT_OUT, &files::list_left_out(tree)?)?;
         put(name::SBOM, sbom::sbom(&sbom::Sources { recipe, lock, tree, root, kernel })?.as_bytes())?;
         put(name::LOCK, lock.to_text()?.as_bytes())?;
+        if let Some(certificate) = keys.pcr_certificate()? {
+            put(name::PCR_CERTIFICATE, &certificate)?;
+        }
         std::fs::create_dir(folder.join(name::SECURE_BOOT))?;
         for (file, bytes) in enrolment.files() {
             put(&format!("{}/{file}", name::SECURE_BOOT), bytes)?;
@@ -240,6 +247,7 @@ fn describe(inputs: &Inputs, folder: &Path, store: &Store, progress: &Progress) 
     let mut names: Vec<String> =
         [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::SBOM, name::LOCK].map(str::to_owned).to_vec();
     names.extend(enrolment.files().map(|(file, _)| format!("{}/{file}", name::SECURE_BOOT)));
+    names.extend(keys.pcr_certificate()?.map(|_| name::PCR_CERTIFICATE.to_owned()));
     names.extend(addons.iter().map(addon_file));
     let size = |name: &String| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
     let task = progress.task("hashing the release", names.iter().map(size).sum(), Unit::Bytes);
@@ -268,6 +276,7 @@ fn describe(inputs: &Inputs, folder: &Path, store: &Store, progress: &Progress) 
         root_hash: root.root_hash,
         root_image: FileSum { size: root.image_size, sha256: root.image_digest },
         unsigned_uki: uki.unsigned_digest(),
+        pcr_11: Some(Sha256::from(pcr::measured(uki.image()))),
         addons: addons.iter().map(described).collect(),
         files: sums.collect::<Result<_>>()?,
     };

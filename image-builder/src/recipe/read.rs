@@ -127,7 +127,7 @@ impl Checks<'_> {
         for (name, component) in &recipe.component {
             self.component(name, component);
         }
-        for (key, uri) in [("db", &recipe.keys.db), ("release", &recipe.keys.release)] {
+        for (key, uri) in [("db", &recipe.keys.db), ("pcr", &recipe.keys.pcr), ("release", &recipe.keys.release)] {
             if let Some(Err(why)) = uri.as_deref().map(pkcs11::Uri::parse) {
                 self.fault(
                     "BP-R015",

@@ -5,6 +5,7 @@
 
 use crate::assemble::CommandLine;
 use crate::assemble::addon::file_name;
+use crate::assemble::pcr;
 use crate::digest::Sha256;
 use crate::package::manifest::{AddonSum, Manifest};
 use crate::package::{digest_of, name};
@@ -137,12 +138,16 @@ fn unsigned(folder: &Path, manifest: &Manifest) -> Result<BTreeSet<String>> {
 /// The UKI is signed with the key whose certificate the release ships, is what was built, and names the root.
 fn uki(folder: &Path, manifest: &Manifest) -> Result<()> {
     let image = signed_image(folder, name::UKI)?;
-    let unsigned = Sha256::of(image.without_certificate().bytes());
+    let unsigned = Sha256::of(image.without_certificate().without_last_section(pcr::SIGNATURE).bytes());
     ensure!(
         unsigned == manifest.unsigned_uki,
-        "has SHA-256 {unsigned} without its signature, the manifest says {}",
+        "has SHA-256 {unsigned} without its signatures, the manifest says {}",
         manifest.unsigned_uki
     );
+    pcr::check(&image)?;
+    let measured = Sha256::from(pcr::measured(&image));
+    let said = manifest.pcr_11.unwrap_or(measured);
+    ensure!(measured == said, "leaves {measured} in PCR 11, the manifest says {said}");
     let line = image.section(".cmdline").context("has no command line")?;
     let line = std::str::from_utf8(line).context("has a command line that is no text")?;
     ensure!(line == manifest.command_line, "has another command line than the manifest");

@@ -108,11 +108,11 @@ pub(crate) mod tests {
 
     /// The smallest PE32+ image that both readers take: headers of 1 KiB and one section.
     fn image() -> Image {
-        image_with(".cmdline")
+        image_with(".cmdline", b"roothash=1")
     }
 
     /// That image with a section of this name.
-    pub(crate) fn image_with(name: &str) -> Image {
+    pub(crate) fn image_with(name: &str, data: &[u8]) -> Image {
         let mut bytes = vec![0; 0x600];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(0, b"MZ");
@@ -127,7 +127,7 @@ pub(crate) mod tests {
         put(0x188, b".text\0\0\0");
         put(0x190, &[0x200u32, 0x1000, 0x200, 0x400].map(u32::to_le_bytes).concat());
         bytes[0x400..].fill(0xcc);
-        let section = NewSection { name, data: b"roothash=1", code: false };
+        let section = NewSection { name, data, code: false };
         Image::parse(bytes).unwrap().with_sections(&[section]).unwrap()
     }
 

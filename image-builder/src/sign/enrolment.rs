@@ -161,6 +161,7 @@ mod tests {
             folder: "keys".into(),
             db: None,
             release: None,
+            pcr: None,
             require_signed_config: true,
             vendor: Vec::new(),
             enrol: Enrol::Never,

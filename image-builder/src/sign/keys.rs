@@ -58,17 +58,23 @@ pub struct KeyFolder {
     /// Where the private keys are instead.
     db: Option<String>,
     release: Option<String>,
+    pcr: Option<String>,
 }
 
 impl KeyFolder {
     /// The keys in this folder.
     pub fn at(folder: impl Into<PathBuf>) -> KeyFolder {
-        KeyFolder { folder: folder.into(), db: None, release: None }
+        KeyFolder { folder: folder.into(), db: None, release: None, pcr: None }
     }
 
     /// The keys of a recipe that lies in `recipe`.
     pub fn of_recipe(keys: &recipe::Keys, recipe: &Path) -> KeyFolder {
-        KeyFolder { folder: recipe.join(&keys.folder), db: keys.db.clone(), release: keys.release.clone() }
+        KeyFolder {
+            folder: recipe.join(&keys.folder),
+            db: keys.db.clone(),
+            release: keys.release.clone(),
+            pcr: keys.pcr.clone(),
+        }
     }
 
     /// The key that signs UKIs: on a token if the recipe names one, else `db.key`.
@@ -79,6 +85,30 @@ impl KeyFolder {
         Ok(match &self.db {
             Some(uri) => Box::new(TokenSigner::open(Uri::parse(uri)?, &self.text("db.crt")?)?),
             None => Box::new(FileKey::open(&self.folder, "db")?),
+        })
+    }
+
+    /// The certificate of the key that signs PCR policies; folders of earlier versions have none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn pcr_certificate(&self) -> Result<Option<Vec<u8>>> {
+        let path = self.folder.join("pcr.crt");
+        match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some).with_context(|| missing(&path)),
+        }
+    }
+
+    /// The key that signs PCR policies: on a token if the recipe names one, else `pcr.key`; none where there is none.
+    ///
+    /// # Errors
+    /// When it can't be read or reached, or does not belong to `pcr.crt`.
+    pub fn pcr(&self) -> Result<Option<Box<dyn Signer>>> {
+        Ok(match &self.pcr {
+            Some(uri) => Some(Box::new(TokenSigner::open(Uri::parse(uri)?, &self.text("pcr.crt")?)?)),
+            None if !self.folder.join("pcr.key").exists() => None,
+            None => Some(Box::new(FileKey::open(&self.folder, "pcr")?)),
         })
     }
 
@@ -211,11 +241,9 @@ fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 fn fill(folder: &Path) -> Result<()> {
     let now = now()?;
     let owner = Uuid::new_v4();
+    pair(folder, "pcr", "PCR policies", now)?;
     for (name, ..) in SECURE_BOOT {
-        let key = RsaPrivateKey::new(&mut OsRng, RSA_BITS).context("can't make an RSA key")?;
-        let certificate = certificate(name, &key, now)?;
-        private(folder, &format!("{name}.key"), key.to_pkcs8_pem(LineEnding::LF)?.as_bytes())?;
-        public(folder, &format!("{name}.crt"), certificate.to_pem(LineEnding::LF)?.as_bytes())?;
+        let certificate = pair(folder, name, &format!("Secure Boot {name}"), now)?;
         public(folder, &format!("{name}.esl"), &efi_keys::signature_list(owner, &certificate.to_der()?))?;
     }
     let time = efi_time(now)?;
@@ -236,15 +264,37 @@ fn fill(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// An RSA key and its certificate.
+fn pair(folder: &Path, name: &str, purpose: &str, now: Duration) -> Result<Certificate> {
+    let key = RsaPrivateKey::new(&mut OsRng, RSA_BITS).context("can't make an RSA key")?;
+    let certificate = certificate(purpose, &key, now)?;
+    private(folder, &format!("{name}.key"), key.to_pkcs8_pem(LineEnding::LF)?.as_bytes())?;
+    public(folder, &format!("{name}.crt"), certificate.to_pem(LineEnding::LF)?.as_bytes())?;
+    Ok(certificate)
+}
+
+/// Makes the keys that `folder` lacks because an earlier version made it, and names them. What is there stays.
+///
+/// # Errors
+/// When it is no key folder, or can't be written.
+pub fn add(folder: &Path) -> Result<Vec<&'static str>> {
+    KeyFolder::at(folder).secure_boot("db", "crt")?;
+    if folder.join("pcr.key").exists() || folder.join("pcr.crt").exists() {
+        return Ok(Vec::new());
+    }
+    pair(folder, "pcr", "PCR policies", now()?)?;
+    Ok(vec!["pcr"])
+}
+
 /// A self-signed certificate, valid for thirty years from yesterday: firmware clocks are not to be relied on.
-fn certificate(name: &str, key: &RsaPrivateKey, now: Duration) -> Result<Certificate> {
+fn certificate(purpose: &str, key: &RsaPrivateKey, now: Duration) -> Result<Certificate> {
     const DAY: Duration = Duration::from_secs(86_400);
     let mut serial = [0; 16];
     OsRng.fill_bytes(&mut serial);
     serial[0] &= 0x7f;
     let mut tag = [0; 4];
     OsRng.fill_bytes(&mut tag);
-    let subject: Name = format!("CN=Bedplate Secure Boot {name} {}", hex::encode(tag)).parse()?;
+    let subject: Name = format!("CN=Bedplate {purpose} {}", hex::encode(tag)).parse()?;
     let time = |at: Duration| -> Result<CertificateTime> {
         Ok(CertificateTime::GeneralTime(GeneralizedTime::from_date_time(DateTime::from_unix_duration(at)?)))
     };
@@ -323,6 +373,7 @@ mod tests {
         names.sort();
         let mut wanted = vec!["config.key", "config.pub", "release.key", "release.pub"];
         wanted.extend(["KEK.auth", "KEK.crt", "KEK.esl", "KEK.key", "PK.auth", "PK.crt", "PK.esl", "PK.key"]);
+        wanted.extend(["pcr.crt", "pcr.key"]);
         wanted.extend(["db.auth", "db.crt", "db.esl", "db.key"]);
         wanted.sort_unstable();
         assert_eq!(names, wanted);
@@ -366,6 +417,26 @@ mod tests {
         let error = format!("{:#}", add_vendors(&keys, &[]).unwrap_err());
         assert!(error.contains("db can only be changed by a signature of KEK.key"), "{error}");
         add_vendors(&keys, &[vendor(vec![VendorVariable::Db])]).unwrap();
+    }
+
+    #[test]
+    fn an_earlier_folder_gets_what_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        new(&keys).unwrap();
+        for file in ["pcr.key", "pcr.crt"] {
+            std::fs::remove_file(keys.join(file)).unwrap();
+        }
+        let set = KeyFolder::at(&keys);
+        assert!(set.pcr().unwrap().is_none() && set.pcr_certificate().unwrap().is_none());
+        let before = std::fs::read(keys.join("db.key")).unwrap();
+        assert_eq!(add(&keys).unwrap(), ["pcr"]);
+        assert_eq!(mode(&keys.join("pcr.key")), 0o600);
+        set.pcr().unwrap().unwrap();
+        let made = set.pcr_certificate().unwrap();
+        assert!(add(&keys).unwrap().is_empty());
+        assert_eq!((set.pcr_certificate().unwrap(), std::fs::read(keys.join("db.key")).unwrap()), (made, before));
+        assert!(add(folder.path()).is_err(), "no key folder");
     }
 
     #[test]

@@ -10,12 +10,12 @@ pub mod keys;
 pub mod pkcs11;
 mod pkcs7;
 
-use crate::assemble::UnsignedUki;
 use crate::assemble::addon::UnsignedAddon;
+use crate::assemble::{UnsignedUki, pcr};
 use crate::digest::Sha256;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use machine_config::signature::PrivateKey;
-use on_disk::pe::Image;
+use on_disk::pe::{Image, NewSection};
 use x509_cert::Certificate;
 
 /// Whoever can sign with a private RSA key: a file, a PKCS#11 token, a key service.
@@ -88,11 +88,18 @@ pub fn sign_addon(addon: &UnsignedAddon, signer: &dyn Signer) -> Result<SignedAd
     Ok(SignedAddon { name, arguments, image, unsigned: addon.digest() })
 }
 
-/// Signs a UKI.
+/// Signs a UKI: first what it leaves in the TPM, with `policy` if there is such a key, then the whole, with `signer`.
 ///
 /// # Errors
-/// When the signer fails.
-pub fn sign(unsigned: &UnsignedUki, signer: &dyn Signer) -> Result<Uki> {
-    let image = authenticode::sign(unsigned.image(), signer)?;
+/// When a signer fails.
+pub fn sign(unsigned: &UnsignedUki, signer: &dyn Signer, policy: Option<&dyn Signer>) -> Result<Uki> {
+    let mut image = unsigned.image().clone();
+    if let Some(policy) = policy {
+        let text = pcr::sign(&image, policy)?;
+        let section = NewSection { name: pcr::SIGNATURE, data: text.as_bytes(), code: false };
+        image = image.with_sections(&[section]).context("the UKI has no room for its PCR policy")?;
+        pcr::check(&image).map_err(|e| anyhow::anyhow!("the UKI {e:#}; do pcr.key and pcr.crt belong together?"))?;
+    }
+    let image = authenticode::sign(&image, signer)?;
     Ok(Uki { image, unsigned: unsigned.digest() })
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test with folders of its own")]
 
 use crate::tools;
-use image_builder::assemble::{self, CommandLine, Parts, addon};
+use image_builder::assemble::{self, CommandLine, Parts, addon, pcr};
 use image_builder::compose::tree::{Content, Entry, Kind, Origin, Tree, TreePath};
 use image_builder::digest::Sha256;
 use image_builder::lock::Lock;
@@ -84,6 +84,7 @@ impl Bench {
         let root = seal(&tree, compression, lock.snapshot, &store, &progress)?;
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
         let stub = std::fs::read(self.tools.root().join(assemble::uki::STUB))?;
+        let keys = KeyFolder::at(self.path("keys"));
         let unsigned = assemble::uki(&Parts {
             stub: &stub,
             // Any EFI program will do: nothing is started here.
@@ -92,9 +93,9 @@ impl Bench {
             initrd: b"initrd",
             os_release: b"ID=test\n",
             command_line: &command_line,
+            pcr_public_key: Some(&pcr::public_key(keys.pcr()?.unwrap().certificate())?),
         })?;
-        let keys = KeyFolder::at(self.path("keys"));
-        let uki = image_builder::sign::sign(&unsigned, keys.db()?.as_ref())?;
+        let uki = image_builder::sign::sign(&unsigned, keys.db()?.as_ref(), keys.pcr()?.as_deref())?;
         let stub = std::fs::read(self.tools.root().join(addon::STUB))?;
         let addons = addon::addons(&recipe.addon, &stub, "6.12-test", &command_line)?;
         let addons = [image_builder::sign::sign_addon(&addons[0], keys.db()?.as_ref())?];
@@ -143,7 +144,7 @@ pub fn equal_and_every_change_is_found() {
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let two = bench.release("two").unwrap();
     let files = all_files(&one);
-    assert_eq!(files.len(), 19, "{files:?}");
+    assert_eq!(files.len(), 20, "{files:?}");
     for file in &files {
         let name = file.strip_prefix(&one).unwrap();
         assert!(std::fs::read(file).unwrap() == std::fs::read(two.join(name)).unwrap(), "{} differs", name.display());
@@ -214,12 +215,12 @@ pub fn a_draft_is_no_release() {
         }
     }
     more.sort();
-    assert_eq!((same, more), (16, [name::SUMS, name::MANIFEST, name::SIGNATURE].map(str::to_owned).to_vec()));
+    assert_eq!((same, more), (17, [name::SUMS, name::MANIFEST, name::SIGNATURE].map(str::to_owned).to_vec()));
     // Either takes the other's place.
     bench.release("draft").unwrap();
     bench.verify(&draft).unwrap();
     bench.write("draft", Scope::Draft).unwrap();
-    assert_eq!(all_files(&draft).len(), 16);
+    assert_eq!(all_files(&draft).len(), 17);
 }
 
 pub fn replaced_or_kept() {
