@@ -20,6 +20,18 @@ pub struct BootRecord {
     pub disk: String,
     /// Whether the firmware says that the node was started from that disk; unknown without UEFI.
     pub started_from_disk: Option<bool>,
+    /// Whether the firmware checked what it started; unknown without UEFI.
+    #[serde(default)]
+    pub secure_boot: Option<bool>,
+    /// What the TPM has in PCR 11 (bank SHA-256), hexadecimal; none without a TPM.
+    #[serde(default)]
+    pub pcr_11: Option<String>,
+    /// Addons whose arguments stand on the command line.
+    #[serde(default)]
+    pub addons: Vec<String>,
+    /// Addons of the image that are for this model.
+    #[serde(default)]
+    pub addons_for_this_model: Vec<String>,
     /// Name of the slot, from the root partition's GPT name (`root-a` gives `a`).
     pub slot: Option<String>,
     /// Where the machine-id comes from.

@@ -6,6 +6,7 @@
 //!
 //! Decisions are pure functions over plain data; what touches the world is in modules that say `edge`.
 
+pub mod addons;
 pub mod apply;
 pub mod boot_record;
 pub mod config;

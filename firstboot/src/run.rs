@@ -38,6 +38,9 @@ pub fn storage() -> Result<()> {
     held.tell(&mut status, "systemd");
     let modules = std::thread::spawn(load_modules);
     settle();
+    if let Some(boot) = &boot {
+        place_addons(boot, &held.consoles);
+    }
 
     let chosen = held.until_accepted(&mut status, "config", || configure(boot.as_ref()), |_| None);
     status.machine = Some(chosen.config.name.clone());
@@ -71,6 +74,21 @@ pub fn storage() -> Result<()> {
     }
     notify("READY=1");
     Ok(())
+}
+
+/// Not worth a stop: the node runs without them, as it did until now.
+fn place_addons(boot: &BootRecord, consoles: &Consoles) {
+    match crate::addons::place(boot) {
+        Ok(placed) if placed.is_empty() => {}
+        Ok(placed) => consoles.line(&format!(
+            "bedplate: addons for this model placed: {}; their arguments count from the next start on",
+            placed.join(", ")
+        )),
+        Err(e) => {
+            tracing::warn!("the addons for this model were not placed: {e:#}");
+            consoles.line(&format!("bedplate: the addons for this model were not placed: {e:#}"));
+        }
+    }
 }
 
 /// What stage 1 left; none when the agent runs on a machine that it did not start.

@@ -1,6 +1,6 @@
 //! The order of the stages, on one page.
 
-use crate::assemble::{self, CommandLine, Parts, UnsignedUki};
+use crate::assemble::{self, CommandLine, Parts, UnsignedUki, addon, pcr};
 use crate::components::oci_archive::{self, PAUSE_ARCHIVE, PAUSE_IMAGE};
 use crate::components::{self, ComponentEntry, ComponentKind, Workshop};
 use crate::compose;
@@ -12,14 +12,17 @@ use crate::kernel::{self, options};
 use crate::lock::{Lock, Package};
 use crate::package::{self, Scope};
 use crate::progress::Progress;
-use crate::recipe::Recipe;
+use crate::recipe::{Enrol, Recipe};
 use crate::seal::{self, Compression};
+use crate::sign::enrolment::{self, Enrolment};
 use crate::sign::{self, Signer, keys::KeyFolder};
 use crate::store::{Fetched, Store};
 use crate::tools::Tools;
 use crate::{initrd, resolve};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
+use x509_cert::Certificate;
+use x509_cert::der::DecodePem;
 
 /// Where the agent goes in the root.
 const AGENT: &str = "/usr/lib/bedplate/firstboot";
@@ -37,6 +40,15 @@ pub struct Build {
     pub offline: bool,
     /// What is written there.
     pub scope: Scope,
+}
+
+/// Whoever signs for a build.
+#[derive(Clone, Copy)]
+pub struct Signers<'a> {
+    /// With the key of `db.crt`: UKIs and addons.
+    pub db: &'a dyn Signer,
+    /// With the key of `pcr.crt`: what a UKI leaves in the TPM; none where there is no such key.
+    pub pcr: Option<&'a dyn Signer>,
 }
 
 /// What came out, beside the folder.
@@ -63,7 +75,15 @@ impl Build {
         let keys = KeyFolder::of_recipe(&recipe.keys, folder);
         let signer = keys.db()?;
         keys.release()?;
-        let built = self.make(&recipe, &lock, &keys, signer.as_ref(), store, progress)?;
+        let policy = keys.pcr()?;
+        if policy.is_none() {
+            progress.say(
+                "the key folder has no pcr.key, so the UKI carries no signed PCR policy, and no disk can be bound to it \
+                 over updates; `bedplate keys add` makes the key",
+            );
+        }
+        let signers = Signers { db: signer.as_ref(), pcr: policy.as_deref() };
+        let built = self.make(&recipe, &lock, &keys, signers, store, progress)?;
         progress.say(format!("{}: {} {}", self.out.display(), built.name, built.version));
         progress.say(format!("root hash {}", built.root_hash));
         Ok(built)
@@ -79,11 +99,13 @@ impl Build {
         recipe: &Recipe,
         lock: &Lock,
         keys: &KeyFolder,
-        signer: &dyn Signer,
+        signers: Signers,
         store: &Store,
         progress: &Progress,
     ) -> Result<Built> {
         let folder = self.folder();
+        // Keys first here, too.
+        let enrolment = Enrolment::read(keys, &enrolment::vendors(&recipe.keys, folder)?)?;
         let inputs = fetch::all(lock, recipe, folder, store, progress, self.offline)?;
         let tools = Tools::open(store, lock.arch, &inputs.tool, progress)?;
         let workshop = Workshop { store, tools: &tools, progress };
@@ -104,10 +126,35 @@ impl Build {
         let initrd =
             initrd::build(&tree, &kernel, &stage1, &recipe.kernel.initrd_modules, lock.snapshot, store, progress)?;
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
-        let unsigned = self.unsigned(recipe, keys, &tree, &kernel, &initrd, &command_line, &tools)?;
-        let uki = sign::sign(&unsigned, signer)?;
-        let inputs =
-            package::Inputs { recipe, lock, tree: &tree, root: &root, kernel: &kernel.release, uki: &uki, keys };
+        let mut more = Vec::new();
+        if recipe.keys.enrol == Enrol::SetupMode {
+            more.extend(enrolment.for_initrd()?);
+        }
+        more.extend(addon::list(&recipe.addon));
+        let addons = match recipe.addon.is_empty() {
+            true => Vec::new(),
+            false => {
+                let stub = read_tool(&tools, addon::STUB)?;
+                addon::addons(&recipe.addon, &stub, &kernel.release, &command_line)?
+            }
+        };
+        let addons = addons.iter().map(|a| sign::sign_addon(a, signers.db)).collect::<Result<Vec<_>>>()?;
+        let unsigned = self.unsigned(recipe, keys, &tree, &kernel, &initrd, &command_line, &more, &tools)?;
+        let uki = sign::sign(&unsigned, signers.db, signers.pcr)?;
+        if self.scope != Scope::Unsigned {
+            uki.check_policy()?;
+        }
+        let inputs = package::Inputs {
+            recipe,
+            lock,
+            tree: &tree,
+            root: &root,
+            kernel: &kernel.release,
+            uki: &uki,
+            keys,
+            enrolment: &enrolment,
+            addons: &addons,
+        };
         package::write(&inputs, self.scope, &self.out, &tools, store, progress)?;
         let (name, version) = (recipe.image.name.clone(), recipe.image.version.clone());
         Ok(Built { name, version, root_hash: root.root_hash })
@@ -136,24 +183,36 @@ impl Build {
         kernel: &kernel::Kernel,
         initrd: &initrd::Initrd,
         command_line: &CommandLine,
+        more: &[(String, Vec<u8>)],
         tools: &Tools,
     ) -> Result<UnsignedUki> {
         let config_keys = match recipe.keys.require_signed_config {
             true => Some(keys.config_public()?),
             false => None,
         };
-        let stub = tools.file(assemble::uki::STUB)?;
-        let stub = std::fs::read(&stub).with_context(|| format!("can't read {}", stub.display()))?;
+        let pcr_key = keys.pcr_certificate()?.map(|pem| pcr_key(&pem)).transpose()?;
+        let stub = read_tool(tools, assemble::uki::STUB)?;
         let os_release = tree.file("/usr/lib/os-release").context("the root has no /usr/lib/os-release")?.1.read()?;
         assemble::uki(&Parts {
             stub: &stub,
             kernel: &kernel.image.read().context("the kernel can't be read")?,
             release: &kernel.release,
-            initrd: &initrd.complete(command_line, config_keys.as_deref())?,
+            initrd: &initrd.complete(command_line, config_keys.as_deref(), more)?,
             os_release: &os_release,
             command_line,
+            pcr_public_key: pcr_key.as_deref(),
         })
     }
+}
+
+fn pcr_key(certificate: &[u8]) -> Result<String> {
+    let certificate = Certificate::from_pem(certificate).context("pcr.crt is no X.509 in PEM")?;
+    pcr::public_key(&certificate)
+}
+
+fn read_tool(tools: &Tools, path: &str) -> Result<Vec<u8>> {
+    let file = tools.file(path)?;
+    std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))
 }
 
 #[allow(clippy::too_many_arguments, reason = "a stage takes what it is made of")]

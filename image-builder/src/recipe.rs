@@ -3,8 +3,10 @@
 //! Strict TOML: unknown keys are errors with file, line and column. Paths are relative to the recipe's folder.
 
 mod read;
+mod trust;
 
 pub use read::Faults;
+pub use trust::{Addon, AddonMatch, Enrol, VendorCertificate, VendorVariable};
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
@@ -26,6 +28,9 @@ pub struct Recipe {
     pub packages: Packages,
     /// Kernel.
     pub kernel: Kernel,
+    /// What the command line is longer by on some models of server.
+    #[serde(default)]
+    pub addon: Vec<Addon>,
     /// Programs that no distribution packages, by name.
     #[serde(default)]
     pub component: BTreeMap<String, Component>,
@@ -163,9 +168,18 @@ pub struct Keys {
     /// Where the key of `release.pub` is if not in `release.key`: a PKCS#11 URI (RFC 7512).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// Where the key of `pcr.crt` is if not in `pcr.key`: a PKCS#11 URI (RFC 7512).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcr: Option<String>,
     /// Whether the node takes only configs signed by the config key.
     #[serde(default = "default_true")]
     pub require_signed_config: bool,
+    /// Certificates of others that the firmware is to trust beside our own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vendor: Vec<VendorCertificate>,
+    /// Whether the image brings its keys into the firmware by itself.
+    #[serde(default)]
+    pub enrol: Enrol,
 }
 
 fn default_true() -> bool {

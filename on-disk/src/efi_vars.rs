@@ -4,8 +4,7 @@
 //! variable region as it was. Same input, same bytes. Reading takes any bytes: it gives a value or an error.
 //!
 //! Formats: firmware volume header, UEFI PI 1.8 volume 3 section 3.2.1; variable store and authenticated
-//! variable headers, EDK II `MdeModulePkg/Include/Guid/VariableFormat.h`; signature lists, UEFI 2.10 section
-//! 32.4.1. All integers are little endian.
+//! variable headers, EDK II `MdeModulePkg/Include/Guid/VariableFormat.h`. All integers are little endian.
 
 use uuid::{Uuid, uuid};
 
@@ -27,7 +26,6 @@ pub const TIME_BASED_AUTHENTICATED: u32 = 0x20;
 
 const NV_DATA_VOLUME: Uuid = uuid!("fff12b8d-7696-4c8b-a985-2747075b4f50");
 const AUTHENTICATED_STORE: Uuid = uuid!("aaf32c78-947b-439a-a180-2e144ec37792");
-const CERT_X509: Uuid = uuid!("a5c059a1-94e4-4aa7-87b5-ab155c2bf072");
 
 const VOLUME_SIGNATURE: &[u8; 4] = b"_FVH";
 const STORE_HEADER: usize = 28;
@@ -103,7 +101,7 @@ pub struct Time {
 
 impl Variable {
     /// A variable of Secure Boot's key hierarchy: `PK` and `KEK` are global, every other name (`db`, `dbx`) is of
-    /// the image security database. `data` is one or more signature lists.
+    /// the image security database. `data` is one or more signature lists ([`crate::efi_keys`]).
     pub fn key_database(name: &str, time: Time, data: Vec<u8>) -> Variable {
         let vendor = if matches!(name, "PK" | "KEK") { GLOBAL } else { IMAGE_SECURITY_DATABASE };
         let attributes = NON_VOLATILE | BOOT_SERVICE | RUNTIME | TIME_BASED_AUTHENTICATED;
@@ -140,7 +138,8 @@ impl Variable {
 }
 
 impl Time {
-    fn to_bytes(self) -> [u8; 16] {
+    /// As it stands in variables and signed writes.
+    pub fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..2].copy_from_slice(&self.year.to_le_bytes());
         bytes[2..7].copy_from_slice(&[self.month, self.day, self.hour, self.minute, self.second]);
@@ -150,18 +149,6 @@ impl Time {
     fn from_bytes(b: &[u8]) -> Time {
         Time { year: u16::from_le_bytes([b[0], b[1]]), month: b[2], day: b[3], hour: b[4], minute: b[5], second: b[6] }
     }
-}
-
-/// One X.509 certificate (DER) as a signature list, the form in which `PK`, `KEK` and `db` hold it.
-pub fn signature_list(owner: Uuid, certificate: &[u8]) -> Vec<u8> {
-    let signature = 16 + certificate.len();
-    let mut list = CERT_X509.to_bytes_le().to_vec();
-    list.extend(((28 + signature) as u32).to_le_bytes());
-    list.extend(0u32.to_le_bytes()); // no header
-    list.extend((signature as u32).to_le_bytes());
-    list.extend(owner.to_bytes_le());
-    list.extend(certificate);
-    list
 }
 
 /// A variable store: the whole flash file and its live variables.
@@ -297,6 +284,7 @@ fn text(name: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::efi_keys::signature_list;
 
     const REGION: usize = 2048;
 
@@ -355,15 +343,6 @@ mod tests {
         assert_eq!(pk[60..66], *b"P\0K\0\0\0");
         // The next one begins at a multiple of four from here.
         assert_eq!(pk[124..126], [0xaa, 0x55]);
-    }
-
-    #[test]
-    fn a_signature_list_carries_its_sizes_and_owner() {
-        let list = signature_list(Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff), b"DER");
-        assert_eq!(list.len(), 47);
-        assert_eq!((number(&list, 16), number(&list, 20), number(&list, 24)), (47, 0, 19));
-        assert_eq!(list[28..32], [0x33, 0x22, 0x11, 0x00]);
-        assert_eq!(&list[44..], b"DER");
     }
 
     #[test]

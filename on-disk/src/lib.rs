@@ -1,5 +1,6 @@
 //! Byte codecs of what lies on disks and in flash. Pure: bytes in, values out, and back.
 
+pub mod efi_keys;
 pub mod efi_vars;
 pub mod erofs;
 pub mod gpt;

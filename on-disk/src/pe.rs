@@ -164,6 +164,34 @@ impl Image {
         image
     }
 
+    /// This image without its last section, if that has this name and its content ends the file: what was there before
+    /// [`Image::with_sections`] added it to an image of its own making.
+    #[must_use]
+    pub fn without_last_section(&self, name: &str) -> Image {
+        let Some((last, rest)) = self.sections.split_last().filter(|(last, _)| last.is(name)) else {
+            return self.clone();
+        };
+        let raw_end = last.raw_offset as usize + last.raw_size as usize;
+        if self.is_signed() || raw_end.next_multiple_of(8) != self.bytes.len() {
+            return self.clone();
+        }
+        let mut image = self.clone();
+        image.bytes.truncate(last.raw_offset as usize);
+        let header = self.table + rest.len() * SECTION_HEADER;
+        let code = u32_at(&self.bytes, header + 36) == Some(CODE);
+        image.bytes[header..header + SECTION_HEADER].fill(0);
+        image.sections.pop();
+        let count = (rest.len() as u16).to_le_bytes();
+        image.bytes[self.coff + 2..self.coff + 4].copy_from_slice(&count);
+        let sum_at = self.optional + if code { 4 } else { 8 };
+        image.set_u32(sum_at, self.u32(sum_at).wrapping_sub(last.raw_size));
+        let end = rest.iter().map(|s| s.virtual_address + s.virtual_size).max().unwrap_or(0);
+        let end = end.checked_next_multiple_of(self.section_alignment).unwrap_or(u32::MAX);
+        image.set_u32(self.optional + 56, end);
+        image.set_checksum();
+        image
+    }
+
     /// This image with sections added behind those it has, in this order.
     ///
     /// # Errors
@@ -370,6 +398,20 @@ mod tests {
     }
 
     #[test]
+    fn the_last_section_comes_off_without_a_trace() {
+        let image = Image::parse(stub()).unwrap().with_sections(&[data(".osrel", b"x"), data(".linux", &[7; 700])]);
+        let image = image.unwrap();
+        let more = image.with_sections(&[data(".pcrsig", b"{}")]).unwrap();
+        assert_ne!(more, image);
+        assert_eq!(Image::parse(more.clone().into_bytes()).unwrap().without_last_section(".pcrsig"), image);
+        assert_eq!(more.without_last_section(".linux"), more);
+        assert_eq!(image.without_last_section(".pcrsig"), image);
+        let signed = more.with_certificate(b"signed data").unwrap();
+        assert_eq!(signed.without_last_section(".pcrsig"), signed, "the signature is over it");
+        assert_eq!(signed.without_certificate().without_last_section(".pcrsig"), image);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         let image = Image::parse(stub()).unwrap();
         for name in ["", "ninebytes", ".text", "ä"] {
@@ -404,7 +446,7 @@ mod tests {
                 bytes[at] = byte;
             }
             if let Ok(image) = Image::parse(bytes) {
-                let _ = (image.section(".text"), image.certificate(), image.without_certificate());
+                let _ = (image.section(".text"), image.certificate(), image.without_certificate(), image.without_last_section(".text"));
                 let _ = image.with_sections(&[data(".osrel", b"x")]);
                 let _ = image.with_certificate(b"x");
             }

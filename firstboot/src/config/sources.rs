@@ -131,6 +131,14 @@ fn boot_disk(boot: &BootRecord) -> Vec<Found> {
     found
 }
 
+/// The EFI system partition of the disk that holds the root (`vda1`).
+#[must_use]
+pub fn esp(boot: &BootRecord) -> Option<String> {
+    let table = read_table(&Path::new("/sys/class/block").join(&boot.disk), &boot.disk)?;
+    let partition = table.partitions.iter().find(|p| p.kind == gpt::kind::ESP)?;
+    Some(partition_name(&boot.disk, partition.number))
+}
+
 /// The kernel's name of a partition: `vda2`, `nvme0n1p2`.
 fn partition_name(disk: &str, number: u32) -> String {
     let between = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };

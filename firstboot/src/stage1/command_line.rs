@@ -2,8 +2,10 @@
 //!
 //! The UKI's signature covers `.cmdline`, and the initrd holds a copy of it. systemd-stub appends to what it
 //! hands to the kernel whatever SMBIOS carries as `io.systemd.stub.kernel-cmdline-extra`, signed by nobody; so
-//! the running command line is compared byte for byte, and a node whose lines differ does not boot.
+//! the running command line is compared byte for byte. It is the signed line, or that and behind it the arguments of
+//! addons which the signed initrd lists for this very model; on any other a node does not boot.
 
+use super::addons::{self, Addon, Machine};
 use super::refuse;
 use machine_config::Diagnostic;
 use uuid::Uuid;
@@ -40,22 +42,40 @@ impl Signed {
     }
 }
 
-/// Compares the initrd's copy with `/proc/cmdline` and reads the signed one.
+/// A command line that is all signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The signed line.
+    pub signed: Signed,
+    /// Names of the addons whose arguments stand behind it.
+    pub addons: Vec<String>,
+}
+
+/// Compares the initrd's copy with `/proc/cmdline` and reads the signed one. `addons` is the initrd's list.
 ///
 /// # Errors
-/// BP-B001 when they differ, BP-B002 when the signed line has not exactly one sound `roothash=`.
-pub fn judge(signed: &[u8], running: &[u8]) -> Result<Signed, Diagnostic> {
+/// BP-B001 when they differ, BP-B014 when they differ by addons that are for other models, BP-B002 when the signed
+/// line has not exactly one sound `roothash=`.
+pub fn judge(signed: &[u8], running: &[u8], addons: &[Addon], machine: &Machine) -> Result<Accepted, Diagnostic> {
     // The kernel ends the file with a line feed of its own.
     let running = running.strip_suffix(b"\n").unwrap_or(running);
-    if signed != running {
-        return Err(refuse(
-            "BP-B001",
-            "The kernel was not started with the signed command line.",
-            &difference(signed, running),
-            "Take out what adds to the command line: SMBIOS strings (type 11, io.systemd.stub.kernel-cmdline-extra), \
-             a boot loader's entry or an addon. What a server model needs goes into the recipe's kernel.arguments.",
-        ));
-    }
+    let added = running.strip_prefix(signed);
+    let (fit, others): (Vec<&Addon>, Vec<&Addon>) = addons.iter().partition(|addon| addon.is_for(machine));
+    let Some(active) = added.and_then(|added| addons::behind(added, &fit)) else {
+        let listed: Vec<&Addon> = addons.iter().collect();
+        let misplaced = added.and_then(|added| addons::behind(added, &listed)).unwrap_or_default();
+        return Err(match misplaced.iter().find(|addon| others.contains(addon)) {
+            Some(addon) => for_another_model(addon, machine),
+            None => refuse(
+                "BP-B001",
+                "The kernel was not started with the signed command line.",
+                &difference(signed, running),
+                "Take out what adds to the command line: SMBIOS strings (type 11, \
+                 io.systemd.stub.kernel-cmdline-extra), a boot loader's entry or an addon that is not of this image. \
+                 What a server model needs goes into the recipe, as an [[addon]].",
+            ),
+        });
+    };
     let bad = |why: &str| {
         refuse(
             "BP-B002",
@@ -71,7 +91,26 @@ pub fn judge(signed: &[u8], running: &[u8]) -> Result<Signed, Diagnostic> {
         return Err(bad("There is more than one roothash= in it."));
     }
     let root_hash = parse_hash(hash).ok_or_else(|| bad("Its roothash= is not 64 hexadecimal digits."))?;
-    Ok(Signed { root_hash })
+    let addons = active.into_iter().map(|addon| addon.name.clone()).collect();
+    Ok(Accepted { signed: Signed { root_hash }, addons })
+}
+
+fn for_another_model(addon: &Addon, machine: &Machine) -> Diagnostic {
+    refuse(
+        "BP-B014",
+        &format!("The addon \"{}\" was started with, and it is not for this model.", addon.name),
+        &format!(
+            "It is for {}; this machine is vendor \"{}\", product \"{}\".",
+            addon.models(),
+            machine.vendor,
+            machine.product
+        ),
+        &format!(
+            "Was this disk in another machine? Delete {} from the folder EFI/BOOT/BOOTX64.EFI.extra.d of its EFI \
+             system partition, or write the image to it again.",
+            addons::file_name(&addon.name)
+        ),
+    )
 }
 
 fn parse_hash(text: &str) -> Option<[u8; 32]> {
@@ -108,6 +147,10 @@ mod tests {
         format!("roothash={HASH} root=/dev/mapper/root quiet")
     }
 
+    fn judge(signed: &[u8], running: &[u8]) -> Result<Signed, Diagnostic> {
+        super::judge(signed, running, &[], &Machine::default()).map(|accepted| accepted.signed)
+    }
+
     #[test]
     fn the_same_line_is_taken_and_names_both_partitions() {
         let signed = judge(line().as_bytes(), format!("{}\n", line()).as_bytes()).unwrap();
@@ -139,5 +182,45 @@ mod tests {
         {
             assert_eq!(judge(signed.as_bytes(), signed.as_bytes()).unwrap_err().code, "BP-B002", "{signed}");
         }
+    }
+    #[test]
+    fn addons_of_this_model_are_taken_and_all_else_stops() {
+        let list = addons::parse(
+            b"r740\tDell Inc.\tPowerEdge R740*\tconsole=ttyS1\npt\tDell Inc.\t*\tiommu=pt\nx11\tSupermicro\t*\tacpi=off\n",
+        )
+        .unwrap();
+        let dell = Machine { vendor: "Dell Inc.".into(), product: "PowerEdge R740xd".into() };
+        let judge = |added: &str, machine: &Machine| {
+            super::judge(line().as_bytes(), format!("{}{added}\n", line()).as_bytes(), &list, machine)
+        };
+        let taken = |added: &str| judge(added, &dell).unwrap().addons;
+        assert!(taken("").is_empty());
+        assert_eq!(taken(" iommu=pt"), ["pt"]);
+        assert_eq!(taken(" console=ttyS1"), ["r740"]);
+        assert_eq!(taken(" iommu=pt console=ttyS1"), ["pt", "r740"]);
+        assert_eq!(judge(" iommu=pt", &dell).unwrap().signed.root_hash_text(), HASH);
+
+        let code = |added: &str, machine: &Machine| judge(added, machine).unwrap_err().code;
+        for added in [
+            " console=ttyS1 iommu=pt",
+            " iommu=pt iommu=pt",
+            " iommu=pt init=/bin/sh",
+            " init=/bin/sh iommu=pt",
+            "iommu=pt",
+            " iommu=pt ",
+            "  iommu=pt",
+            " iommu=off",
+        ] {
+            assert_eq!(code(added, &dell), "BP-B001", "{added:?}");
+        }
+        // Signed, and for others.
+        assert_eq!(code(" acpi=off", &dell), "BP-B014");
+        assert_eq!(code(" iommu=pt acpi=off", &dell), "BP-B014");
+        let refusal = judge(" iommu=pt console=ttyS1", &Machine { product: "PowerEdge R640".into(), ..dell.clone() });
+        let refusal = refusal.unwrap_err();
+        assert_eq!(refusal.code, "BP-B014");
+        assert!(refusal.what.contains("\"r740\"") && refusal.why.contains("PowerEdge R640"), "{refusal}");
+        // A model that SMBIOS does not tell has no addons.
+        assert_eq!(code(" iommu=pt", &Machine::default()), "BP-B014");
     }
 }

@@ -1,7 +1,7 @@
 //! The order of stage 1's steps.
 #![allow(clippy::disallowed_methods, reason = "edge: process 1 of the initrd")]
 
-use super::{command_line, find, machine_id, modules, mounts, page, refuse, warden};
+use super::{addons, command_line, enrol, find, machine_id, modules, mounts, page, refuse, warden};
 use crate::boot_record::{BootRecord, PATH};
 use crate::report::console::Consoles;
 use crate::report::page::Title;
@@ -31,8 +31,8 @@ pub fn run() -> ! {
         stop(refusal);
     }
     // Opened before /dev moves, so that a failure of the very last step is seen too.
-    let consoles = Consoles::open();
-    match boot(&consoles) {
+    let mut consoles = Consoles::open();
+    match boot(&mut consoles) {
         Ok(never) => match never {},
         Err(refusal) => {
             quiet("1");
@@ -41,7 +41,7 @@ pub fn run() -> ! {
     }
 }
 
-fn boot(consoles: &Consoles) -> Result<Infallible, Diagnostic> {
+fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
     let began = seconds();
     // Errors and worse on the console, the rest in the log: the page must stay readable.
     quiet("4");
@@ -51,9 +51,26 @@ fn boot(consoles: &Consoles) -> Result<Infallible, Diagnostic> {
             refuse("BP-B002", &format!("{path} can't be read."), &format!("{e}."), "Build the image again.")
         })
     };
-    let signed = command_line::judge(&read("/cmdline")?, &read("/proc/cmdline")?)?;
+    let machine = machine();
+    let listed = addons::parse(&if Path::new("/addons").exists() { read("/addons")? } else { Vec::new() })
+        .map_err(|why| refuse("BP-B002", "The list of addons can't be read.", &why, "Build the image again."))?;
+    let accepted = command_line::judge(&read("/cmdline")?, &read("/proc/cmdline")?, &listed, &machine)?;
+    let signed = accepted.signed;
+    if !accepted.addons.is_empty() {
+        consoles.line(&format!("bedplate: with the arguments of the addons {}", accepted.addons.join(", ")));
+    }
+    let pcr_11 = pcr_11();
+    if let Some(pcr) = &pcr_11 {
+        consoles.line(&format!("bedplate: pcr 11 {pcr}"));
+    }
     modules::load_listed(Path::new("/lib/modules/load"))?;
     mounts::efi_variables();
+    enrol::run(consoles)?;
+    let secure_boot = enrol::secure_boot();
+    consoles.line(match secure_boot {
+        Some(true) => "bedplate: secure boot on",
+        _ => "bedplate: secure boot off: nothing checked this image before it was started",
+    });
     let mut coldplug = modules::Coldplug::new(Path::new("/lib/modules/alias"));
     let root = find::open(&signed, &mut coldplug, consoles)?;
     let warden = start_warden();
@@ -61,6 +78,7 @@ fn boot(consoles: &Consoles) -> Result<Infallible, Diagnostic> {
     let (id, source) = machine_id::find();
     mounts::etc(&id)?;
     mounts::hand_over_keys()?;
+    mounts::hand_over_policy()?;
     let ended = seconds();
     let record = BootRecord {
         root_hash: signed.root_hash_text(),
@@ -69,6 +87,10 @@ fn boot(consoles: &Consoles) -> Result<Infallible, Diagnostic> {
         root_partition: signed.root_partition(),
         verity_device: root.pair.verity.name,
         disk: root.pair.root.disk,
+        secure_boot,
+        pcr_11,
+        addons: accepted.addons,
+        addons_for_this_model: listed.into_iter().filter(|a| a.is_for(&machine)).map(|a| a.name).collect(),
         started_from_disk: root.pair.started_from,
         machine_id: source,
         warden,
@@ -81,6 +103,18 @@ fn boot(consoles: &Consoles) -> Result<Infallible, Diagnostic> {
     })?;
     consoles.line(&format!("bedplate: phase stage1 {ended:.2}"));
     mounts::switch_root()
+}
+
+/// What SMBIOS says of the model.
+fn machine() -> addons::Machine {
+    let dmi = |file: &str| fs::read_to_string(Path::new("/sys/class/dmi/id").join(file)).unwrap_or_default();
+    addons::Machine { vendor: dmi("sys_vendor").trim().to_owned(), product: dmi("product_name").trim().to_owned() }
+}
+
+/// What the TPM says was measured into PCR 11 (bank SHA-256), if there is one: the UKI, and nothing since.
+fn pcr_11() -> Option<String> {
+    let text = fs::read_to_string("/sys/class/tpm/tpm0/pcr-sha256/11").ok()?;
+    Some(text.trim().to_ascii_lowercase())
 }
 
 /// Seconds since the kernel's start.

@@ -109,17 +109,21 @@ pub fn read_table(sysfs: &Path, disk: &str) -> Option<Table> {
 
 /// The partition that systemd-stub was loaded from (Boot Loader Interface, `LoaderDevicePartUUID`).
 fn started_from() -> Option<uuid::Uuid> {
-    let path = "/sys/firmware/efi/efivars/LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
-    parse_loader_partition(&fs::read(path).ok()?)
+    uuid::Uuid::parse_str(&loader_variable("LoaderDevicePartUUID")?).ok()
+}
+
+/// A text that systemd-stub left in the firmware's variables.
+#[must_use]
+pub fn loader_variable(name: &str) -> Option<String> {
+    let path = format!("/sys/firmware/efi/efivars/{name}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f");
+    parse_loader_variable(&fs::read(path).ok()?)
 }
 
 /// Four bytes of attributes, then UTF-16 with a NUL at its end.
-fn parse_loader_partition(bytes: &[u8]) -> Option<uuid::Uuid> {
+fn parse_loader_variable(bytes: &[u8]) -> Option<String> {
     let (units, _) = bytes.get(4..)?.as_chunks::<2>();
-    let text: String = char::decode_utf16(units.iter().map(|u| u16::from_le_bytes(*u)))
-        .map_while(|c| c.ok().filter(|c| *c != '\0'))
-        .collect();
-    uuid::Uuid::parse_str(&text).ok()
+    let text = char::decode_utf16(units.iter().map(|u| u16::from_le_bytes(*u)));
+    Some(text.map_while(|c| c.ok().filter(|c| *c != '\0')).collect())
 }
 
 /// Starts dm-verity and reads the file system's superblock through it, so that a wrong tree shows here.
@@ -148,14 +152,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_loader_s_partition_is_read_from_utf_16() {
+    fn a_variable_of_the_loader_is_read_from_utf_16() {
         let text = "C1E5F6A0-0000-4000-8000-000000000001\0";
         let bytes: Vec<u8> = [6, 0, 0, 0].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
-        assert_eq!(
-            parse_loader_partition(&bytes).map(|u| u.to_string()).as_deref(),
-            Some("c1e5f6a0-0000-4000-8000-000000000001")
-        );
-        assert_eq!(parse_loader_partition(&bytes[..20]), None);
-        assert_eq!(parse_loader_partition(&[]), None);
+        assert_eq!(parse_loader_variable(&bytes).as_deref(), Some("C1E5F6A0-0000-4000-8000-000000000001"));
+        assert_eq!(parse_loader_variable(&bytes[..8]).as_deref(), Some("C1"));
+        assert_eq!(parse_loader_variable(&[]), None);
     }
 }

@@ -4,8 +4,10 @@
 //! the root is the one whose hash stands on it, `/etc` is made anew. Whatever goes wrong ends in a page on
 //! every console that stays there: no shell, no restart.
 
+pub mod addons;
 pub mod command_line;
 pub mod dm;
+pub mod enrol;
 pub mod find;
 pub mod machine_id;
 pub mod modules;

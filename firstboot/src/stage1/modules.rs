@@ -38,7 +38,7 @@ impl Aliases {
 }
 
 /// fnmatch(3) without flags: `*`, `?`, `[set]`, `[!set]`, ranges, `\` before a character.
-fn fnmatch(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn fnmatch(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern, text) {
         ([], []) => true,
         ([b'*', rest @ ..], _) => (0..=text.len()).any(|n| fnmatch(rest, &text[n..])),

@@ -143,6 +143,21 @@ pub fn hand_over_keys() -> Result<(), Diagnostic> {
     }
 }
 
+/// Copies what systemd-stub leaves of the UKI's PCR policy to where systemd's programs look for it.
+///
+/// # Errors
+/// BP-B007.
+pub fn hand_over_policy() -> Result<(), Diagnostic> {
+    for name in ["tpm2-pcr-signature.json", "tpm2-pcr-public-key.pem"] {
+        // A UKI without one leaves none.
+        let Ok(bytes) = fs::read(format!("/.extra/{name}")) else { continue };
+        let copy =
+            || fs::create_dir_all("/run/systemd").and_then(|()| fs::write(format!("/run/systemd/{name}"), bytes));
+        copy().map_err(|e| failed(&format!("{name} can't be handed over."), &e))?;
+    }
+    Ok(())
+}
+
 /// Moves the kernel's file systems, empties the initrd, makes the root `/` and becomes systemd.
 ///
 /// # Errors

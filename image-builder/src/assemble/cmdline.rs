@@ -78,7 +78,7 @@ pub struct CommandLine(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CmdlineError {
     /// It would weaken the image.
-    #[error("kernel.arguments has {argument:?}, which can't be on the signed command line: {why}")]
+    #[error("the recipe has the kernel argument {argument:?}, which can't be on the signed command line: {why}")]
     Refused {
         /// The argument.
         argument: String,
@@ -87,11 +87,11 @@ pub enum CmdlineError {
     },
     /// It is no single word.
     #[error(
-        "kernel.arguments has {0:?}; write each argument as one string of printable ASCII without blanks and quotes"
+        "the recipe has the kernel argument {0:?}; write each argument as one string of printable ASCII without blanks and quotes"
     )]
     Word(String),
     /// All together are too long.
-    #[error("the command line has {0} bytes; the kernel takes {MOST}")]
+    #[error("the command line has {0} bytes (with the arguments of all addons); the kernel takes {MOST}")]
     TooLong(usize),
 }
 
@@ -115,6 +115,19 @@ impl CommandLine {
             return Err(CmdlineError::TooLong(line.len()));
         }
         Ok(CommandLine(line))
+    }
+
+    /// Checks that this line may be longer by these arguments, all of them at once.
+    ///
+    /// # Errors
+    /// As [`CommandLine::new`].
+    pub fn check_longer_by(&self, lists: &[&[String]]) -> Result<(), CmdlineError> {
+        let mut length = self.0.len();
+        for argument in lists.iter().copied().flatten() {
+            check(argument)?;
+            length += 1 + argument.len();
+        }
+        if length > MOST { Err(CmdlineError::TooLong(length)) } else { Ok(()) }
     }
 
     /// The line, without a line feed.

@@ -1,6 +1,6 @@
 //! The unified kernel image (UAPI.5): systemd-stub with kernel, initrd and command line as sections. Pure.
 
-use super::CommandLine;
+use super::{CommandLine, pcr};
 use crate::digest::Sha256;
 use anyhow::{Context, Result, bail};
 use on_disk::pe::{Image, NewSection};
@@ -26,9 +26,12 @@ pub struct Parts<'a> {
     pub os_release: &'a [u8],
     /// The command line.
     pub command_line: &'a CommandLine,
+    /// The public key that PCR policies are signed with, in PEM, if there is one.
+    pub pcr_public_key: Option<&'a str>,
 }
 
-/// A UKI that nobody has signed. Its digest names the release: whoever has the inputs comes to the same.
+/// A UKI that nobody has signed, neither for the firmware nor for the TPM. Its digest names the release: whoever has
+/// the inputs comes to the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnsignedUki {
     image: Image,
@@ -57,15 +60,15 @@ pub fn uki(parts: &Parts) -> Result<UnsignedUki> {
     }
     Image::parse(parts.kernel.to_vec()).context("the kernel is no EFI program; it needs CONFIG_EFI_STUB")?;
     let data = |name, data| NewSection { name, data, code: false };
-    let image = stub
-        .with_sections(&[
-            data(".osrel", parts.os_release),
-            data(".cmdline", parts.command_line.as_str().as_bytes()),
-            data(".uname", parts.release.as_bytes()),
-            data(".initrd", parts.initrd),
-            // Last, so that the kernel has room behind it to unpack itself.
-            NewSection { name: ".linux", data: parts.kernel, code: true },
-        ])
-        .context("the UKI can't be put together")?;
+    let mut sections = vec![
+        data(".osrel", parts.os_release),
+        data(".cmdline", parts.command_line.as_str().as_bytes()),
+        data(".uname", parts.release.as_bytes()),
+    ];
+    sections.extend(parts.pcr_public_key.map(|key| data(pcr::PUBLIC_KEY, key.as_bytes())));
+    sections.push(data(".initrd", parts.initrd));
+    // The stub starts it from a copy (EFI_LOAD_FILE2 initrd, Linux 5.8), so something may stand behind it.
+    sections.push(NewSection { name: ".linux", data: parts.kernel, code: true });
+    let image = stub.with_sections(&sections).context("the UKI can't be put together")?;
     Ok(UnsignedUki { image })
 }

@@ -44,6 +44,9 @@ pub struct Run {
     /// Processors.
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
+    /// Give it a TPM 2.0.
+    #[arg(long)]
+    tpm: bool,
     /// The machine's serial number, by which a site file knows it.
     #[arg(long, value_name = "NAME")]
     serial: Option<String>,
@@ -77,6 +80,7 @@ impl Run {
             config_by: self.config_by,
             system_size: self.system_disk,
             disks: self.disks.clone(),
+            tpm: self.tpm,
             memory: self.memory,
             cpus: self.cpus,
             serial: self.serial.clone(),

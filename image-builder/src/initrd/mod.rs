@@ -91,17 +91,31 @@ const ARCHIVE: &str = "initrd.cpio.zst";
 
 impl Initrd {
     /// The whole initrd of one image: the archive, and behind it a small one with the signed command line
-    /// and the public keys that sign configurations (lines of a `.pub` file), if they are asked for.
+    /// and the public keys that sign configurations (lines of a `.pub` file), if they are asked for, and whatever
+    /// `more` names, each with its folder.
     ///
     /// # Errors
     /// When the store lost the archive.
-    pub fn complete(&self, command_line: &CommandLine, config_keys: Option<&str>) -> Result<Vec<u8>> {
+    pub fn complete(
+        &self,
+        command_line: &CommandLine,
+        config_keys: Option<&str>,
+        more: &[(String, Vec<u8>)],
+    ) -> Result<Vec<u8>> {
         let mut bytes =
             std::fs::read(&self.archive).with_context(|| format!("the store lost {}", self.archive.display()))?;
         let mut archive = cpio::Archive::new(self.snapshot);
         archive.file("/cmdline", 0o444, command_line.as_str().as_bytes())?;
         if let Some(keys) = config_keys {
             archive.file("/config-key", 0o444, keys.as_bytes())?;
+        }
+        let mut folders = BTreeSet::new();
+        for (path, content) in more {
+            match path.rsplit_once('/') {
+                Some((folder, _)) if !folder.is_empty() && folders.insert(folder) => archive.folder(folder)?,
+                _ => {}
+            }
+            archive.file(path, 0o444, content)?;
         }
         bytes.extend(archive.finish()?);
         Ok(bytes)

@@ -21,6 +21,16 @@ pub struct FileSum {
     pub sha256: Sha256,
 }
 
+/// An addon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddonSum {
+    /// What it puts behind the command line.
+    pub arguments: String,
+    /// Digest of its file before it was signed.
+    pub unsigned: Sha256,
+}
+
 /// A release's manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -49,8 +59,15 @@ pub struct Manifest {
     pub root_hash: Sha256,
     /// The EROFS image in slot A.
     pub root_image: FileSum,
-    /// Digest of the UKI before it was signed: what somebody without the keys compares a rebuild with.
+    /// Digest of the UKI before it was signed, without its PCR policy: what somebody without the keys compares a
+    /// rebuild with.
     pub unsigned_uki: Sha256,
+    /// What PCR 11 (bank SHA-256) is when the kernel starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcr_11: Option<Sha256>,
+    /// Addons by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addons: BTreeMap<String, AddonSum>,
     /// Every other file of the release, by its path in the folder.
     pub files: BTreeMap<String, FileSum>,
 }

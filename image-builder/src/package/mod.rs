@@ -14,18 +14,21 @@ mod sparse;
 pub use disk::Layout;
 pub(crate) use sparse::digest as digest_of;
 
+use crate::assemble::addon::file_name;
+use crate::assemble::pcr;
 use crate::compose::tree::Tree;
 use crate::digest::Sha256;
 use crate::lock::Lock;
 use crate::progress::{Progress, Unit};
 use crate::recipe::Recipe;
 use crate::seal::RootImage;
-use crate::sign::Uki;
-use crate::sign::keys::{KeyFolder, SECURE_BOOT, SECURE_BOOT_FILES};
+use crate::sign::enrolment::Enrolment;
+use crate::sign::keys::KeyFolder;
+use crate::sign::{SignedAddon, Uki};
 use crate::store::Store;
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
-use manifest::{FileSum, Manifest};
+use manifest::{AddonSum, FileSum, Manifest};
 use rayon::prelude::*;
 use std::fs::File;
 use std::path::Path;
@@ -44,6 +47,10 @@ pub mod name {
     pub const SBOM: &str = "sbom.cdx.json";
     /// The lock.
     pub const LOCK: &str = "bedplate.lock";
+    /// Certificate of the key that PCR policies are signed with.
+    pub const PCR_CERTIFICATE: &str = "pcr.crt";
+    /// Folder of the signed addons.
+    pub const ADDONS: &str = "addons";
     /// Folder of what firmware is enrolled with.
     pub const SECURE_BOOT: &str = crate::sign::keys::SECURE_BOOT_FOLDER;
     /// The keys that the image takes configurations from.
@@ -73,6 +80,10 @@ pub struct Inputs<'a> {
     pub uki: &'a Uki,
     /// The keys that sign.
     pub keys: &'a KeyFolder,
+    /// What firmware is enrolled with.
+    pub enrolment: &'a Enrolment,
+    /// The signed addons.
+    pub addons: &'a [SignedAddon],
 }
 
 /// What is written.
@@ -173,6 +184,8 @@ fn check_replaceable(out: &Path) -> Result<()> {
         name::LOCK,
         name::SECURE_BOOT,
         name::CONFIG_PUBLIC,
+        name::ADDONS,
+        name::PCR_CERTIFICATE,
         name::MANIFEST,
         name::SIGNATURE,
         name::SUMS,
@@ -192,15 +205,25 @@ fn check_replaceable(out: &Path) -> Result<()> {
 
 /// Writes all that a manifest tells of.
 fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> Result<()> {
-    let Inputs { recipe, lock, tree, root, kernel, uki, keys } = *inputs;
+    let Inputs { recipe, lock, tree, root, kernel, uki, keys, enrolment, addons } = *inputs;
     let layout = Layout::new(&recipe.output, root)?;
     let task = progress.task("writing the disk image", layout.size(), Unit::Bytes);
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     put(name::UKI, uki.image().bytes())?;
+    if !addons.is_empty() {
+        std::fs::create_dir(folder.join(name::ADDONS))?;
+    }
+    for addon in addons {
+        put(&addon_file(addon), addon.image.bytes())?;
+    }
     let disk = || {
         let disk = folder.join(name::DISK);
         disk::write(&disk, &layout, root)?;
-        let esp_files = [(format!("EFI/BOOT/{}", recipe.image.arch.efi_boot_name()), folder.join(name::UKI))];
+        let uki = format!("EFI/BOOT/{}", recipe.image.arch.efi_boot_name());
+        // Where systemd-stub does not look: which of them are for a machine is only known there.
+        let place = |addon: &SignedAddon| format!("{uki}.addons/{}", file_name(&addon.name));
+        let mut esp_files: Vec<_> = addons.iter().map(|a| (place(a), folder.join(addon_file(a)))).collect();
+        esp_files.push((uki, folder.join(name::UKI)));
         esp::write(&disk, &layout, &esp_files, lock.snapshot, tools)
     };
     let rest = || {
@@ -208,9 +231,12 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
         put(name::LEFT_OUT, &files::list_left_out(tree)?)?;
         put(name::SBOM, sbom::sbom(&sbom::Sources { recipe, lock, tree, root, kernel })?.as_bytes())?;
         put(name::LOCK, lock.to_text()?.as_bytes())?;
+        if let Some(certificate) = keys.pcr_certificate()? {
+            put(name::PCR_CERTIFICATE, &certificate)?;
+        }
         std::fs::create_dir(folder.join(name::SECURE_BOOT))?;
-        for (variable, end) in enrolment() {
-            put(&format!("{}/{variable}.{end}", name::SECURE_BOOT), &keys.secure_boot(variable, end)?)?;
+        for (file, bytes) in enrolment.files() {
+            put(&format!("{}/{file}", name::SECURE_BOOT), bytes)?;
         }
         if recipe.keys.require_signed_config {
             put(name::CONFIG_PUBLIC, keys.config_public()?.as_bytes())?;
@@ -224,11 +250,13 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
 
 /// Hashes what was written, and writes and signs the manifest over it.
 pub(crate) fn describe(inputs: &Inputs, scope: Scope, folder: &Path, store: &Store, progress: &Progress) -> Result<()> {
-    let Inputs { recipe, lock, root, kernel, uki, keys, .. } = *inputs;
+    let Inputs { recipe, lock, root, kernel, uki, keys, enrolment, addons, .. } = *inputs;
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     let mut names: Vec<String> =
         [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::SBOM, name::LOCK].map(str::to_owned).to_vec();
-    names.extend(enrolment().map(|(variable, end)| format!("{}/{variable}.{end}", name::SECURE_BOOT)));
+    names.extend(enrolment.files().map(|(file, _)| format!("{}/{file}", name::SECURE_BOOT)));
+    names.extend(keys.pcr_certificate()?.map(|_| name::PCR_CERTIFICATE.to_owned()));
+    names.extend(addons.iter().map(addon_file));
     if recipe.keys.require_signed_config {
         names.push(name::CONFIG_PUBLIC.into());
     }
@@ -259,6 +287,8 @@ pub(crate) fn describe(inputs: &Inputs, scope: Scope, folder: &Path, store: &Sto
         root_hash: root.root_hash,
         root_image: FileSum { size: root.image_size, sha256: root.image_digest },
         unsigned_uki: uki.unsigned_digest(),
+        pcr_11: Some(Sha256::from(pcr::measured(uki.image()))),
+        addons: addons.iter().map(described).collect(),
         files: sums.collect::<Result<_>>()?,
     };
     let text = manifest.to_text()?;
@@ -272,12 +302,15 @@ pub(crate) fn describe(inputs: &Inputs, scope: Scope, folder: &Path, store: &Sto
     sync(folder).context("can't bring the release to the disk")
 }
 
+fn addon_file(addon: &SignedAddon) -> String {
+    format!("{}/{}", name::ADDONS, file_name(&addon.name))
+}
+
+fn described(addon: &SignedAddon) -> (String, AddonSum) {
+    (addon.name.clone(), AddonSum { arguments: addon.arguments.clone(), unsigned: addon.unsigned })
+}
+
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let path = folder.join(name);
     std::fs::write(&path, bytes).with_context(|| format!("can't write {}", path.display()))
-}
-
-/// What firmware is enrolled with: each variable, in each form.
-fn enrolment() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SECURE_BOOT.iter().flat_map(|(variable, ..)| SECURE_BOOT_FILES.iter().map(|end| (*variable, *end)))
 }

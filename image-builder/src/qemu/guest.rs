@@ -1,6 +1,6 @@
 //! A guest as data, and the argument list that makes it.
 
-use super::{Accelerator, Bus, Disk};
+use super::{Accelerator, Bus, Disk, tpm};
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,8 @@ pub struct Guest {
     pub network: Network,
     /// Video.
     pub display: Display,
+    /// A TPM 2.0, whose state lies in this folder.
+    pub tpm: Option<PathBuf>,
     /// A USB controller, for sticks that are plugged in later.
     pub usb: bool,
     /// Ends instead of starting again when the guest resets.
@@ -147,6 +149,7 @@ impl Guest {
             serial: Vec::new(),
             network: Network::None,
             display: Display::None,
+            tpm: None,
             usb: false,
             no_reboot: false,
         }
@@ -209,6 +212,10 @@ impl Guest {
         to.words("-object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng");
         if self.display == Display::Vga {
             to.words("-device VGA");
+        }
+        if let Some(folder) = &self.tpm {
+            to.option("-chardev", "socket,id=tpm,path=", &tpm::socket(folder));
+            to.words("-tpmdev emulator,id=tpm0,chardev=tpm -device tpm-crb,tpmdev=tpm0");
         }
         if self.usb {
             to.words("-device qemu-xhci,id=usb");

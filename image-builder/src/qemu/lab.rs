@@ -58,6 +58,8 @@ pub struct Lab {
     pub system_size: u64,
     /// Data disks.
     pub disks: Vec<NewDisk>,
+    /// Whether it has a TPM.
+    pub tpm: bool,
     /// Memory in MiB.
     pub memory: u32,
     /// Processors.
@@ -77,6 +79,7 @@ impl Lab {
             config_by: ConfigBy::FwCfg,
             system_size: 16 << 30,
             disks: Vec::new(),
+            tpm: false,
             memory: 2048,
             cpus: 2,
             serial: None,
@@ -111,6 +114,7 @@ impl Lab {
                 false => Disk::blank(&file, disk.size, &disk.serial)?,
             });
         }
+        guest.tpm = self.tpm.then(|| folder.join("tpm"));
         guest.network = Network::User { forwards: Vec::new() };
         if let Some(config) = &self.config {
             self.hand_over(config, tools, folder, &mut guest)?;

@@ -14,6 +14,7 @@ pub mod lab;
 pub mod qmp;
 pub mod release_disk;
 pub mod running;
+pub mod tpm;
 pub mod vars;
 
 pub use accelerator::Accelerator;

@@ -78,6 +78,15 @@ impl ReleaseDisk {
         Ok(())
     }
 
+    /// Makes a folder on its ESP, in one that is there. Only for copies of a release.
+    ///
+    /// # Errors
+    /// When mtools can't make it.
+    pub fn make_folder(&self, tools: &Tools, path: &str) -> Result<()> {
+        tools.tool("mtools")?.command().args(["-c", "mmd", "-i", &self.esp()?, &format!("::/{path}")]).run()?;
+        Ok(())
+    }
+
     /// The kernel inside its UKI, written to `to`.
     ///
     /// # Errors

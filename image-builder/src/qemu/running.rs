@@ -1,6 +1,7 @@
 //! A guest that runs.
 #![allow(clippy::disallowed_methods, reason = "edge: starts QEMU and keeps its log")]
 
+use super::tpm::Tpm;
 use super::{Guest, Qmp, Serial};
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct RunningGuest {
     running: Running,
+    /// Ends after QEMU, which talks to it to the last.
+    #[allow(dead_code, reason = "held for its end")]
+    tpm: Option<Tpm>,
     qmp: PathBuf,
     log: PathBuf,
     started: Instant,
@@ -30,7 +34,9 @@ impl RunningGuest {
     pub fn start(guest: &Guest, tools: &Tools, folder: &Path) -> Result<RunningGuest> {
         let qmp = folder.join("qmp");
         let at_terminal = guest.serial.contains(&Serial::Stdio);
-        RunningGuest::spawn(&qemu(tools)?, guest.arguments(&qmp), folder, at_terminal)
+        let tpm = guest.tpm.as_deref().map(|folder| Tpm::start(tools, folder)).transpose()?;
+        let guest = RunningGuest::spawn(&qemu(tools)?, guest.arguments(&qmp), folder, at_terminal)?;
+        Ok(RunningGuest { tpm, ..guest })
     }
 
     /// Starts a switch that guests find at `ports`.
@@ -53,7 +59,7 @@ impl RunningGuest {
             std::fs::File::create(&log).with_context(|| format!("QEMU's log {} can't be written", log.display()))?;
         let streams = || if at_terminal { Stdio::inherit() } else { Stdio::null() };
         let running = qemu.command().args(arguments).ends_with_starter().start(streams(), streams(), stderr.into())?;
-        Ok(RunningGuest { running, qmp, log, started: Instant::now() })
+        Ok(RunningGuest { running, tpm: None, qmp, log, started: Instant::now() })
     }
 
     /// When QEMU was started: power on.

@@ -1,6 +1,6 @@
 //! Text to recipe, with every fault of it told in one run.
 
-use super::{Component, Recipe};
+use super::{Addon, Component, Recipe};
 use crate::compose::overlay::Overlay;
 use crate::digest::Sha256;
 use crate::resolve::relation::Term;
@@ -122,7 +122,7 @@ impl Checks<'_> {
         self.package(&["kernel", "package"], &recipe.kernel.package);
         self.packages(&["tools", "install"], &recipe.tools.install);
         for (i, argument) in recipe.kernel.arguments.iter().enumerate() {
-            self.argument(i, argument);
+            self.argument(&["kernel", "arguments", &i.to_string()], argument);
         }
         for (i, folder) in recipe.overlay.iter().enumerate() {
             self.there(&["overlay", &i.to_string()], folder, "the overlay folder");
@@ -130,7 +130,7 @@ impl Checks<'_> {
         for (name, component) in &recipe.component {
             self.component(name, component);
         }
-        for (key, uri) in [("db", &recipe.keys.db), ("release", &recipe.keys.release)] {
+        for (key, uri) in [("db", &recipe.keys.db), ("pcr", &recipe.keys.pcr), ("release", &recipe.keys.release)] {
             if let Some(Err(why)) = uri.as_deref().map(pkcs11::Uri::parse) {
                 self.fault(
                     "BP-R015",
@@ -141,7 +141,62 @@ impl Checks<'_> {
                 );
             }
         }
+        for (i, vendor) in recipe.keys.vendor.iter().enumerate() {
+            let path = ["keys", "vendor", &i.to_string(), "certificate"];
+            self.there(&path, &vendor.certificate, "the certificate");
+        }
+        for (i, addon) in recipe.addon.iter().enumerate() {
+            self.addon(&i.to_string(), addon, &recipe.addon[..i]);
+        }
         self.outputs(recipe);
+    }
+
+    fn addon(&mut self, i: &str, addon: &Addon, before: &[Addon]) {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if addon.name.is_empty() || addon.name.len() > 32 || !addon.name.chars().all(plain) {
+            self.fault(
+                "BP-R020",
+                &["addon", i, "name"],
+                format!("{:?} can't be an addon's name", addon.name),
+                "it becomes a file name on FAT: 1 to 32 of a-z, 0-9 and -",
+                "choose another",
+            );
+        }
+        if before.iter().any(|other| other.name == addon.name) {
+            self.fault(
+                "BP-R020",
+                &["addon", i, "name"],
+                format!("there are two addons {:?}", addon.name),
+                "each is a file of its own",
+                "choose another name for one of them",
+            );
+        }
+        let patterns = [&addon.matches.vendor, &addon.matches.product];
+        let any = |pattern: &str| pattern.chars().all(|c| c == '*');
+        let texts: Vec<&str> = patterns.iter().filter_map(|p| p.as_deref()).collect();
+        if texts.iter().all(|text| any(text)) || texts.iter().any(|t| t.trim() != *t || t.chars().any(char::is_control))
+        {
+            self.fault(
+                "BP-R021",
+                &["addon", i, "match"],
+                format!("the addon {:?} does not say for which models it is", addon.name),
+                "what every machine gets belongs into kernel.arguments, and a model is matched by one line of text",
+                "write match = { vendor = \"Dell Inc.\", product = \"PowerEdge R740*\" }, as \
+                 /sys/class/dmi/id/sys_vendor and product_name say",
+            );
+        }
+        if addon.arguments.is_empty() {
+            self.fault(
+                "BP-R021",
+                &["addon", i],
+                format!("the addon {:?} has no arguments", addon.name),
+                "it would change nothing",
+                "give it arguments, or leave it out",
+            );
+        }
+        for (at, argument) in addon.arguments.iter().enumerate() {
+            self.argument(&["addon", i, "arguments", &at.to_string()], argument);
+        }
     }
 
     fn archives(&mut self, recipe: &Recipe) {
@@ -199,14 +254,13 @@ impl Checks<'_> {
         }
     }
 
-    fn argument(&mut self, i: usize, argument: &str) {
+    fn argument(&mut self, path: &[&str], argument: &str) {
         const OURS: [&str; 5] = ["roothash", "root", "init", "rdinit", "systemd.import_credentials"];
         let name = argument.split('=').next().unwrap_or(argument);
-        let path = ["kernel", "arguments", &i.to_string()];
         if argument.is_empty() || argument.chars().any(|c| c.is_whitespace() || c.is_control() || c == '"') {
             self.fault(
                 "BP-R006",
-                &path,
+                path,
                 format!("{argument:?} is not one kernel argument"),
                 "arguments are joined by spaces on the signed command line",
                 "write one argument without spaces or quotes per entry",
@@ -214,7 +268,7 @@ impl Checks<'_> {
         } else if OURS.contains(&name) {
             self.fault(
                 "BP-R006",
-                &path,
+                path,
                 format!("the kernel argument {name:?} is the builder's"),
                 "it decides which root is started, and that is the one the image's digest stands for",
                 "leave it out",

@@ -13,11 +13,12 @@ use crate::digest::Sha256;
 use crate::lock::Lock;
 use crate::package::manifest::Manifest;
 use crate::package::{Scope, name};
-use crate::pipeline::Build;
+use crate::pipeline::{Build, Signers};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::release::diff::{ChangeKind, FileChange};
 use crate::resolve::local;
+use crate::sign::Signer;
 use crate::sign::carried::Carried;
 use crate::sign::keys::KeyFolder;
 use crate::store::Store;
@@ -73,8 +74,9 @@ impl Rebuild {
             offline: self.offline,
             scope: Scope::Unsigned,
         };
-        let signer = carried(release, signed)?;
-        build.make(&recipe, &lock, &KeyFolder::of_release(release), &signer, store, progress)?;
+        let (db, pcr) = carried(release, signed)?;
+        let signers = Signers { db: &db, pcr: pcr.as_ref().map(|signer| signer as &dyn Signer) };
+        build.make(&recipe, &lock, &KeyFolder::of_release(release), signers, store, progress)?;
         let text = std::fs::read_to_string(out.join(name::MANIFEST)).context("the rebuilt release can't be read")?;
         let rebuilt = Manifest::parse(&text).context("the rebuilt release can't be read")?;
         let mut problems = differences(signed, &rebuilt)?;
@@ -109,8 +111,8 @@ fn other_inputs(file: &Path, recipe: &Recipe, lock: &Lock, found: &BTreeMap<Stri
     problems
 }
 
-/// The signatures of the release's EFI programs.
-fn carried(release: &Path, signed: &Manifest) -> Result<Carried> {
+/// The signatures of the release's EFI programs, and those over the PCR policies in them.
+fn carried(release: &Path, signed: &Manifest) -> Result<(Carried, Option<Carried>)> {
     let mut images = Vec::new();
     for name in signed.files.keys().filter(|name| name.ends_with(".efi")) {
         let bytes = std::fs::read(release.join(name)).with_context(|| format!("{name} can't be read"))?;
@@ -118,9 +120,15 @@ fn carried(release: &Path, signed: &Manifest) -> Result<Carried> {
         images.extend(Some(image).filter(Image::is_signed));
     }
     let certificate = format!("{}/db.crt", name::SECURE_BOOT);
-    let pem = std::fs::read_to_string(release.join(&certificate));
-    Carried::by(&images, &pem.with_context(|| format!("{certificate} can't be read"))?)
-        .context("the release's signatures can't be read")
+    let read =
+        |name: &str| std::fs::read_to_string(release.join(name)).with_context(|| format!("{name} can't be read"));
+    let unreadable = "the release's signatures can't be read";
+    let db = Carried::by(&images, &read(&certificate)?).context(unreadable)?;
+    let pcr = match signed.files.contains_key(name::PCR_CERTIFICATE) {
+        true => Some(Carried::over_policies(&images, &read(name::PCR_CERTIFICATE)?).context(unreadable)?),
+        false => None,
+    };
+    Ok((db, pcr))
 }
 
 /// All that two manifests say differently.

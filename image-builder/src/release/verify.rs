@@ -4,8 +4,10 @@
 //! program is run.
 
 use crate::assemble::CommandLine;
+use crate::assemble::addon::file_name;
+use crate::assemble::pcr;
 use crate::digest::Sha256;
-use crate::package::manifest::Manifest;
+use crate::package::manifest::{AddonSum, Manifest};
 use crate::package::{digest_of, name};
 use crate::sign::{authenticode, keys};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -93,6 +95,10 @@ pub fn verify(folder: &Path, public_key: &str) -> Result<Verified> {
         note(&name, Err(anyhow!("is not part of the signed release")));
     }
     note(name::UKI, uki(folder, &parsed));
+    for (addon, sum) in &parsed.addons {
+        let file = format!("{}/{}", name::ADDONS, file_name(addon));
+        note(&file, check_addon(folder, &file, sum));
+    }
     note(name::DISK, root(&folder.join(name::DISK), &parsed.root_hash));
     if problems.is_empty() {
         return Ok(Verified { manifest: parsed, key: key.name().to_owned() });
@@ -135,23 +141,47 @@ fn unsigned(folder: &Path, manifest: &Manifest) -> Result<BTreeSet<String>> {
 
 /// The UKI is signed with the key whose certificate the release ships, is what was built, and names the root.
 fn uki(folder: &Path, manifest: &Manifest) -> Result<()> {
-    let certificate = format!("{}/db.crt", name::SECURE_BOOT);
-    let pem = std::fs::read_to_string(folder.join(&certificate));
-    let pem = pem.with_context(|| format!("can't be checked without {certificate}"))?;
-    let certificate = Certificate::from_pem(&pem).with_context(|| format!("can't be checked: {certificate}"))?;
-    let image = Image::parse(std::fs::read(folder.join(name::UKI)).context("can't be read")?)?;
-    authenticode::check(&image, &certificate)?;
-    let unsigned = Sha256::of(image.without_certificate().bytes());
+    let image = signed_image(folder, name::UKI)?;
+    let unsigned = Sha256::of(image.without_certificate().without_last_section(pcr::SIGNATURE).bytes());
     ensure!(
         unsigned == manifest.unsigned_uki,
-        "has SHA-256 {unsigned} without its signature, the manifest says {}",
+        "has SHA-256 {unsigned} without its signatures, the manifest says {}",
         manifest.unsigned_uki
     );
+    pcr::check(&image)?;
+    let measured = Sha256::from(pcr::measured(&image));
+    let said = manifest.pcr_11.unwrap_or(measured);
+    ensure!(measured == said, "leaves {measured} in PCR 11, the manifest says {said}");
     let line = image.section(".cmdline").context("has no command line")?;
     let line = std::str::from_utf8(line).context("has a command line that is no text")?;
     ensure!(line == manifest.command_line, "has another command line than the manifest");
     let hash = CommandLine::root_hash_of(line).context("has no single roothash= on its command line")?;
     ensure!(hash == manifest.root_hash, "names the root {hash}, the manifest names {}", manifest.root_hash);
+    Ok(())
+}
+
+/// An image that is signed with the key whose certificate the release ships.
+fn signed_image(folder: &Path, file: &str) -> Result<Image> {
+    let certificate = format!("{}/db.crt", name::SECURE_BOOT);
+    let pem = std::fs::read_to_string(folder.join(&certificate));
+    let pem = pem.with_context(|| format!("can't be checked without {certificate}"))?;
+    let certificate = Certificate::from_pem(&pem).with_context(|| format!("can't be checked: {certificate}"))?;
+    let image = Image::parse(std::fs::read(folder.join(file)).context("can't be read")?)?;
+    authenticode::check(&image, &certificate)?;
+    Ok(image)
+}
+
+/// An addon is signed with that key too, is what was built, and adds what the manifest says.
+fn check_addon(folder: &Path, file: &str, sum: &AddonSum) -> Result<()> {
+    let image = signed_image(folder, file)?;
+    let unsigned = Sha256::of(image.without_certificate().bytes());
+    ensure!(
+        unsigned == sum.unsigned,
+        "has SHA-256 {unsigned} without its signature, the manifest says {}",
+        sum.unsigned
+    );
+    let same = image.section(".cmdline") == Some(sum.arguments.as_bytes());
+    ensure!(same, "has other arguments than the manifest says");
     Ok(())
 }
 

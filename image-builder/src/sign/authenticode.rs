@@ -106,8 +106,8 @@ pub(crate) mod tests {
     use crate::sign::keys;
     use on_disk::pe::NewSection;
 
-    /// The smallest PE32+ image that both readers take, headers of 1 KiB and one section, and this section.
-    pub(crate) fn program(section: &str, data: &[u8]) -> Image {
+    /// The smallest PE32+ image that both readers take, headers of 1 KiB and one section, with a section of this name.
+    pub(crate) fn image_with(name: &str, data: &[u8]) -> Image {
         let mut bytes = vec![0; 0x600];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(0, b"MZ");
@@ -122,12 +122,12 @@ pub(crate) mod tests {
         put(0x188, b".text\0\0\0");
         put(0x190, &[0x200u32, 0x1000, 0x200, 0x400].map(u32::to_le_bytes).concat());
         bytes[0x400..].fill(0xcc);
-        let section = NewSection { name: section, data, code: false };
+        let section = NewSection { name, data, code: false };
         Image::parse(bytes).unwrap().with_sections(&[section]).unwrap()
     }
 
     pub(crate) fn image(command_line: &[u8]) -> Image {
-        program(".cmdline", command_line)
+        image_with(".cmdline", command_line)
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! that of other bytes.
 
 use super::Signer;
+use crate::assemble::pcr;
 use anyhow::{Context, Result, anyhow};
 use authenticode::AuthenticodeSignature;
 use on_disk::pe::Image;
@@ -25,14 +26,11 @@ pub struct Carried {
 }
 
 impl Carried {
-    /// The signatures that these images carry, of the key with this certificate (PEM).
+    /// The signatures of these images, of the key with this certificate (PEM).
     ///
     /// # Errors
     /// When the certificate can't be read, or an image carries no signature.
     pub fn by(images: &[Image], certificate: &str) -> Result<Carried> {
-        let certificate = Certificate::from_pem(certificate).context("it is no X.509 certificate in PEM")?;
-        let key = RsaPublicKey::try_from(certificate.tbs_certificate.subject_public_key_info.owned_to_ref())
-            .map_err(|e| anyhow!("the certificate has no RSA key: {e}"))?;
         let signature = |image: &Image| {
             let bytes = image.certificate().context("an image carries no signature")?;
             let signature = AuthenticodeSignature::from_bytes(bytes);
@@ -41,7 +39,23 @@ impl Carried {
                 .signature()
                 .into())
         };
-        Ok(Carried { signatures: images.iter().map(signature).collect::<Result<_>>()?, key, certificate })
+        Carried::of(images.iter().map(signature).collect::<Result<_>>()?, certificate)
+    }
+
+    /// The signatures over the PCR policies of these images, of the key with this certificate (PEM).
+    ///
+    /// # Errors
+    /// When the certificate or a policy can't be read.
+    pub fn over_policies(images: &[Image], certificate: &str) -> Result<Carried> {
+        let signatures: Vec<Vec<Vec<u8>>> = images.iter().map(pcr::signatures).collect::<Result<_>>()?;
+        Carried::of(signatures.concat(), certificate)
+    }
+
+    fn of(signatures: Vec<Vec<u8>>, certificate: &str) -> Result<Carried> {
+        let certificate = Certificate::from_pem(certificate).context("it is no X.509 certificate in PEM")?;
+        let key = RsaPublicKey::try_from(certificate.tbs_certificate.subject_public_key_info.owned_to_ref())
+            .map_err(|e| anyhow!("the certificate has no RSA key: {e}"))?;
+        Ok(Carried { signatures, key, certificate })
     }
 }
 

@@ -1,9 +1,10 @@
 //! `bedplate keys new`: development keys. They are inputs, so chance and the clock are in order here.
 //!
-//! Guarantees: nothing is overwritten; private keys are mode 0600 from the moment they exist, in a folder of
+//! Guarantees: no key is overwritten; private keys are mode 0600 from the moment they exist, in a folder of
 //! mode 0700; the folder appears under its name complete, or not at all.
 #![allow(clippy::disallowed_methods, reason = "edge: writes keys")]
 
+use super::enrolment::{self, Vendor};
 use super::file_key::FileKey;
 use super::pkcs7::{self, ID_DATA, Signed};
 use super::pkcs11::{TokenReleaseSigner, TokenSigner, Uri};
@@ -13,6 +14,7 @@ use crate::recipe;
 use anyhow::{Context, Result, bail, ensure};
 use cms::signed_data::EncapsulatedContentInfo;
 use machine_config::signature::{PrivateKey, PublicKey};
+use on_disk::efi_keys;
 use on_disk::efi_vars::{self, Time};
 use rand::RngCore;
 use rand::rngs::OsRng;
@@ -24,7 +26,7 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use uuid::{Uuid, uuid};
+use uuid::Uuid;
 use x509_cert::Certificate;
 use x509_cert::builder::{Builder, CertificateBuilder, Profile};
 use x509_cert::der::asn1::{GeneralizedTime, ObjectIdentifier};
@@ -37,8 +39,6 @@ use x509_cert::time::{Time as CertificateTime, Validity};
 
 /// Bits of the Secure Boot keys: what every firmware takes (UEFI 2.10, 32.4 knows RSA-2048 by name).
 const RSA_BITS: usize = 2048;
-/// `EFI_CERT_TYPE_PKCS7_GUID` (UEFI 2.10, 32.4.1).
-const CERT_TYPE_PKCS7: Uuid = uuid!("4aafd29d-68df-49ee-8aa9-347d375665a7");
 /// Attributes of key variables: non-volatile, at boot and runtime, time-based authenticated.
 const KEY_ATTRIBUTES: u32 =
     efi_vars::NON_VOLATILE | efi_vars::BOOT_SERVICE | efi_vars::RUNTIME | efi_vars::TIME_BASED_AUTHENTICATED;
@@ -64,13 +64,14 @@ pub struct KeyFolder {
     /// Where the private keys are instead.
     db: Option<String>,
     release: Option<String>,
+    pcr: Option<String>,
 }
 
 impl KeyFolder {
     /// The keys in this folder.
     pub fn at(folder: impl Into<PathBuf>) -> KeyFolder {
         let folder = folder.into();
-        KeyFolder { secure_boot: folder.clone(), folder, db: None, release: None }
+        KeyFolder { secure_boot: folder.clone(), folder, db: None, release: None, pcr: None }
     }
 
     /// What a release ships of its keys: all that is public.
@@ -80,8 +81,8 @@ impl KeyFolder {
 
     /// The keys of a recipe that lies in `recipe`.
     pub fn of_recipe(keys: &recipe::Keys, recipe: &Path) -> KeyFolder {
-        let (db, release) = (keys.db.clone(), keys.release.clone());
-        KeyFolder { db, release, ..KeyFolder::at(recipe.join(&keys.folder)) }
+        let (db, release, pcr) = (keys.db.clone(), keys.release.clone(), keys.pcr.clone());
+        KeyFolder { db, release, pcr, ..KeyFolder::at(recipe.join(&keys.folder)) }
     }
 
     /// The key that signs UKIs: on a token if the recipe names one, else `db.key`.
@@ -92,6 +93,30 @@ impl KeyFolder {
         Ok(match &self.db {
             Some(uri) => Box::new(TokenSigner::open(Uri::parse(uri)?, &self.text("db.crt")?)?),
             None => Box::new(FileKey::open(&self.folder, "db")?),
+        })
+    }
+
+    /// The certificate of the key that signs PCR policies; folders of earlier versions have none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn pcr_certificate(&self) -> Result<Option<Vec<u8>>> {
+        let path = self.folder.join("pcr.crt");
+        match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some).with_context(|| missing(&path)),
+        }
+    }
+
+    /// The key that signs PCR policies: on a token if the recipe names one, else `pcr.key`; none where there is none.
+    ///
+    /// # Errors
+    /// When it can't be read or reached, or does not belong to `pcr.crt`.
+    pub fn pcr(&self) -> Result<Option<Box<dyn Signer>>> {
+        Ok(match &self.pcr {
+            Some(uri) => Some(Box::new(TokenSigner::open(Uri::parse(uri)?, &self.text("pcr.crt")?)?)),
+            None if !self.folder.join("pcr.key").exists() => None,
+            None => Some(Box::new(FileKey::open(&self.folder, "pcr")?)),
         })
     }
 
@@ -189,15 +214,45 @@ pub fn new(folder: &Path) -> Result<()> {
     File::open(parent).and_then(|f| f.sync_all()).with_context(failed)
 }
 
+/// Puts these certificates beside the own ones into `KEK` and `db` of a key folder, in place of others that were put
+/// there before, and signs both anew. Private keys and certificates stay as they are.
+///
+/// # Errors
+/// When `PK.key` or `KEK.key` is not there, or a file can't be written; each file is the old one or the new one then.
+pub fn add_vendors(folder: &Path, vendors: &[Vendor]) -> Result<()> {
+    let time = efi_time(now()?)?;
+    let set = KeyFolder::at(folder);
+    for (name, vendor, signed_by) in SECURE_BOOT.into_iter().filter(|(name, ..)| *name != "PK") {
+        let list = enrolment::wanted(&set, name, vendors)?;
+        if list == set.secure_boot(name, "esl")? {
+            continue;
+        }
+        let signer = FileKey::open(folder, signed_by)
+            .with_context(|| format!("{name} can only be changed by a signature of {signed_by}.key"))?;
+        let update = update(name, vendor, time, &list, &signer)?;
+        replace(folder, &format!("{name}.auth"), &update)?;
+        replace(folder, &format!("{name}.esl"), &list)?;
+    }
+    Ok(())
+}
+
+/// Takes a public file's place in one step.
+fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let aside = format!(".{name}.new");
+    // Left by a run that was killed.
+    let _ = std::fs::remove_file(folder.join(&aside));
+    public(folder, &aside, bytes)?;
+    std::fs::rename(folder.join(&aside), folder.join(name))
+        .with_context(|| format!("can't write {}", folder.join(name).display()))
+}
+
 fn fill(folder: &Path) -> Result<()> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock is before 1970")?;
+    let now = now()?;
     let owner = Uuid::new_v4();
+    pair(folder, "pcr", "PCR policies", now)?;
     for (name, ..) in SECURE_BOOT {
-        let key = RsaPrivateKey::new(&mut OsRng, RSA_BITS).context("can't make an RSA key")?;
-        let certificate = certificate(name, &key, now)?;
-        private(folder, &format!("{name}.key"), key.to_pkcs8_pem(LineEnding::LF)?.as_bytes())?;
-        public(folder, &format!("{name}.crt"), certificate.to_pem(LineEnding::LF)?.as_bytes())?;
-        public(folder, &format!("{name}.esl"), &efi_vars::signature_list(owner, &certificate.to_der()?))?;
+        let certificate = pair(folder, name, &format!("Secure Boot {name}"), now)?;
+        public(folder, &format!("{name}.esl"), &efi_keys::signature_list(owner, &certificate.to_der()?))?;
     }
     let time = efi_time(now)?;
     for (name, vendor, signed_by) in SECURE_BOOT {
@@ -217,15 +272,37 @@ fn fill(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// An RSA key and its certificate.
+fn pair(folder: &Path, name: &str, purpose: &str, now: Duration) -> Result<Certificate> {
+    let key = RsaPrivateKey::new(&mut OsRng, RSA_BITS).context("can't make an RSA key")?;
+    let certificate = certificate(purpose, &key, now)?;
+    private(folder, &format!("{name}.key"), key.to_pkcs8_pem(LineEnding::LF)?.as_bytes())?;
+    public(folder, &format!("{name}.crt"), certificate.to_pem(LineEnding::LF)?.as_bytes())?;
+    Ok(certificate)
+}
+
+/// Makes the keys that `folder` lacks because an earlier version made it, and names them. What is there stays.
+///
+/// # Errors
+/// When it is no key folder, or can't be written.
+pub fn add(folder: &Path) -> Result<Vec<&'static str>> {
+    KeyFolder::at(folder).secure_boot("db", "crt")?;
+    if folder.join("pcr.key").exists() || folder.join("pcr.crt").exists() {
+        return Ok(Vec::new());
+    }
+    pair(folder, "pcr", "PCR policies", now()?)?;
+    Ok(vec!["pcr"])
+}
+
 /// A self-signed certificate, valid for thirty years from yesterday: firmware clocks are not to be relied on.
-fn certificate(name: &str, key: &RsaPrivateKey, now: Duration) -> Result<Certificate> {
+fn certificate(purpose: &str, key: &RsaPrivateKey, now: Duration) -> Result<Certificate> {
     const DAY: Duration = Duration::from_secs(86_400);
     let mut serial = [0; 16];
     OsRng.fill_bytes(&mut serial);
     serial[0] &= 0x7f;
     let mut tag = [0; 4];
     OsRng.fill_bytes(&mut tag);
-    let subject: Name = format!("CN=Bedplate Secure Boot {name} {}", hex::encode(tag)).parse()?;
+    let subject: Name = format!("CN=Bedplate {purpose} {}", hex::encode(tag)).parse()?;
     let time = |at: Duration| -> Result<CertificateTime> {
         Ok(CertificateTime::GeneralTime(GeneralizedTime::from_date_time(DateTime::from_unix_duration(at)?)))
     };
@@ -238,6 +315,10 @@ fn certificate(name: &str, key: &RsaPrivateKey, now: Duration) -> Result<Certifi
         CertificateBuilder::new(profile, SerialNumber::new(&serial)?, validity, subject, public, &signer)?;
     builder.add_extension(&ExtendedKeyUsage(vec![CODE_SIGNING]))?;
     Ok(builder.build::<rsa::pkcs1v15::Signature>()?)
+}
+
+fn now() -> Result<Duration> {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock is before 1970")
 }
 
 fn efi_time(now: Duration) -> Result<Time> {
@@ -254,24 +335,14 @@ fn efi_time(now: Duration) -> Result<Time> {
 
 /// An authenticated write of a key variable: `EFI_VARIABLE_AUTHENTICATION_2` and the new value (UEFI 2.10, 8.2.6).
 fn update(name: &str, vendor: Uuid, time: Time, value: &[u8], signer: &dyn Signer) -> Result<Vec<u8>> {
-    let mut stamp = time.year.to_le_bytes().to_vec();
-    stamp.extend([time.month, time.day, time.hour, time.minute, time.second]);
-    stamp.resize(16, 0);
     let mut covered: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
     covered.extend(vendor.to_bytes_le());
     covered.extend(KEY_ATTRIBUTES.to_le_bytes());
-    covered.extend(&stamp);
+    covered.extend(time.to_bytes());
     covered.extend(value);
     let content = EncapsulatedContentInfo { econtent_type: ID_DATA, econtent: None };
     let signed_data = pkcs7::sign(content, Signed::Detached(&covered), signer)?.to_der()?;
-    let mut bytes = stamp;
-    let size = u32::try_from(8 + 16 + signed_data.len()).context("the signature is too large")?;
-    bytes.extend(size.to_le_bytes());
-    bytes.extend([0x00, 0x02, 0xf1, 0x0e]);
-    bytes.extend(CERT_TYPE_PKCS7.to_bytes_le());
-    bytes.extend(signed_data);
-    bytes.extend(value);
-    Ok(bytes)
+    Ok(efi_keys::signed_write(time, &signed_data, value))
 }
 
 fn private(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
@@ -294,6 +365,7 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::VendorVariable;
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -309,6 +381,7 @@ mod tests {
         names.sort();
         let mut wanted = vec!["config.key", "config.pub", "release.key", "release.pub"];
         wanted.extend(["KEK.auth", "KEK.crt", "KEK.esl", "KEK.key", "PK.auth", "PK.crt", "PK.esl", "PK.key"]);
+        wanted.extend(["pcr.crt", "pcr.key"]);
         wanted.extend(["db.auth", "db.crt", "db.esl", "db.key"]);
         wanted.sort_unstable();
         assert_eq!(names, wanted);
@@ -331,6 +404,47 @@ mod tests {
         assert!(!public.verifies_detached(b"y", &release.sign_detached(b"x").unwrap()));
         assert!(set.config_public().unwrap().starts_with("bedplate-ed25519 "));
         set.db().unwrap();
+    }
+
+    #[test]
+    fn vendors_are_put_beside_the_own_certificates_and_taken_out_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        new(&keys).unwrap();
+        let before: Vec<_> = ["KEK.esl", "db.esl", "db.key"].map(|n| std::fs::read(keys.join(n)).unwrap()).into();
+        let vendor = |variables| Vendor { owner: Uuid::from_u128(7), certificate: b"DER".to_vec(), variables };
+        add_vendors(&keys, &[vendor(vec![VendorVariable::Db])]).unwrap();
+        let set = KeyFolder::at(&keys);
+        let list = set.secure_boot("db", "esl").unwrap();
+        assert_eq!(list, [&before[1][..], &efi_keys::signature_list(Uuid::from_u128(7), b"DER")].concat());
+        assert_eq!(efi_keys::value_of_signed_write(&set.secure_boot("db", "auth").unwrap()).unwrap(), list);
+        assert_eq!(set.secure_boot("KEK", "esl").unwrap(), before[0], "it was asked for db alone");
+        assert_eq!(std::fs::read(keys.join("db.key")).unwrap(), before[2]);
+
+        std::fs::remove_file(keys.join("KEK.key")).unwrap();
+        let error = format!("{:#}", add_vendors(&keys, &[]).unwrap_err());
+        assert!(error.contains("db can only be changed by a signature of KEK.key"), "{error}");
+        add_vendors(&keys, &[vendor(vec![VendorVariable::Db])]).unwrap();
+    }
+
+    #[test]
+    fn an_earlier_folder_gets_what_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        new(&keys).unwrap();
+        for file in ["pcr.key", "pcr.crt"] {
+            std::fs::remove_file(keys.join(file)).unwrap();
+        }
+        let set = KeyFolder::at(&keys);
+        assert!(set.pcr().unwrap().is_none() && set.pcr_certificate().unwrap().is_none());
+        let before = std::fs::read(keys.join("db.key")).unwrap();
+        assert_eq!(add(&keys).unwrap(), ["pcr"]);
+        assert_eq!(mode(&keys.join("pcr.key")), 0o600);
+        set.pcr().unwrap().unwrap();
+        let made = set.pcr_certificate().unwrap();
+        assert!(add(&keys).unwrap().is_empty());
+        assert_eq!((set.pcr_certificate().unwrap(), std::fs::read(keys.join("db.key")).unwrap()), (made, before));
+        assert!(add(folder.path()).is_err(), "no key folder");
     }
 
     #[test]

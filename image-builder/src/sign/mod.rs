@@ -5,16 +5,18 @@
 
 pub mod authenticode;
 pub mod carried;
+pub mod enrolment;
 pub mod file_key;
 pub mod keys;
 pub mod pkcs11;
 mod pkcs7;
 
-use crate::assemble::UnsignedUki;
+use crate::assemble::addon::UnsignedAddon;
+use crate::assemble::{UnsignedUki, pcr};
 use crate::digest::Sha256;
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use machine_config::signature::PrivateKey;
-use on_disk::pe::Image;
+use on_disk::pe::{Image, NewSection};
 use x509_cert::Certificate;
 
 /// Whoever can sign with a private RSA key: a file, a PKCS#11 token, a key service.
@@ -62,13 +64,53 @@ impl Uki {
     pub fn unsigned_digest(&self) -> Sha256 {
         self.unsigned
     }
+
+    /// Holds the signed PCR policy, if there is one, against the UKI and the key that it names.
+    ///
+    /// # Errors
+    /// When it is of another UKI or another key.
+    pub fn check_policy(&self) -> Result<()> {
+        if self.image.section(pcr::SIGNATURE).is_none() {
+            return Ok(());
+        }
+        pcr::check(&self.image).map_err(|e| anyhow!("the UKI {e:#}; do pcr.key and pcr.crt belong together?"))
+    }
 }
 
-/// Signs a UKI.
+/// An addon that firmware with the signer's certificate in `db` lets systemd-stub load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedAddon {
+    /// Its name.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: String,
+    /// The image.
+    pub image: Image,
+    /// Digest of the image before it was signed.
+    pub unsigned: Sha256,
+}
+
+/// Signs an addon.
 ///
 /// # Errors
 /// When the signer fails.
-pub fn sign(unsigned: &UnsignedUki, signer: &dyn Signer) -> Result<Uki> {
-    let image = authenticode::sign(unsigned.image(), signer)?;
+pub fn sign_addon(addon: &UnsignedAddon, signer: &dyn Signer) -> Result<SignedAddon> {
+    let image = authenticode::sign(&addon.image, signer)?;
+    let (name, arguments) = (addon.name.clone(), addon.arguments.clone());
+    Ok(SignedAddon { name, arguments, image, unsigned: addon.digest() })
+}
+
+/// Signs a UKI: first what it leaves in the TPM, with `policy` if there is such a key, then the whole, with `signer`.
+///
+/// # Errors
+/// When a signer fails.
+pub fn sign(unsigned: &UnsignedUki, signer: &dyn Signer, policy: Option<&dyn Signer>) -> Result<Uki> {
+    let mut image = unsigned.image().clone();
+    if let Some(policy) = policy {
+        let text = pcr::sign(&image, policy)?;
+        let section = NewSection { name: pcr::SIGNATURE, data: text.as_bytes(), code: false };
+        image = image.with_sections(&[section]).context("the UKI has no room for its PCR policy")?;
+    }
+    let image = authenticode::sign(&image, signer)?;
     Ok(Uki { image, unsigned: unsigned.digest() })
 }

@@ -6,8 +6,8 @@
 mod components;
 mod ends;
 mod explain;
-mod person;
 mod init;
+mod person;
 mod rebuild;
 mod release;
 mod sealing;
@@ -59,7 +59,10 @@ fn main() -> ExitCode {
         test("a component is the same bytes from another store", components::same_bytes),
         test("the tools tree compiles and links c statically", components::static_c),
         test("two people without a network build the same bytes, one after a killed build", whole::same_bytes),
-        test("builds ended at fifty random moments leave a store that the next one uses", ends::at_fifty_random_moments),
+        test(
+            "builds ended at fifty random moments leave a store that the next one uses",
+            ends::at_fifty_random_moments,
+        ),
     ];
     tiers::run("build", trials)
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test with folders of its own")]
 
 use crate::tools;
-use image_builder::assemble::{self, CommandLine, Parts};
+use image_builder::assemble::{self, CommandLine, Parts, addon, pcr};
 use image_builder::compose::tree::{Content, Entry, Kind, Origin, Tree, TreePath};
 use image_builder::digest::Sha256;
 use image_builder::lock::Lock;
@@ -11,6 +11,7 @@ use image_builder::progress::Progress;
 use image_builder::recipe::Recipe;
 use image_builder::release::{Verified, verify};
 use image_builder::seal::{Compression, seal};
+use image_builder::sign::enrolment::Enrolment;
 use image_builder::sign::keys::{self, KeyFolder};
 use image_builder::store::Store;
 use image_builder::tools::Tools;
@@ -48,6 +49,10 @@ impl Bench {
             keys = { folder = "keys" }
             output = { esp = "300 MiB", slot = "64 MiB" }
             [archive]
+            [[addon]]
+            name = "r740"
+            match = { vendor = "Dell Inc.", product = "PowerEdge R740*" }
+            arguments = ["console=ttyS1", "iommu=pt"]
             "#,
         )?;
         let lock = Lock {
@@ -79,6 +84,7 @@ impl Bench {
         let root = seal(&tree, compression, lock.snapshot, &store, &progress)?;
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
         let stub = std::fs::read(self.tools.root().join(assemble::uki::STUB))?;
+        let keys = KeyFolder::at(self.path("keys"));
         let unsigned = assemble::uki(&Parts {
             stub: &stub,
             // Any EFI program will do: nothing is started here.
@@ -87,9 +93,12 @@ impl Bench {
             initrd: b"initrd",
             os_release: b"ID=test\n",
             command_line: &command_line,
+            pcr_public_key: Some(&pcr::public_key(keys.pcr()?.unwrap().certificate())?),
         })?;
-        let keys = KeyFolder::at(self.path("keys"));
-        let uki = image_builder::sign::sign(&unsigned, keys.db()?.as_ref())?;
+        let uki = image_builder::sign::sign(&unsigned, keys.db()?.as_ref(), keys.pcr()?.as_deref())?;
+        let stub = std::fs::read(self.tools.root().join(addon::STUB))?;
+        let addons = addon::addons(&recipe.addon, &stub, "6.12-test", &command_line)?;
+        let addons = [image_builder::sign::sign_addon(&addons[0], keys.db()?.as_ref())?];
         let inputs = Inputs {
             recipe: &recipe,
             lock: &lock,
@@ -98,6 +107,8 @@ impl Bench {
             kernel: "6.12-test",
             uki: &uki,
             keys: &keys,
+            enrolment: &Enrolment::read(&keys, &[])?,
+            addons: &addons,
         };
         let out = self.path(out);
         package::write(&inputs, scope, &out, &self.tools, &store, &progress)?;
@@ -133,7 +144,7 @@ pub fn equal_and_every_change_is_found() {
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let two = bench.release("two").unwrap();
     let files = all_files(&one);
-    assert_eq!(files.len(), 19, "{files:?}");
+    assert_eq!(files.len(), 21, "{files:?}");
     for file in &files {
         let name = file.strip_prefix(&one).unwrap();
         assert!(std::fs::read(file).unwrap() == std::fs::read(two.join(name)).unwrap(), "{} differs", name.display());
@@ -142,6 +153,8 @@ pub fn equal_and_every_change_is_found() {
     // The judges: sbverify for the UKI, sfdisk for the table, mtools for the ESP, sha256sum's format.
     let tool = |name: &str| bench.tools.tool(name).unwrap().command();
     tool("sbverify").arg("--cert").arg(one.join("secure-boot/db.crt")).arg(one.join(name::UKI)).run().unwrap();
+    let addon = "addons/r740.addon.efi";
+    tool("sbverify").arg("--cert").arg(one.join("secure-boot/db.crt")).arg(one.join(addon)).run().unwrap();
     let other = bench.path("keys/KEK.crt");
     tool("sbverify").arg("--cert").arg(other).arg(one.join(name::UKI)).run().unwrap_err();
     let table = tool("sfdisk").arg("--verify").arg(one.join(name::DISK)).run().unwrap();
@@ -149,6 +162,9 @@ pub fn equal_and_every_change_is_found() {
     let image = format!("{}@@1M", one.join(name::DISK).display());
     let on_esp = tool("mtools").args(["-c", "mtype", "-i", &image, "::/EFI/BOOT/BOOTX64.EFI"]).run().unwrap();
     assert!(on_esp.stdout == std::fs::read(one.join(name::UKI)).unwrap());
+    let stored = "::/EFI/BOOT/BOOTX64.EFI.addons/r740.addon.efi";
+    let on_esp = tool("mtools").args(["-c", "mtype", "-i", &image, stored]).run().unwrap();
+    assert!(on_esp.stdout == std::fs::read(one.join(addon)).unwrap());
 
     assert_eq!(bench.verify(&one).unwrap().manifest.name, "test");
     let other_keys = bench.path("other");
@@ -199,12 +215,12 @@ pub fn a_draft_is_no_release() {
         }
     }
     more.sort();
-    assert_eq!((same, more), (16, [name::SUMS, name::MANIFEST, name::SIGNATURE].map(str::to_owned).to_vec()));
+    assert_eq!((same, more), (18, [name::SUMS, name::MANIFEST, name::SIGNATURE].map(str::to_owned).to_vec()));
     // Either takes the other's place.
     bench.release("draft").unwrap();
     bench.verify(&draft).unwrap();
     bench.write("draft", Scope::Draft).unwrap();
-    assert_eq!(all_files(&draft).len(), 16);
+    assert_eq!(all_files(&draft).len(), 18);
 }
 
 pub fn replaced_or_kept() {
