@@ -6,7 +6,9 @@
 
 pub mod command_line;
 pub mod dm;
+pub mod embedded;
 pub mod find;
+pub mod loop_device;
 pub mod machine_id;
 pub mod modules;
 pub mod mounts;
