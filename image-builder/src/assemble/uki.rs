@@ -48,11 +48,7 @@ impl UnsignedUki {
 /// # Errors
 /// When stub or kernel are no EFI programs, or a part does not fit.
 pub fn uki(parts: &Parts) -> Result<UnsignedUki> {
-    let stub = Image::parse(parts.stub.to_vec()).context("systemd-stub can't be used")?;
-    if stub.section(".sdmagic").is_none() || stub.section(".linux").is_some() {
-        bail!("the stub is not systemd-stub: it has no .sdmagic section, or a kernel already");
-    }
-    Image::parse(parts.kernel.to_vec()).context("the kernel is no EFI program; it needs CONFIG_EFI_STUB")?;
+    let stub = stub(parts)?;
     let data = |name, data| NewSection { name, data, code: false };
     let image = stub
         .with_sections(&[
@@ -65,4 +61,14 @@ pub fn uki(parts: &Parts) -> Result<UnsignedUki> {
         ])
         .context("the UKI can't be put together")?;
     Ok(UnsignedUki { image })
+}
+
+/// The stub, once it and the kernel were found to be what they should be.
+pub(super) fn stub(parts: &Parts) -> Result<Image> {
+    let stub = Image::parse(parts.stub.to_vec()).context("systemd-stub can't be used")?;
+    if stub.section(".sdmagic").is_none() || stub.section(".linux").is_some() {
+        bail!("the stub is not systemd-stub: it has no .sdmagic section, or a kernel already");
+    }
+    Image::parse(parts.kernel.to_vec()).context("the kernel is no EFI program; it needs CONFIG_EFI_STUB")?;
+    Ok(stub)
 }
