@@ -1,6 +1,6 @@
 //! The order of the stages, on one page.
 
-use crate::assemble::{self, CommandLine, Parts, UnsignedUki};
+use crate::assemble::{self, CommandLine, Parts, UnsignedFullUki, UnsignedUki};
 use crate::components::oci_archive::{self, PAUSE_ARCHIVE, PAUSE_IMAGE};
 use crate::components::{self, ComponentEntry, ComponentKind, Workshop};
 use crate::compose;
@@ -13,7 +13,7 @@ use crate::lock::{Lock, Package};
 use crate::package::{self, Scope};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
-use crate::seal::{self, Compression};
+use crate::seal::{self, Compression, RootImage};
 use crate::sign::{self, keys::KeyFolder};
 use crate::store::{Fetched, Store};
 use crate::tools::Tools;
@@ -84,8 +84,10 @@ impl Build {
         let initrd =
             initrd::build(&tree, &kernel, &stage1, &recipe.kernel.initrd_modules, lock.snapshot, store, progress)?;
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
-        let unsigned = self.unsigned(&recipe, &keys, &tree, &kernel, &initrd, &command_line, &tools)?;
+        let (unsigned, full) =
+            self.unsigned(&recipe, &keys, &tree, &root, &kernel, &initrd, &command_line, &tools, store, progress)?;
         let uki = sign::sign(&unsigned, signer.as_ref())?;
+        let full = full.map(|full| sign::sign_full(full, signer.as_ref())).transpose()?;
         let inputs = package::Inputs {
             recipe: &recipe,
             lock: &lock,
@@ -93,6 +95,7 @@ impl Build {
             root: &root,
             kernel: &kernel.release,
             uki: &uki,
+            full: full.as_ref(),
             keys: &keys,
         };
         package::write(&inputs, self.scope, &self.out, &tools, store, progress)?;
@@ -111,17 +114,21 @@ impl Build {
         })
     }
 
+    /// The thin UKI, and the full one if something of it is wanted.
     #[allow(clippy::too_many_arguments, reason = "a stage takes what it is made of")]
     fn unsigned(
         &self,
         recipe: &Recipe,
         keys: &KeyFolder,
         tree: &Tree,
+        root: &RootImage,
         kernel: &kernel::Kernel,
         initrd: &initrd::Initrd,
         command_line: &CommandLine,
         tools: &Tools,
-    ) -> Result<UnsignedUki> {
+        store: &Store,
+        progress: &Progress,
+    ) -> Result<(UnsignedUki, Option<UnsignedFullUki>)> {
         let config_keys = match recipe.keys.require_signed_config {
             true => Some(keys.config_public()?),
             false => None,
@@ -129,14 +136,17 @@ impl Build {
         let stub = tools.file(assemble::uki::STUB)?;
         let stub = std::fs::read(&stub).with_context(|| format!("can't read {}", stub.display()))?;
         let os_release = tree.file("/usr/lib/os-release").context("the root has no /usr/lib/os-release")?.1.read()?;
-        assemble::uki(&Parts {
+        let parts = Parts {
             stub: &stub,
             kernel: &kernel.image.read().context("the kernel can't be read")?,
             release: &kernel.release,
             initrd: &initrd.complete(command_line, config_keys.as_deref())?,
             os_release: &os_release,
             command_line,
-        })
+        };
+        let full = self.scope == Scope::Release && recipe.output.artifacts.iter().any(|a| a.is_full());
+        let full = full.then(|| assemble::full(&parts, root, initrd.snapshot, store, progress)).transpose()?;
+        Ok((assemble::uki(&parts)?, full))
     }
 }
 

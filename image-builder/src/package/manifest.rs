@@ -51,6 +51,9 @@ pub struct Manifest {
     pub root_image: FileSum,
     /// Digest of the UKI before it was signed: what somebody without the keys compares a rebuild with.
     pub unsigned_uki: Sha256,
+    /// The same of the full UKI, if the release has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsigned_full_uki: Option<Sha256>,
     /// Every other file of the release, by its path in the folder.
     pub files: BTreeMap<String, FileSum>,
 }

@@ -55,6 +55,7 @@ pub(crate) fn release(version: &str, lock: Lock, listed: &str, left_out: &str) -
             root_hash,
             root_image: sum(version.into()),
             unsigned_uki: root_hash,
+            unsigned_full_uki: None,
             files: BTreeMap::from(sums),
         }),
         files: Some(files::read(&json(listed)).unwrap()),

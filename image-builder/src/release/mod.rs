@@ -4,6 +4,7 @@ mod contents;
 pub mod diff;
 #[cfg(test)]
 mod fixture;
+mod full;
 pub mod verify;
 pub mod why;
 mod words;
