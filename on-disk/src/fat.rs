@@ -190,7 +190,7 @@ fn name(text: &str, stem: usize, end: usize) -> Result<[u8; 11], FatError> {
 fn entry(name: [u8; 11], attributes: u8, cluster: u32, size: u32, time: &Time) -> [u8; 32] {
     let year = time.year.clamp(1980, 2107) - 1980;
     let date = (year << 9 | u16::from(time.month) << 5 | u16::from(time.day)).to_le_bytes();
-    let clock = (u16::from(time.hour) << 11 | u16::from(time.minute) << 5 | u16::from(time.second) / 2).to_le_bytes();
+    let clock = (u16::from(time.hour) << 11 | u16::from(time.minute) << 5 | (u16::from(time.second) / 2)).to_le_bytes();
     let cluster = cluster.to_le_bytes();
     let mut entry = [0; 32];
     entry[..11].copy_from_slice(&name);
