@@ -17,7 +17,7 @@ DEBIAN_PACKAGES := gcc libc6-dev pkg-config libblkid-dev libclang-dev ca-certifi
 
 # Tests by tier. A new file in a tests folder belongs to `unit` unless it is one of these.
 SIM_TESTS := $(basename $(notdir $(wildcard storage-plan/tests/*.rs)))
-REAL_TESTS := build guest node rack secure_boot
+REAL_TESTS := artifacts build guest node rack secure_boot
 ALL_TESTS := $(basename $(notdir $(wildcard */tests/*.rs) $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs))))
 UNIT_TESTS := $(filter-out $(SIM_TESTS) $(REAL_TESTS),$(ALL_TESTS))
 
@@ -40,7 +40,7 @@ endef
 # `make -j` must not run tiers side by side: they share the machine, and two cores.
 .NOTPARALLEL:
 
-.PHONY: help demo test begin setup programs agent bedplate lock image lint deny compile unit sim build guest node rack secure_boot bench clean
+.PHONY: help demo test begin setup programs agent bedplate lock image lint deny compile unit sim build guest node artifacts secure_boot rack bench clean
 
 help:  ## Show what there is.
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,7 +49,7 @@ demo: image  ## Build the image, boot a node, print the cluster's table.
 	$(CARGO) build --workspace --bins
 	$(TARGET_DIR)/debug/demo --release out/node --recipe $(RECIPE)
 
-test: begin lint deny compile unit sim image build guest node rack secure_boot  ## Everything, and the seconds of each tier.
+test: begin lint deny compile unit sim image build guest node artifacts secure_boot rack  ## Everything, and the seconds of each tier.
 	@echo; cat $(TIERS)
 
 begin:
@@ -121,6 +121,9 @@ guest: image  ## Kernel and agent in an initrd, many cases in one boot.
 
 node: image  ## The whole image under Secure Boot.
 	$(TEST) --test node
+
+artifacts: image  ## Each kind of artifact starts a machine.
+	$(TEST) --test artifacts
 
 rack: image  ## Several machines on one network.
 	$(TEST) --test rack

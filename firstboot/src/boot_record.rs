@@ -10,14 +10,15 @@ pub const PATH: &str = "/run/bedplate/boot.json";
 pub struct BootRecord {
     /// Root hash of the signed command line, hexadecimal.
     pub root_hash: String,
-    /// Kernel name of the root partition (`vda2`).
+    /// Kernel name of the root partition (`vda2`), or of the device that stands for the root in memory (`loop0`).
     pub root_device: String,
-    /// Its partition UUID: the first 128 bits of the root hash.
+    /// Its partition UUID, where it has a partition: the first 128 bits of the root hash.
     pub root_partition: uuid::Uuid,
     /// Kernel name of the hash tree's partition.
     pub verity_device: String,
-    /// Kernel name of the disk both are on (`vda`).
-    pub disk: String,
+    /// Kernel name of the disk both are on (`vda`); none when the root is in memory.
+    #[serde(default)]
+    pub disk: Option<String>,
     /// Whether the firmware says that the node was started from that disk; unknown without UEFI.
     pub started_from_disk: Option<bool>,
     /// Whether the firmware checked what it started; unknown without UEFI.

@@ -32,6 +32,7 @@ pub fn storage() -> Result<()> {
         status.phase("kernel", boot.began);
         status.phase("stage1", boot.ended);
         status.slot.clone_from(&boot.slot);
+        status.root_in_memory = boot.disk.is_none();
         status.root_hash = Some(boot.root_hash.clone());
     }
     status.versions = versions();
@@ -100,7 +101,11 @@ pub fn boot_record() -> Option<BootRecord> {
 /// The page of this node with these refusals.
 #[must_use]
 pub fn page(title: Title, at: &str, status: &Status, config: Option<String>, next: &str) -> Page {
-    let slot = status.slot.as_ref().map(|s| format!(" (slot {})", s.to_uppercase())).unwrap_or_default();
+    let slot = match &status.slot {
+        Some(slot) => format!(" (slot {})", slot.to_uppercase()),
+        None if status.root_in_memory => " (in memory)".into(),
+        None => String::new(),
+    };
     Page {
         title,
         at: at.into(),

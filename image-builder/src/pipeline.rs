@@ -1,6 +1,6 @@
 //! The order of the stages, on one page.
 
-use crate::assemble::{self, CommandLine, Parts, UnsignedUki, addon, pcr};
+use crate::assemble::{self, CommandLine, Parts, UnsignedFullUki, UnsignedUki, addon, pcr};
 use crate::components::oci_archive::{self, PAUSE_ARCHIVE, PAUSE_IMAGE};
 use crate::components::{self, ComponentEntry, ComponentKind, Workshop};
 use crate::compose;
@@ -13,7 +13,7 @@ use crate::lock::{Lock, Package};
 use crate::package::{self, Scope};
 use crate::progress::Progress;
 use crate::recipe::{Enrol, Recipe};
-use crate::seal::{self, Compression};
+use crate::seal::{self, Compression, RootImage};
 use crate::sign::enrolment::{self, Enrolment};
 use crate::sign::{self, Signer, keys::KeyFolder};
 use crate::store::{Fetched, Store};
@@ -139,11 +139,13 @@ impl Build {
             }
         };
         let addons = addons.iter().map(|a| sign::sign_addon(a, signers.db)).collect::<Result<Vec<_>>>()?;
-        let unsigned = self.unsigned(recipe, keys, &tree, &kernel, &initrd, &command_line, &more, &tools)?;
+        let (unsigned, full) =
+            self.unsigned(recipe, keys, &tree, &root, &kernel, &initrd, &command_line, &more, &tools, store, progress)?;
         let uki = sign::sign(&unsigned, signers.db, signers.pcr)?;
         if self.scope != Scope::Unsigned {
             uki.check_policy()?;
         }
+        let full = full.map(|full| sign::sign_full(full, signers.db)).transpose()?;
         let inputs = package::Inputs {
             recipe,
             lock,
@@ -151,6 +153,7 @@ impl Build {
             root: &root,
             kernel: &kernel.release,
             uki: &uki,
+            full: full.as_ref(),
             keys,
             enrolment: &enrolment,
             addons: &addons,
@@ -174,18 +177,22 @@ impl Build {
         })
     }
 
+    /// The thin UKI, and the full one if something of it is wanted.
     #[allow(clippy::too_many_arguments, reason = "a stage takes what it is made of")]
     fn unsigned(
         &self,
         recipe: &Recipe,
         keys: &KeyFolder,
         tree: &Tree,
+        root: &RootImage,
         kernel: &kernel::Kernel,
         initrd: &initrd::Initrd,
         command_line: &CommandLine,
         more: &[(String, Vec<u8>)],
         tools: &Tools,
-    ) -> Result<UnsignedUki> {
+        store: &Store,
+        progress: &Progress,
+    ) -> Result<(UnsignedUki, Option<UnsignedFullUki>)> {
         let config_keys = match recipe.keys.require_signed_config {
             true => Some(keys.config_public()?),
             false => None,
@@ -193,7 +200,7 @@ impl Build {
         let pcr_key = keys.pcr_certificate()?.map(|pem| pcr_key(&pem)).transpose()?;
         let stub = read_tool(tools, assemble::uki::STUB)?;
         let os_release = tree.file("/usr/lib/os-release").context("the root has no /usr/lib/os-release")?.1.read()?;
-        assemble::uki(&Parts {
+        let parts = Parts {
             stub: &stub,
             kernel: &kernel.image.read().context("the kernel can't be read")?,
             release: &kernel.release,
@@ -201,7 +208,10 @@ impl Build {
             os_release: &os_release,
             command_line,
             pcr_public_key: pcr_key.as_deref(),
-        })
+        };
+        let full = self.scope != Scope::Draft && recipe.output.artifacts.iter().any(|a| a.is_full());
+        let full = full.then(|| assemble::full(&parts, root, initrd.snapshot, store, progress)).transpose()?;
+        Ok((assemble::uki(&parts)?, full))
     }
 }
 

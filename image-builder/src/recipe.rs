@@ -207,11 +207,46 @@ pub struct Outputs {
     pub compression: String,
     /// Its level.
     pub level: i32,
+    /// What a release has beside `disk.raw` and `uki.efi`; everything unless it is said.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// What a release may have beside the disk image and the thin UKI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Artifact {
+    /// The disk image as QEMU and clouds take it.
+    #[serde(rename = "disk.qcow2")]
+    Qcow2,
+    /// The full UKI: one signed file that boots without a disk.
+    #[serde(rename = "node.efi")]
+    Node,
+    /// A disc with the full UKI, for virtual media and sticks.
+    #[serde(rename = "node.iso")]
+    Iso,
+    /// What a server for network boot hands out.
+    #[serde(rename = "netboot")]
+    Netboot,
+}
+
+impl Artifact {
+    /// All of them.
+    pub const ALL: [Artifact; 4] = [Artifact::Qcow2, Artifact::Node, Artifact::Iso, Artifact::Netboot];
+
+    /// Whether the full UKI is in it.
+    pub fn is_full(self) -> bool {
+        self != Artifact::Qcow2
+    }
 }
 
 impl Default for Outputs {
     fn default() -> Self {
-        Outputs { esp: "1 GiB".into(), slot: "2 GiB".into(), compression: "zstd".into(), level: 3 }
+        Outputs {
+            esp: "1 GiB".into(),
+            slot: "2 GiB".into(),
+            compression: "zstd".into(),
+            level: 3,
+            artifacts: Artifact::ALL.to_vec(),
+        }
     }
 }
 

@@ -119,6 +119,31 @@ impl Variable {
         }
     }
 
+    /// A boot entry, `Boot####`, that fetches what it starts from a URI: a device path of one URI node, which firmware
+    /// expands over the network cards it has (UEFI 2.10, 3.1.2 and 10.3.4.23).
+    pub fn boot_from_uri(number: u16, title: &str, uri: &str) -> Variable {
+        let mut path = vec![3, 24];
+        path.extend(((4 + uri.len()) as u16).to_le_bytes());
+        path.extend_from_slice(uri.as_bytes());
+        path.extend([0x7f, 0xff, 4, 0]);
+        // LOAD_OPTION_ACTIVE
+        let mut data = 1u32.to_le_bytes().to_vec();
+        data.extend((path.len() as u16).to_le_bytes());
+        data.extend(title.encode_utf16().chain([0]).flat_map(u16::to_le_bytes));
+        data.extend(path);
+        Variable::global(format!("Boot{number:04X}"), data)
+    }
+
+    /// The order in which boot entries are tried.
+    pub fn boot_order(numbers: &[u16]) -> Variable {
+        Variable::global("BootOrder".into(), numbers.iter().flat_map(|n| n.to_le_bytes()).collect())
+    }
+
+    fn global(name: String, data: Vec<u8>) -> Variable {
+        let attributes = NON_VOLATILE | BOOT_SERVICE | RUNTIME;
+        Variable { vendor: GLOBAL, name, attributes, time: Time::default(), data }
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         let name: Vec<u8> = self.name.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
         let mut bytes = Vec::with_capacity(VARIABLE_HEADER + name.len() + self.data.len());
@@ -316,6 +341,16 @@ mod tests {
         }
         store.set(Variable::secure_boot_enable());
         store
+    }
+
+    #[test]
+    fn a_boot_entry_is_a_load_option_over_a_uri() {
+        let entry = Variable::boot_from_uri(0x1a, "net", "http://10.0.2.2/n");
+        assert_eq!((entry.name.as_str(), entry.vendor), ("Boot001A", GLOBAL));
+        let wanted =
+            [&[1, 0, 0, 0, 25, 0][..], b"n\0e\0t\0\0\0", &[3, 24, 21, 0], b"http://10.0.2.2/n", &[0x7f, 0xff, 4, 0]];
+        assert_eq!(entry.data, wanted.concat());
+        assert_eq!(Variable::boot_order(&[0x1a, 1]).data, [0x1a, 0, 1, 0]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub mod efi_keys;
 pub mod efi_vars;
 pub mod erofs;
+pub mod fat;
 pub mod gpt;
+pub mod iso9660;
 pub mod pe;
 pub mod verity;

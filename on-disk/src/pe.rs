@@ -4,6 +4,10 @@
 //! Guarantees: a parsed [`Image`] has its headers and sections inside the file, so nothing here panics on
 //! hostile bytes; equal inputs give equal bytes.
 
+mod large;
+
+pub use large::{Headers, Plan, SizedSection, Sum, certificate_table};
+
 /// `IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ`.
 const DATA: u32 = 0x4000_0040;
 /// `IMAGE_SCN_CNT_CODE | IMAGE_SCN_MEM_EXECUTE | IMAGE_SCN_MEM_READ`.
@@ -54,6 +58,17 @@ struct Section {
     raw_offset: u32,
 }
 
+/// What is in the headers of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Outline {
+    coff: usize,
+    optional: usize,
+    table: usize,
+    sections: Vec<Section>,
+    section_alignment: u32,
+    file_alignment: u32,
+}
+
 /// A checked image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
@@ -75,47 +90,8 @@ impl Image {
     /// # Errors
     /// [`PeError::Malformed`].
     pub fn parse(bytes: Vec<u8>) -> Result<Image, PeError> {
-        use PeError::Malformed;
-        if bytes.get(..2) != Some(b"MZ") {
-            return Err(Malformed("it does not begin with MZ"));
-        }
-        let signature = u32_at(&bytes, 0x3c).ok_or(Malformed("its DOS header is cut off"))? as usize;
-        if bytes.get(signature..).and_then(|b| b.get(..4)) != Some(b"PE\0\0") {
-            return Err(Malformed("it has no PE signature"));
-        }
-        let coff = signature + 4;
-        let cut = Malformed("its headers are cut off");
-        let count = u16_at(&bytes, coff + 2).ok_or(cut.clone())?;
-        let optional_size = usize::from(u16_at(&bytes, coff + 16).ok_or(cut.clone())?);
-        let optional = coff + 20;
-        let directories = u32_at(&bytes, optional + 108).ok_or(cut.clone())?;
-        if u16_at(&bytes, optional) != Some(0x20b)
-            || optional_size < 112 + 8 * (CERTIFICATE_TABLE + 1)
-            || directories < 5
-        {
-            return Err(Malformed("its optional header is not that of a PE32+ image with a certificate table"));
-        }
-        let alignment = |at| u32_at(&bytes, optional + at).filter(|a: &u32| a.is_power_of_two());
-        let section_alignment = alignment(32).ok_or(Malformed("its section alignment is no power of two"))?;
-        let file_alignment = alignment(36).ok_or(Malformed("its file alignment is no power of two"))?;
-        let table = optional + optional_size;
-        if u32_at(&bytes, optional + 60).is_none_or(|headers| headers as usize > bytes.len()) {
-            return Err(cut);
-        }
-        let mut sections = Vec::new();
-        for index in 0..usize::from(count) {
-            let header =
-                bytes.get(table + index * SECTION_HEADER..).and_then(|b| b.get(..SECTION_HEADER)).ok_or(cut.clone())?;
-            let field = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-            let mut name = [0; 8];
-            name.copy_from_slice(&header[..8]);
-            let (virtual_size, virtual_address, raw_size, raw_offset) = (field(8), field(12), field(16), field(20));
-            let raw_end = u64::from(raw_offset) + u64::from(raw_size);
-            if raw_end > bytes.len() as u64 || virtual_address.checked_add(virtual_size).is_none() {
-                return Err(Malformed("a section is not inside it"));
-            }
-            sections.push(Section { name, virtual_size, virtual_address, raw_size, raw_offset });
-        }
+        let Outline { coff, optional, table, sections, section_alignment, file_alignment } =
+            outline(&bytes, bytes.len() as u64)?;
         Ok(Image { coff, optional, table, sections, section_alignment, file_alignment, bytes })
     }
 
@@ -211,18 +187,30 @@ impl Image {
     }
 
     fn add(&mut self, new: &NewSection) -> Result<(), PeError> {
-        let taken = self.sections.iter().any(|s| s.is(new.name));
-        if new.name.is_empty() || new.name.len() > 8 || !new.name.is_ascii() || taken {
-            return Err(PeError::Name(new.name.into()));
+        let (from, to) = self.claim(new.name, new.data.len() as u64, new.code, self.bytes.len() as u64)?;
+        let too_large = |_| PeError::TooLarge(new.name.into());
+        let (from, to) = (usize::try_from(from).map_err(too_large)?, usize::try_from(to).map_err(too_large)?);
+        self.bytes.resize(from, 0);
+        self.bytes.extend_from_slice(new.data);
+        self.bytes.resize(to, 0);
+        Ok(())
+    }
+
+    /// Writes a section's header. Its content goes behind the first `length` bytes of the file: begin and end of its
+    /// place there.
+    fn claim(&mut self, name: &str, size: u64, code: bool, length: u64) -> Result<(u64, u64), PeError> {
+        let taken = self.sections.iter().any(|s| s.is(name));
+        if name.is_empty() || name.len() > 8 || !name.is_ascii() || taken {
+            return Err(PeError::Name(name.into()));
         }
-        let too_large = || PeError::TooLarge(new.name.into());
+        let too_large = || PeError::TooLarge(name.into());
         let header_at = self.table + self.sections.len() * SECTION_HEADER;
         let headers_end = self.u32(self.optional + 60) as usize;
         let first_raw = self.sections.iter().filter(|s| s.raw_size > 0).map(|s| s.raw_offset as usize).min();
         if header_at + SECTION_HEADER > headers_end.min(first_raw.unwrap_or(usize::MAX)) {
-            return Err(PeError::NoRoom(new.name.into()));
+            return Err(PeError::NoRoom(name.into()));
         }
-        let virtual_size = u32::try_from(new.data.len()).map_err(|_| too_large())?;
+        let virtual_size = u32::try_from(size).map_err(|_| too_large())?;
         let end = self.sections.iter().map(|s| s.virtual_address + s.virtual_size).max().unwrap_or(0);
         let virtual_address = end.checked_next_multiple_of(self.section_alignment).ok_or_else(too_large)?;
         let image_end = virtual_address
@@ -230,32 +218,28 @@ impl Image {
             .and_then(|end| end.checked_next_multiple_of(self.section_alignment))
             .ok_or_else(too_large)?;
         let raw_size = virtual_size.checked_next_multiple_of(self.file_alignment).ok_or_else(too_large)?;
-        let alignment = self.file_alignment as usize;
-        self.bytes.resize(self.bytes.len().next_multiple_of(alignment), 0);
-        let raw_offset = u32::try_from(self.bytes.len()).map_err(|_| too_large())?;
-        self.bytes.extend_from_slice(new.data);
-        self.bytes.resize(raw_offset as usize + raw_size as usize, 0);
+        let raw_offset = u32::try_from(length.next_multiple_of(self.file_alignment.into())).map_err(|_| too_large())?;
 
-        let mut name = [0; 8];
-        name[..new.name.len()].copy_from_slice(new.name.as_bytes());
+        let mut padded = [0; 8];
+        padded[..name.len()].copy_from_slice(name.as_bytes());
         let mut header = [0; SECTION_HEADER];
-        header[..8].copy_from_slice(&name);
+        header[..8].copy_from_slice(&padded);
         header[8..12].copy_from_slice(&virtual_size.to_le_bytes());
         header[12..16].copy_from_slice(&virtual_address.to_le_bytes());
         header[16..20].copy_from_slice(&raw_size.to_le_bytes());
         header[20..24].copy_from_slice(&raw_offset.to_le_bytes());
-        header[36..40].copy_from_slice(&(if new.code { CODE } else { DATA }).to_le_bytes());
+        header[36..40].copy_from_slice(&(if code { CODE } else { DATA }).to_le_bytes());
         self.bytes[header_at..header_at + SECTION_HEADER].copy_from_slice(&header);
-        self.sections.push(Section { name, virtual_size, virtual_address, raw_size, raw_offset });
+        self.sections.push(Section { name: padded, virtual_size, virtual_address, raw_size, raw_offset });
 
         let count = u16::try_from(self.sections.len()).map_err(|_| too_large())?;
         self.bytes[self.coff + 2..self.coff + 4].copy_from_slice(&count.to_le_bytes());
         // SizeOfCode or SizeOfInitializedData, and SizeOfImage.
-        let sum_at = self.optional + if new.code { 4 } else { 8 };
+        let sum_at = self.optional + if code { 4 } else { 8 };
         let sum = self.u32(sum_at).wrapping_add(raw_size);
         self.set_u32(sum_at, sum);
         self.set_u32(self.optional + 56, image_end);
-        Ok(())
+        Ok((raw_offset.into(), u64::from(raw_offset) + u64::from(raw_size)))
     }
 
     /// This image with a PKCS#7 `SignedData` attached as its only certificate.
@@ -299,19 +283,12 @@ impl Image {
         self.set_u32(at + 4, size);
     }
 
-    /// The sum that `ImageHlp` computes: 16-bit words added with carry, then the file's size.
     fn set_checksum(&mut self) {
         let at = self.uncovered_fields().0;
         self.set_u32(at, 0);
-        let mut sum = 0u64;
-        for word in self.bytes.chunks(2) {
-            sum += u64::from(word[0]) | u64::from(word.get(1).copied().unwrap_or(0)) << 8;
-        }
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        let sum = (sum as u32).wrapping_add(self.bytes.len() as u32);
-        self.set_u32(at, sum);
+        let mut sum = Sum::default();
+        sum.push(&self.bytes);
+        self.set_u32(at, sum.value());
     }
 
     // Only for places that `parse` has seen.
@@ -330,6 +307,49 @@ impl Section {
     }
 }
 
+/// Checks the headers that `bytes`, the beginning of a file of `size` bytes, hold whole.
+fn outline(bytes: &[u8], size: u64) -> Result<Outline, PeError> {
+    use PeError::Malformed;
+    if bytes.get(..2) != Some(b"MZ") {
+        return Err(Malformed("it does not begin with MZ"));
+    }
+    let signature = u32_at(bytes, 0x3c).ok_or(Malformed("its DOS header is cut off"))? as usize;
+    if bytes.get(signature..).and_then(|b| b.get(..4)) != Some(b"PE\0\0") {
+        return Err(Malformed("it has no PE signature"));
+    }
+    let coff = signature + 4;
+    let cut = Malformed("its headers are cut off");
+    let count = u16_at(bytes, coff + 2).ok_or(cut.clone())?;
+    let optional_size = usize::from(u16_at(bytes, coff + 16).ok_or(cut.clone())?);
+    let optional = coff + 20;
+    let directories = u32_at(bytes, optional + 108).ok_or(cut.clone())?;
+    if u16_at(bytes, optional) != Some(0x20b) || optional_size < 112 + 8 * (CERTIFICATE_TABLE + 1) || directories < 5 {
+        return Err(Malformed("its optional header is not that of a PE32+ image with a certificate table"));
+    }
+    let alignment = |at| u32_at(bytes, optional + at).filter(|a: &u32| a.is_power_of_two());
+    let section_alignment = alignment(32).ok_or(Malformed("its section alignment is no power of two"))?;
+    let file_alignment = alignment(36).ok_or(Malformed("its file alignment is no power of two"))?;
+    let table = optional + optional_size;
+    if u32_at(bytes, optional + 60).is_none_or(|headers| headers as usize > bytes.len()) {
+        return Err(cut);
+    }
+    let mut sections = Vec::new();
+    for index in 0..usize::from(count) {
+        let header =
+            bytes.get(table + index * SECTION_HEADER..).and_then(|b| b.get(..SECTION_HEADER)).ok_or(cut.clone())?;
+        let field = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let mut name = [0; 8];
+        name.copy_from_slice(&header[..8]);
+        let (virtual_size, virtual_address, raw_size, raw_offset) = (field(8), field(12), field(16), field(20));
+        let raw_end = u64::from(raw_offset) + u64::from(raw_size);
+        if raw_end > size || virtual_address.checked_add(virtual_size).is_none() {
+            return Err(Malformed("a section is not inside it"));
+        }
+        sections.push(Section { name, virtual_size, virtual_address, raw_size, raw_offset });
+    }
+    Ok(Outline { coff, optional, table, sections, section_alignment, file_alignment })
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
 }
@@ -344,7 +364,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// A small stub: headers of 1 KiB and one section.
-    fn stub() -> Vec<u8> {
+    pub(super) fn stub() -> Vec<u8> {
         let mut bytes = vec![0; 0x600];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(0, b"MZ");

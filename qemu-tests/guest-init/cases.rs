@@ -56,7 +56,7 @@ fn boot() -> BootRecord {
         root_device: format!("{}2", lay::name(disks::SYSTEM)),
         root_partition: disks::ROOT,
         verity_device: format!("{}3", lay::name(disks::SYSTEM)),
-        disk: lay::name(disks::SYSTEM),
+        disk: Some(lay::name(disks::SYSTEM)),
         started_from_disk: None,
         secure_boot: None,
         pcr_11: None,

@@ -14,3 +14,4 @@ pub mod site;
 pub mod tiers;
 pub mod trees;
 pub mod wait;
+pub mod web;

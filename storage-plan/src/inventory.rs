@@ -18,6 +18,9 @@ pub struct Inventory {
     pub arrays: Vec<RunningArray>,
     /// The disk the node was started from, if it was started from one.
     pub boot: Option<BootDisk>,
+    /// Whether the node runs without such a disk: its root came with the image that was started.
+    #[serde(default)]
+    pub root_in_memory: bool,
 }
 
 /// The disk the node was started from.

@@ -29,6 +29,8 @@ pub const CHANGED_INSIDE: &str = "BP-S016";
 pub const COPY: &str = "BP-S017";
 /// The boot disk can't be told, or its table can't be relied on.
 pub const BOOT_DISK: &str = "BP-S020";
+/// The node was started without a disk.
+pub const IN_MEMORY: &str = "BP-S021";
 /// The configuration of storage contradicts itself.
 pub const CONFIG: &str = "BP-S030";
 

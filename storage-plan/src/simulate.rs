@@ -256,7 +256,7 @@ impl Model {
                 uses: Uses { mounts: self.mounts_of(&Target::Array(*uuid)), ..Uses::default() },
             })
             .collect();
-        Inventory { devices, arrays, boot: self.boot.clone() }
+        Inventory { devices, arrays, boot: self.boot.clone(), root_in_memory: false }
     }
 
     fn mounts_of(&self, target: &Target) -> Vec<String> {

@@ -343,6 +343,17 @@ fn an_inventory_survives_its_json() {
     assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), inventory);
 }
 
+#[test]
+fn a_node_without_a_system_disk_says_so_and_writes_to_no_disk() {
+    let (model, config) = full();
+    let inventory = Inventory { boot: None, root_in_memory: true, ..model.inventory() };
+    let plan = plan(&inventory, &config);
+    assert_eq!(codes(&plan), ["BP-S021"], "the other volumes are fine, and nothing else is to be told");
+    let refusal = &plan.all_refusals()[0];
+    assert!(refusal.what.contains("in memory") && refusal.mend.contains("disk.raw"), "{refusal}");
+    assert!(plan.clone().approve().is_err(), "no step may run");
+}
+
 fn shuffled(inventory: &Inventory, order: &[usize], names: &[usize]) -> Inventory {
     let mut devices: Vec<_> = order.iter().map(|i| inventory.devices[*i].clone()).collect();
     let new_name = |old: &str| {

@@ -31,8 +31,8 @@ pub fn find(boot: Option<&BootRecord>) -> Vec<Found> {
     found.extend(fw_cfg());
     found.extend(smbios(&fs::read("/sys/firmware/dmi/entries/11-0/raw").unwrap_or_default()));
     found.extend(labelled_volumes());
-    if let Some(boot) = boot {
-        found.extend(boot_disk(boot));
+    if let Some(disk) = boot.and_then(|boot| boot.disk.as_deref()) {
+        found.extend(boot_disk(disk));
     }
     found
 }
@@ -110,11 +110,11 @@ fn probe(device: &Path) -> Option<(String, String)> {
 }
 
 /// The EFI system partition and the state partition of the disk that the node was started from.
-fn boot_disk(boot: &BootRecord) -> Vec<Found> {
-    let table = read_table(&Path::new("/sys/class/block").join(&boot.disk), &boot.disk);
+fn boot_disk(disk: &str) -> Vec<Found> {
+    let table = read_table(&Path::new("/sys/class/block").join(disk), disk);
     let mut found = Vec::new();
     for partition in table.iter().flat_map(|t| &t.partitions) {
-        let name = partition_name(&boot.disk, partition.number);
+        let name = partition_name(disk, partition.number);
         if partition.kind == gpt::kind::ESP {
             let source = format!("EFI system partition ({name})");
             found.extend(read_volume(&name, "vfat", "", &source, "bedplate"));
@@ -131,12 +131,13 @@ fn boot_disk(boot: &BootRecord) -> Vec<Found> {
     found
 }
 
-/// The EFI system partition of the disk that holds the root (`vda1`).
+/// The EFI system partition of the disk that holds the root (`vda1`); none when the root is in memory.
 #[must_use]
 pub fn esp(boot: &BootRecord) -> Option<String> {
-    let table = read_table(&Path::new("/sys/class/block").join(&boot.disk), &boot.disk)?;
+    let disk = boot.disk.as_ref()?;
+    let table = read_table(&Path::new("/sys/class/block").join(disk), disk)?;
     let partition = table.partitions.iter().find(|p| p.kind == gpt::kind::ESP)?;
-    Some(partition_name(&boot.disk, partition.number))
+    Some(partition_name(disk, partition.number))
 }
 
 /// The kernel's name of a partition: `vda2`, `nvme0n1p2`.

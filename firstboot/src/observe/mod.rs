@@ -31,7 +31,7 @@ impl World {
     /// # Errors
     /// When `/proc` can't be read.
     pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<World> {
-        let boot = boot.map(|b| BootDisk { disk: b.disk.clone(), root_partition: b.root_partition });
+        let boot = boot.and_then(|b| Some(BootDisk { disk: b.disk.clone()?, root_partition: b.root_partition }));
         Ok(World { uses: uses::read()?, boot })
     }
 
@@ -55,7 +55,8 @@ pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<Inventory> {
             .collect::<anyhow::Result<Vec<_>>>()
     })?;
     let arrays = md::running(&world.uses)?;
-    Ok(Inventory { devices, arrays, boot: world.boot })
+    let root_in_memory = boot.is_some_and(|boot| boot.disk.is_none());
+    Ok(Inventory { devices, arrays, boot: world.boot, root_in_memory })
 }
 
 /// The arrays that run, with their state; cheap enough to ask often.

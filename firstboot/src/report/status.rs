@@ -61,6 +61,9 @@ pub struct Status {
     pub machine: Option<String>,
     /// The slot that was started.
     pub slot: Option<String>,
+    /// Whether the root is in memory, of an image that was started without a system disk.
+    #[serde(default)]
+    pub root_in_memory: bool,
     /// Root hash of the image.
     pub root_hash: Option<String>,
     /// The configuration that counts.

@@ -1,7 +1,8 @@
 //! The order of stage 1's steps.
 #![allow(clippy::disallowed_methods, reason = "edge: process 1 of the initrd")]
 
-use super::{addons, command_line, enrol, find, machine_id, modules, mounts, page, refuse, warden};
+use super::find::{self, Place};
+use super::{addons, command_line, embedded, enrol, machine_id, modules, mounts, page, refuse, warden};
 use crate::boot_record::{BootRecord, PATH};
 use crate::report::console::Consoles;
 use crate::report::page::Title;
@@ -72,7 +73,10 @@ fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
         _ => "bedplate: secure boot off: nothing checked this image before it was started",
     });
     let mut coldplug = modules::Coldplug::new(Path::new("/lib/modules/alias"));
-    let root = find::open(&signed, &mut coldplug, consoles)?;
+    let root = match embedded::is_there() {
+        true => embedded::open(&signed, &mut coldplug)?,
+        false => find::open(&signed, &mut coldplug, consoles)?,
+    };
     let warden = start_warden();
     mounts::root(&root.device)?;
     let (id, source) = machine_id::find();
@@ -80,18 +84,26 @@ fn boot(consoles: &mut Consoles) -> Result<Infallible, Diagnostic> {
     mounts::hand_over_keys()?;
     mounts::hand_over_policy()?;
     let ended = seconds();
+    let (slot, started_from_disk) = match &root.place {
+        Place::Disk(pair) => (pair.slot(), pair.started_from),
+        Place::Memory { .. } => (None, None),
+    };
+    let (root_device, verity_device, disk) = match root.place {
+        Place::Disk(pair) => (pair.root.name, pair.verity.name, Some(pair.root.disk)),
+        Place::Memory { root, verity } => (root, verity, None),
+    };
     let record = BootRecord {
         root_hash: signed.root_hash_text(),
-        slot: root.pair.slot(),
-        root_device: root.pair.root.name,
+        slot,
+        root_device,
         root_partition: signed.root_partition(),
-        verity_device: root.pair.verity.name,
-        disk: root.pair.root.disk,
+        verity_device,
+        disk,
         secure_boot,
         pcr_11,
         addons: accepted.addons,
         addons_for_this_model: listed.into_iter().filter(|a| a.is_for(&machine)).map(|a| a.name).collect(),
-        started_from_disk: root.pair.started_from,
+        started_from_disk,
         machine_id: source,
         warden,
         began,

@@ -2,10 +2,10 @@
 #![allow(clippy::disallowed_methods, reason = "edge: reads sysfs and block devices")]
 
 use super::command_line::Signed;
+use super::dm;
 use super::modules::Coldplug;
 use super::root::{self, Pair, Partition};
 use super::uevent::Events;
-use super::{dm, verity};
 use crate::report::console::Consoles;
 use machine_config::Diagnostic;
 use on_disk::gpt::{self, SectorSize, Table};
@@ -27,9 +27,23 @@ const SECOND_CHANCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Root {
     /// Where it is.
-    pub pair: Pair,
+    pub place: Place,
     /// Its verity device (`/dev/dm-0`).
     pub device: String,
+}
+
+/// Where a root is.
+#[derive(Debug)]
+pub enum Place {
+    /// On partitions.
+    Disk(Pair),
+    /// In the initrd: kernel names of the devices that stand for the files.
+    Memory {
+        /// Of the file system.
+        root: String,
+        /// Of its hash tree.
+        verity: String,
+    },
 }
 
 /// Finds and opens the root.
@@ -48,8 +62,9 @@ pub fn open(signed: &Signed, coldplug: &mut Coldplug, consoles: &Consoles) -> Re
             if failures.iter().any(|(failed, _)| *failed == pair) {
                 continue;
             }
-            match activate(signed, &pair) {
-                Ok(device) => return Ok(Root { pair, device }),
+            let device = |p: &Partition| format!("/dev/{}", p.name);
+            match activate(signed, &device(&pair.root), &device(&pair.verity)) {
+                Ok(device) => return Ok(Root { place: Place::Disk(pair), device }),
                 Err(why) => failures.push((pair, why)),
             }
         }
@@ -127,13 +142,15 @@ fn parse_loader_variable(bytes: &[u8]) -> Option<String> {
 }
 
 /// Starts dm-verity and reads the file system's superblock through it, so that a wrong tree shows here.
-fn activate(signed: &Signed, pair: &Pair) -> Result<String, String> {
-    let path = |p: &Partition| format!("/dev/{}", p.name);
+///
+/// # Errors
+/// What does not fit, in words.
+pub fn activate(signed: &Signed, root: &str, verity: &str) -> Result<String, String> {
     let mut bytes = [0; SUPERBLOCK_SIZE];
-    let mut tree = File::open(path(&pair.verity)).map_err(|e| e.to_string())?;
+    let mut tree = File::open(verity).map_err(|e| e.to_string())?;
     tree.read_exact(&mut bytes).map_err(|e| format!("the hash tree can't be read: {e}"))?;
     let superblock = Superblock::parse(&bytes).map_err(|e| e.to_string())?;
-    let table = verity::table(signed, &superblock, &path(&pair.root), &path(&pair.verity));
+    let table = super::verity::table(signed, &superblock, root, verity);
     let device = dm::activate(NAME, &format!("BEDPLATE-VERITY-{}", signed.root_hash_text()), &table)
         .map_err(|e| format!("dm-verity refuses it: {e}"))?;
     let mut block = [0; BLOCK];

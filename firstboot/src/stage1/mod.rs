@@ -7,8 +7,10 @@
 pub mod addons;
 pub mod command_line;
 pub mod dm;
+pub mod embedded;
 pub mod enrol;
 pub mod find;
+pub mod loop_device;
 pub mod machine_id;
 pub mod modules;
 pub mod mounts;

@@ -127,6 +127,21 @@ impl Coldplug {
     }
 }
 
+impl Coldplug {
+    /// Loads what the table has for a device of this name.
+    ///
+    /// # Errors
+    /// That of the first module that can't be loaded.
+    pub fn load_for(&mut self, device: &str) -> std::io::Result<()> {
+        for module in self.aliases.drivers(device) {
+            if self.tried.insert(module.to_owned()) {
+                load(module)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 fn collect_modaliases(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let Ok(kind) = entry.file_type() else { continue };

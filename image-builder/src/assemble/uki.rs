@@ -54,11 +54,13 @@ impl UnsignedUki {
 /// # Errors
 /// When stub or kernel are no EFI programs, or a part does not fit.
 pub fn uki(parts: &Parts) -> Result<UnsignedUki> {
-    let stub = Image::parse(parts.stub.to_vec()).context("systemd-stub can't be used")?;
-    if stub.section(".sdmagic").is_none() || stub.section(".linux").is_some() {
-        bail!("the stub is not systemd-stub: it has no .sdmagic section, or a kernel already");
-    }
-    Image::parse(parts.kernel.to_vec()).context("the kernel is no EFI program; it needs CONFIG_EFI_STUB")?;
+    let stub = stub(parts)?;
+    let image = stub.with_sections(&sections(parts)).context("the UKI can't be put together")?;
+    Ok(UnsignedUki { image })
+}
+
+/// The sections of a UKI, in the order in which they lie in it.
+pub(super) fn sections<'a>(parts: &Parts<'a>) -> Vec<NewSection<'a>> {
     let data = |name, data| NewSection { name, data, code: false };
     let mut sections = vec![
         data(".osrel", parts.os_release),
@@ -69,6 +71,15 @@ pub fn uki(parts: &Parts) -> Result<UnsignedUki> {
     sections.push(data(".initrd", parts.initrd));
     // The stub starts it from a copy (EFI_LOAD_FILE2 initrd, Linux 5.8), so something may stand behind it.
     sections.push(NewSection { name: ".linux", data: parts.kernel, code: true });
-    let image = stub.with_sections(&sections).context("the UKI can't be put together")?;
-    Ok(UnsignedUki { image })
+    sections
+}
+
+/// The stub, once it and the kernel were found to be what they should be.
+pub(super) fn stub(parts: &Parts) -> Result<Image> {
+    let stub = Image::parse(parts.stub.to_vec()).context("systemd-stub can't be used")?;
+    if stub.section(".sdmagic").is_none() || stub.section(".linux").is_some() {
+        bail!("the stub is not systemd-stub: it has no .sdmagic section, or a kernel already");
+    }
+    Image::parse(parts.kernel.to_vec()).context("the kernel is no EFI program; it needs CONFIG_EFI_STUB")?;
+    Ok(stub)
 }

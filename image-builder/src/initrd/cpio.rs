@@ -76,6 +76,27 @@ impl Archive {
     }
 }
 
+/// What is in front of a file's content, for content that is elsewhere: header and name, a multiple of 4 bytes.
+/// Without a size it is what ends an archive.
+///
+/// # Errors
+/// When it has more than 4 GiB.
+pub fn header(path: &str, mode: u32, inode: u32, snapshot: i64, size: u64) -> io::Result<Vec<u8>> {
+    let size = u32::try_from(size).map_err(|_| io::Error::other(format!("{path} is larger than 4 GiB")))?;
+    let name = path.trim_start_matches('/');
+    let mtime = Archive::new(snapshot).mtime;
+    // Inode, mode, owner, group, links, time, size, two devices, length of the name, no checksum.
+    let fields = [inode, REGULAR | mode, 0, 0, 1, mtime, size, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+    let mut bytes = b"070701".to_vec();
+    for field in fields {
+        bytes.extend_from_slice(format!("{field:08X}").as_bytes());
+    }
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.push(0);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@
 pub mod cpio;
 mod modinfo;
 mod modules;
+pub mod root;
 
 use crate::assemble::CommandLine;
 use crate::compose::tree::{Content, Kind, Tree};
@@ -21,7 +22,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 /// Raised when equal inputs give other bytes than before.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// zstd level: the kernel unpacks all levels at the same speed, and the archive is made once.
 const LEVEL: i32 = 15;
@@ -32,7 +33,7 @@ pub struct Initrd {
     /// A compressed cpio archive, its size a multiple of 4.
     pub archive: PathBuf,
     /// The time that its entries carry.
-    snapshot: i64,
+    pub snapshot: i64,
 }
 
 /// Makes the initrd of a kernel of the tree, or takes the store's. `stage1` becomes `/init`; `extra` are modules to
@@ -64,7 +65,8 @@ pub fn build(
     let output = store.output(&key, |folder| {
         let always: Vec<String> = modules::ALWAYS.iter().copied().map(str::to_owned).collect();
         let always: Vec<String> = always.into_iter().chain(extra.iter().map(|m| canonical(m))).collect();
-        let selection = modules::select(&always, &modules::DRIVERS, &mut modules)?;
+        let mut selection = modules::select(&always, &modules::DRIVERS, &mut modules)?;
+        selection.add(modules::EMBEDDED_ROOT, &mut modules)?;
         if !selection.absent.is_empty() {
             progress.say(format!("the kernel {} has no {}", kernel.release, selection.absent.join(", ")));
         }

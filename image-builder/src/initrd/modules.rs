@@ -47,6 +47,9 @@ pub const DRIVERS: [&str; 27] = [
     "uas",
 ];
 
+/// Loaded when the root lies in the initrd itself, as if there were a device of this name.
+pub const EMBEDDED_ROOT: (&str, &str) = ("bedplate:embedded-root", "loop");
+
 /// What is in the initrd, and the two lists that stage 1 reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -114,6 +117,24 @@ pub fn select(always: &[String], drivers: &[&str], modules: &mut impl Modules) -
     Ok(selection)
 }
 
+impl Selection {
+    /// Takes a module with all it needs, to be loaded for a device of this name.
+    ///
+    /// # Errors
+    /// When it, or something it needs, is neither built in nor a file.
+    pub fn add(&mut self, (device, name): (&str, &str), modules: &mut impl Modules) -> anyhow::Result<()> {
+        let mut order = Vec::new();
+        visit(name, modules, &mut order, &mut Vec::new())?;
+        order.retain(|m| !self.load.contains(m));
+        if !order.is_empty() {
+            self.taken.extend(order.iter().cloned());
+            self.aliases.push((device.to_owned(), order));
+            self.aliases.sort();
+        }
+        Ok(())
+    }
+}
+
 fn visit(
     name: &str,
     modules: &mut impl Modules,
@@ -124,7 +145,8 @@ fn visit(
         return Ok(());
     }
     anyhow::ensure!(!above.iter().any(|m| m == name), "kernel modules need each other: {} {name}", above.join(" "));
-    anyhow::ensure!(modules.exists(name), "the kernel lacks the module {name}, which {} needs", above.join(" "));
+    let needer = if above.is_empty() { "the initrd".to_owned() } else { above.join(" ") };
+    anyhow::ensure!(modules.exists(name), "the kernel lacks the module {name}, which {needer} needs");
     above.push(name.to_owned());
     let info = modules.info(name)?;
     for before in info.soft_before.iter().filter(|m| modules.exists(m)).cloned().collect::<Vec<_>>() {
@@ -213,6 +235,21 @@ mod tests {
         );
         assert_eq!(found.absent, ["gone"]);
         assert_eq!(found.taken.len(), 5);
+    }
+
+    #[test]
+    fn a_module_is_taken_for_a_device_that_stage_1_names() {
+        let mut modules = fake(&[("loop", &["lib"], &["devname:loop-control"]), ("lib", &[], &[])]);
+        let mut found = select(&[], &[], &mut modules).unwrap();
+        found.add(EMBEDDED_ROOT, &mut modules).unwrap();
+        assert_eq!(found.alias_text(), "bedplate:embedded-root /lib/modules/lib.ko /lib/modules/loop.ko\n");
+        assert!(found.taken.contains("loop") && found.load.is_empty());
+        let error = Selection::default().add(("x:y", "gone"), &mut modules).unwrap_err().to_string();
+        assert_eq!(error, "the kernel lacks the module gone, which the initrd needs");
+        // Built in: there is nothing to load.
+        let mut found = Selection::default();
+        found.add(("x:y", "virtio_pci"), &mut modules).unwrap();
+        assert_eq!(found, Selection::default());
     }
 
     #[test]

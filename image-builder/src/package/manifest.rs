@@ -62,6 +62,9 @@ pub struct Manifest {
     /// Digest of the UKI before it was signed, without its PCR policy: what somebody without the keys compares a
     /// rebuild with.
     pub unsigned_uki: Sha256,
+    /// The same of the full UKI, if the release has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsigned_full_uki: Option<Sha256>,
     /// What PCR 11 (bank SHA-256) is when the kernel starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pcr_11: Option<Sha256>,

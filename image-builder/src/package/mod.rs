@@ -4,10 +4,14 @@
 //! a folder that holds anything but a release is left alone. What is in it is described in `docs/release.md`.
 #![allow(clippy::disallowed_methods, reason = "edge: writes the release")]
 
+mod disc;
 mod disk;
 mod esp;
 pub mod files;
+mod full;
 pub mod manifest;
+pub mod netboot;
+mod qcow2;
 mod sbom;
 mod sparse;
 
@@ -20,16 +24,17 @@ use crate::compose::tree::Tree;
 use crate::digest::Sha256;
 use crate::lock::Lock;
 use crate::progress::{Progress, Unit};
-use crate::recipe::Recipe;
+use crate::recipe::{Artifact, Recipe};
 use crate::seal::RootImage;
 use crate::sign::enrolment::Enrolment;
 use crate::sign::keys::KeyFolder;
-use crate::sign::{SignedAddon, Uki};
+use crate::sign::{FullUki, SignedAddon, Uki};
 use crate::store::Store;
 use crate::tools::Tools;
 use anyhow::{Context, Result, bail};
 use manifest::{AddonSum, FileSum, Manifest};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -39,6 +44,14 @@ pub mod name {
     pub const DISK: &str = "disk.raw";
     /// The signed UKI, as on the ESP.
     pub const UKI: &str = "uki.efi";
+    /// The disk image for QEMU and clouds.
+    pub const QCOW2: &str = "disk.qcow2";
+    /// The signed full UKI.
+    pub const NODE: &str = "node.efi";
+    /// The disc.
+    pub const ISO: &str = "node.iso";
+    /// Folder of what a server for network boot hands out.
+    pub const NETBOOT: &str = "netboot";
     /// Every path of the root.
     pub const FILES: &str = "files.json";
     /// What inputs had that is not in the root.
@@ -78,6 +91,8 @@ pub struct Inputs<'a> {
     pub kernel: &'a str,
     /// The signed UKI.
     pub uki: &'a Uki,
+    /// The signed full UKI, if an artifact has it in it.
+    pub full: Option<&'a FullUki>,
     /// The keys that sign.
     pub keys: &'a KeyFolder,
     /// What firmware is enrolled with.
@@ -121,7 +136,8 @@ pub fn write(
     let aside = tempfile::Builder::new().prefix(".bedplate-release-").tempdir_in(parent).with_context(failed)?;
     fill(inputs, aside.path(), tools, progress)?;
     if scope != Scope::Draft {
-        describe(inputs, scope, aside.path(), store, progress)?;
+        let known = artifacts(inputs, aside.path(), tools, store, progress)?;
+        describe(inputs, scope, known, aside.path(), store, progress)?;
     }
     open_to_all(aside.path()).with_context(failed)?;
     if out.exists() {
@@ -178,6 +194,10 @@ fn check_replaceable(out: &Path) -> Result<()> {
     let known = [
         name::DISK,
         name::UKI,
+        name::QCOW2,
+        name::NODE,
+        name::ISO,
+        name::NETBOOT,
         name::FILES,
         name::LEFT_OUT,
         name::SBOM,
@@ -205,7 +225,7 @@ fn check_replaceable(out: &Path) -> Result<()> {
 
 /// Writes all that a manifest tells of.
 fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> Result<()> {
-    let Inputs { recipe, lock, tree, root, kernel, uki, keys, enrolment, addons } = *inputs;
+    let Inputs { recipe, lock, tree, root, kernel, uki, keys, enrolment, addons, .. } = *inputs;
     let layout = Layout::new(&recipe.output, root)?;
     let task = progress.task("writing the disk image", layout.size(), Unit::Bytes);
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
@@ -248,9 +268,34 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
     disk.and(rest)
 }
 
-/// Hashes what was written, and writes and signs the manifest over it.
-pub(crate) fn describe(inputs: &Inputs, scope: Scope, folder: &Path, store: &Store, progress: &Progress) -> Result<()> {
-    let Inputs { recipe, lock, root, kernel, uki, keys, enrolment, addons, .. } = *inputs;
+/// Writes what the recipe asks for beside the disk image and the thin UKI, and gives the digests that are known by what
+/// the files were made of.
+fn artifacts(
+    inputs: &Inputs,
+    folder: &Path,
+    tools: &Tools,
+    store: &Store,
+    progress: &Progress,
+) -> Result<BTreeMap<String, FileSum>> {
+    let wanted = |artifact| inputs.recipe.output.artifacts.contains(&artifact);
+    let disk = || match wanted(Artifact::Qcow2) {
+        true => qcow2::write(inputs, folder, tools, store, progress).map(|sum| vec![(name::QCOW2.into(), sum)]),
+        false => Ok(Vec::new()),
+    };
+    let (disk, full) = rayon::join(disk, || full::write(inputs, folder, store, progress));
+    Ok(disk?.into_iter().chain(full?).collect())
+}
+
+/// Hashes what was written and is not `known`, and writes and signs the manifest over all.
+pub(crate) fn describe(
+    inputs: &Inputs,
+    scope: Scope,
+    mut known: BTreeMap<String, FileSum>,
+    folder: &Path,
+    store: &Store,
+    progress: &Progress,
+) -> Result<()> {
+    let Inputs { recipe, lock, root, kernel, uki, full, keys, enrolment, addons, .. } = *inputs;
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     let mut names: Vec<String> =
         [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::SBOM, name::LOCK].map(str::to_owned).to_vec();
@@ -259,6 +304,9 @@ pub(crate) fn describe(inputs: &Inputs, scope: Scope, folder: &Path, store: &Sto
     names.extend(addons.iter().map(addon_file));
     if recipe.keys.require_signed_config {
         names.push(name::CONFIG_PUBLIC.into());
+    }
+    if recipe.output.artifacts.contains(&Artifact::Netboot) {
+        names.extend(netboot::TEXTS.map(|text| format!("{}/{text}", name::NETBOOT)));
     }
     let size = |name: &String| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
     let task = progress.task("hashing the release", names.iter().map(size).sum(), Unit::Bytes);
@@ -272,6 +320,7 @@ pub(crate) fn describe(inputs: &Inputs, scope: Scope, folder: &Path, store: &Sto
         task.add(size);
         Ok((name, FileSum { size, sha256 }))
     });
+    known.extend(sums.collect::<Result<BTreeMap<_, _>>>()?);
     let command_line = uki.image().section(".cmdline").context("the UKI has no command line")?;
     let manifest = Manifest {
         format: manifest::FORMAT,
@@ -287,9 +336,10 @@ pub(crate) fn describe(inputs: &Inputs, scope: Scope, folder: &Path, store: &Sto
         root_hash: root.root_hash,
         root_image: FileSum { size: root.image_size, sha256: root.image_digest },
         unsigned_uki: uki.unsigned_digest(),
+        unsigned_full_uki: full.map(|full| full.unsigned.digest()),
         pcr_11: Some(Sha256::from(pcr::measured(uki.image()))),
         addons: addons.iter().map(described).collect(),
-        files: sums.collect::<Result<_>>()?,
+        files: known,
     };
     let text = manifest.to_text()?;
     put(name::MANIFEST, text.as_bytes())?;

@@ -24,6 +24,18 @@ pub(super) fn copy_all(from: &Path, mut to: &File, offset: u64) -> io::Result<()
     io::copy(&mut File::open(from)?, &mut to).map(drop)
 }
 
+/// Copies a part of `from` into `to` at `offset`, as [`copy_all`] does.
+pub(super) fn copy_range(from: &Path, range: std::ops::Range<u64>, mut to: &File, offset: u64) -> io::Result<()> {
+    let mut from = File::open(from)?;
+    from.seek(SeekFrom::Start(range.start))?;
+    to.seek(SeekFrom::Start(offset))?;
+    let size = range.end - range.start;
+    match io::copy(&mut from.take(size), &mut to)? {
+        copied if copied == size => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
 /// Copies everything of `from` into `to` at `offset`, leaving out runs of zeros; the target must be a hole there.
 pub(super) fn copy(from: &Path, to: &File, offset: u64) -> io::Result<()> {
     const GRAIN: usize = 4096;
@@ -59,17 +71,21 @@ const REVISION: u32 = 1;
 /// Name of the file that a remembered digest lies in.
 const DIGEST: &str = "sha256";
 
-/// As [`digest`], but a file of the same data at the same places, and of the same size, is hashed once.
-pub(super) fn remembered_digest(path: &Path, store: &Store) -> anyhow::Result<(Sha256, u64)> {
-    let (data, size) = data_digest(path)?;
-    let key = StageKey::new("sparse-digest", REVISION).with("size", size).with("data", data);
-    let known = store.output(&key, |folder| {
-        let (sha256, _) = digest(path)?;
+/// Digest and size of a file that was made of what the key says: it is hashed once.
+pub(super) fn digest_by(key: &StageKey, path: &Path, store: &Store) -> anyhow::Result<(Sha256, u64)> {
+    let known = store.output(key, |folder| {
+        let (sha256, _) = digest(path).with_context(|| format!("can't read {}", path.display()))?;
         std::fs::write(folder.join(DIGEST), sha256.to_string()).context("the digest can't be kept")
     })?;
     let text = std::fs::read_to_string(known.file(DIGEST)).context("the store lost a digest")?;
     let sha256 = text.parse().map_err(|why| anyhow::anyhow!("the store's {}: {why}", known.file(DIGEST).display()))?;
-    Ok((sha256, size))
+    Ok((sha256, path.metadata()?.len()))
+}
+
+/// As [`digest`], but a file of the same data at the same places, and of the same size, is hashed once.
+pub(super) fn remembered_digest(path: &Path, store: &Store) -> anyhow::Result<(Sha256, u64)> {
+    let (data, size) = data_digest(path)?;
+    digest_by(&StageKey::new("sparse-digest", REVISION).with("size", size).with("data", data), path, store)
 }
 
 /// Digest of every run of data with its place, and the file's size. Two files of one size and one such digest have the

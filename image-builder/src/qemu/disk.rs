@@ -20,6 +20,18 @@ pub struct Disk {
     pub bus: Bus,
     /// Whether the guest can't write it.
     pub read_only: bool,
+    /// Whether what the guest writes goes to a file of QEMU's own, which is gone afterwards.
+    pub throw_away: bool,
+    /// Format of the file.
+    pub format: Format,
+}
+
+/// Format of a disk's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Format {
+    Raw,
+    Qcow2,
 }
 
 /// How a disk is attached.
@@ -29,12 +41,23 @@ pub enum Bus {
     VirtioBlk,
     VirtioScsi,
     Nvme,
+    /// A USB stick that is there from the beginning.
+    Usb,
+    /// A disc in a drive.
+    Disc,
 }
 
 impl Disk {
     /// A raw disk on virtio-blk, writable, without a serial number.
     pub fn raw(file: impl Into<PathBuf>) -> Disk {
-        Disk { file: file.into(), serial: None, bus: Bus::VirtioBlk, read_only: false }
+        Disk {
+            file: file.into(),
+            serial: None,
+            bus: Bus::VirtioBlk,
+            read_only: false,
+            throw_away: false,
+            format: Format::Raw,
+        }
     }
 
     /// A new empty disk of `size` bytes in a sparse file.
@@ -74,10 +97,21 @@ impl Disk {
 
     pub(super) fn arguments(&self, index: usize, boot_index: usize, to: &mut Arguments) {
         // The host's page cache is as durable as a guest that is thrown away needs, and discards keep files sparse.
-        let options = format!(
-            "if=none,id=disk{index},format=raw,cache=writeback,discard=unmap,readonly={},file=",
+        let mut options = format!(
+            "if=none,id=disk{index},format={},cache=writeback,discard=unmap,readonly={},",
+            match self.format {
+                Format::Raw => "raw",
+                Format::Qcow2 => "qcow2",
+            },
             if self.read_only { "on" } else { "off" }
         );
+        if self.bus == Bus::Disc {
+            options.push_str("media=cdrom,");
+        }
+        if self.throw_away {
+            options.push_str("snapshot=on,");
+        }
+        options.push_str("file=");
         to.option("-drive", &options, &self.file);
         to.0.extend([
             "-device".into(),
@@ -90,6 +124,9 @@ impl Disk {
             Bus::VirtioBlk => "virtio-blk-pci",
             Bus::VirtioScsi => "scsi-hd,bus=scsi.0",
             Bus::Nvme => "nvme",
+            Bus::Usb => "usb-storage,bus=usb.0",
+            // The controller that the machine has.
+            Bus::Disc => "ide-cd,bus=ide.0",
         };
         let mut device = format!("{driver},drive={drive},id={id},bootindex={boot_index}");
         if let Some(serial) = &self.serial {

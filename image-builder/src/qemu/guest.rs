@@ -97,6 +97,13 @@ pub enum Network {
         /// Ports of the host's loopback interface that lead into the guest.
         forwards: Vec<Forward>,
     },
+    /// As `User` without forwards, and the firmware is offered a file by DHCP and TFTP (PXE).
+    Pxe {
+        /// Folder that TFTP serves.
+        folder: PathBuf,
+        /// The file in it that is to be started.
+        file: String,
+    },
     /// A port of a switch that listens on this socket ([`Guest::switch_arguments`]).
     Switch {
         /// The switch's socket for this guest.
@@ -180,6 +187,9 @@ impl Guest {
             }
             to.0.extend(["-append".into(), arguments.into()]);
         }
+        if self.usb || self.disks.iter().any(|d| d.bus == Bus::Usb) {
+            to.words("-device qemu-xhci,id=usb");
+        }
         if self.disks.iter().any(|d| d.bus == Bus::VirtioScsi) {
             to.words("-device virtio-scsi-pci,id=scsi");
         }
@@ -216,9 +226,6 @@ impl Guest {
         if let Some(folder) = &self.tpm {
             to.option("-chardev", "socket,id=tpm,path=", &tpm::socket(folder));
             to.words("-tpmdev emulator,id=tpm0,chardev=tpm -device tpm-crb,tpmdev=tpm0");
-        }
-        if self.usb {
-            to.words("-device qemu-xhci,id=usb");
         }
         if self.no_reboot {
             to.words("-no-reboot");
@@ -271,6 +278,10 @@ impl Network {
                 }
                 to.0.extend(["-netdev".into(), user.into()]);
                 to.words("-device virtio-net-pci,netdev=net,romfile=");
+            }
+            Network::Pxe { folder, file } => {
+                to.option("-netdev", &format!("user,id=net,bootfile={},tftp=", doubled(file)), folder);
+                to.words("-device virtio-net-pci,netdev=net,romfile=,bootindex=100");
             }
             Network::Switch { socket, mac } => {
                 to.option("-netdev", "stream,id=net,server=off,addr.type=unix,addr.path=", socket);
@@ -331,6 +342,23 @@ mod tests {
         let text = text(&guest);
         assert!(text.contains("-fw_cfg name=opt/io.bedplate/config,file=/g/config"), "{text}");
         assert!(text.contains("-smbios type=11,path=/g/oem"), "{text}");
+    }
+
+    #[test]
+    fn discs_sticks_and_pxe_are_boot_devices() {
+        let mut guest = Guest::new(512, 1, Accelerator::Tcg);
+        guest.disks = vec![
+            Disk { bus: Bus::Disc, read_only: true, ..Disk::raw("/iso") },
+            Disk { bus: Bus::Usb, throw_away: true, ..Disk::raw("/stick") },
+        ];
+        guest.network = Network::Pxe { folder: "/t,f".into(), file: "node.efi".into() };
+        let text = text(&guest);
+        assert!(text.contains("readonly=on,media=cdrom,file=/iso"), "{text}");
+        assert!(text.contains("ide-cd,bus=ide.0,drive=disk0,id=dev0,bootindex=0"), "{text}");
+        assert!(text.contains("readonly=off,snapshot=on,file=/stick"), "{text}");
+        let controller = text.find("qemu-xhci,id=usb").unwrap();
+        assert!(controller < text.find("usb-storage,bus=usb.0,drive=disk1").unwrap(), "{text}");
+        assert!(text.contains("user,id=net,bootfile=node.efi,tftp=/t,,f"), "{text}");
     }
 
     #[test]

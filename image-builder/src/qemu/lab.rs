@@ -2,8 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "edge: makes the guest's files")]
 
 use super::guest::{CONFIG_FW_CFG, ConfigBy};
-use super::vars::EnrolledKeys;
-use super::{Accelerator, Disk, Firmware, Guest, Network, Serial, Smbios, config_volume};
+use super::vars::{self, EnrolledKeys};
+use super::{Accelerator, Bus, Disk, Firmware, Format, Guest, Network, Serial, Smbios, config_volume};
 use crate::tools::Tools;
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -54,6 +54,8 @@ pub struct Lab {
     pub config: Option<PathBuf>,
     /// How the configuration is handed over.
     pub config_by: ConfigBy,
+    /// What it is started from.
+    pub start: Start,
     /// Size of the system disk in bytes: the image, and behind it the state.
     pub system_size: u64,
     /// Data disks.
@@ -70,6 +72,23 @@ pub struct Lab {
     pub uuid: Option<uuid::Uuid>,
 }
 
+/// What a machine is started from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// A system disk with the bytes of `disk.raw`.
+    Disk,
+    /// `disk.qcow2`; what is written to it is gone afterwards.
+    Qcow2,
+    /// `node.iso` as a disc in a drive.
+    Disc,
+    /// `node.iso` as a USB stick.
+    Stick,
+    /// The network, by PXE.
+    Network,
+    /// What the firmware fetches from this URI by HTTP boot.
+    Uri(String),
+}
+
 impl Lab {
     /// A release with nothing but a system disk of 16 GiB, 2 GiB of memory and 2 processors.
     pub fn new(release: impl Into<PathBuf>) -> Lab {
@@ -77,6 +96,7 @@ impl Lab {
             release: release.into(),
             config: None,
             config_by: ConfigBy::FwCfg,
+            start: Start::Disk,
             system_size: 16 << 30,
             disks: Vec::new(),
             tpm: false,
@@ -103,10 +123,20 @@ impl Lab {
         guest.firmware = Some(Firmware::secure_boot(tools, &keys, &folder.join("vars.fd"))?);
         guest.smbios = Smbios { serial: self.serial.clone(), uuid: self.uuid, oem_strings: Vec::new() };
         let system = folder.join("system.raw");
-        guest.disks.push(match system.exists() {
-            true => Disk::raw(system),
-            false => Disk::grown_copy(&self.image(), &system, self.system_size)?,
-        });
+        let part = |name: &str| Disk { throw_away: true, ..Disk::raw(self.release.join(name)) };
+        match &self.start {
+            Start::Disk => guest.disks.push(match system.exists() {
+                true => Disk::raw(system),
+                false => Disk::grown_copy(&self.image(), &system, self.system_size)?,
+            }),
+            Start::Qcow2 => guest.disks.push(Disk { format: Format::Qcow2, ..part("disk.qcow2") }),
+            Start::Disc => {
+                guest.disks.push(Disk { bus: Bus::Disc, read_only: true, throw_away: false, ..part("node.iso") });
+            }
+            Start::Stick => guest.disks.push(Disk { bus: Bus::Usb, ..part("node.iso") }),
+            Start::Network => {}
+            Start::Uri(uri) => vars::boot_from(uri, &folder.join("vars.fd"))?,
+        }
         for disk in &self.disks {
             let file = folder.join(format!("disk-{}.raw", disk.serial.replace('/', "_")));
             guest.disks.push(match file.exists() {

@@ -18,9 +18,9 @@ pub mod tpm;
 pub mod vars;
 
 pub use accelerator::Accelerator;
-pub use disk::{Bus, Disk};
+pub use disk::{Bus, Disk, Format};
 pub use guest::{ConfigBy, Display, Firmware, Forward, Guest, KernelBoot, Network, Serial, Smbios};
 pub use interrupt::Interrupt;
-pub use lab::{Lab, NewDisk};
+pub use lab::{Lab, NewDisk, Start};
 pub use qmp::Qmp;
 pub use running::RunningGuest;

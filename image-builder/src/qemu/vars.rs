@@ -53,6 +53,20 @@ impl EnrolledKeys {
     }
 }
 
+/// Has the firmware try this URI first (HTTP boot), in a variable file that [`Firmware::secure_boot`] made.
+///
+/// # Errors
+/// When the file is no such file, or can't be written.
+pub fn boot_from(uri: &str, vars: &Path) -> Result<()> {
+    /// A number that OVMF does not give to the entries it makes.
+    const ENTRY: u16 = 0x99;
+    let bytes = std::fs::read(vars).with_context(|| format!("{} can't be read", vars.display()))?;
+    let mut store = VariableStore::parse(&bytes)?;
+    store.set(Variable::boot_from_uri(ENTRY, "network", uri));
+    store.set(Variable::boot_order(&[ENTRY]));
+    std::fs::write(vars, store.to_bytes()?).with_context(|| format!("{} can't be written", vars.display()))
+}
+
 impl Firmware {
     /// OVMF of the tools tree with Secure Boot on and `keys` enrolled; its variables are kept in `vars`, which is
     /// made if it is not there.

@@ -57,6 +57,7 @@ pub(crate) fn release(version: &str, lock: Lock, listed: &str, left_out: &str) -
             root_hash,
             root_image: sum(version.into()),
             unsigned_uki: root_hash,
+            unsigned_full_uki: None,
             pcr_11: None,
             addons: Default::default(),
             files: BTreeMap::from(sums),

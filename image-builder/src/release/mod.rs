@@ -4,6 +4,7 @@ mod contents;
 pub mod diff;
 #[cfg(test)]
 mod fixture;
+mod full;
 mod rebuild;
 pub mod verify;
 pub mod why;

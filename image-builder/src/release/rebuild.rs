@@ -113,17 +113,19 @@ fn other_inputs(file: &Path, recipe: &Recipe, lock: &Lock, found: &BTreeMap<Stri
 
 /// The signatures of the release's EFI programs, and those over the PCR policies in them.
 fn carried(release: &Path, signed: &Manifest) -> Result<(Carried, Option<Carried>)> {
+    let full = super::full::carried(release, signed)?;
     let mut images = Vec::new();
-    for name in signed.files.keys().filter(|name| name.ends_with(".efi")) {
+    for name in signed.files.keys().filter(|name| *name == name::UKI || name.starts_with(name::ADDONS)) {
         let bytes = std::fs::read(release.join(name)).with_context(|| format!("{name} can't be read"))?;
-        let image = Image::parse(bytes).with_context(|| format!("{name} can't be read"))?;
-        images.extend(Some(image).filter(Image::is_signed));
+        images.push(Image::parse(bytes).with_context(|| format!("{name} can't be read"))?);
     }
+    let inside = images.iter().filter_map(|image| image.certificate().map(<[u8]>::to_vec));
+    let inside: Vec<Vec<u8>> = inside.chain(full).collect();
     let certificate = format!("{}/db.crt", name::SECURE_BOOT);
     let read =
         |name: &str| std::fs::read_to_string(release.join(name)).with_context(|| format!("{name} can't be read"));
     let unreadable = "the release's signatures can't be read";
-    let db = Carried::by(&images, &read(&certificate)?).context(unreadable)?;
+    let db = Carried::by(&inside, &read(&certificate)?).context(unreadable)?;
     let pcr = match signed.files.contains_key(name::PCR_CERTIFICATE) {
         true => Some(Carried::over_policies(&images, &read(name::PCR_CERTIFICATE)?).context(unreadable)?),
         false => None,

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use x509_cert::Certificate;
@@ -100,6 +101,9 @@ pub fn verify(folder: &Path, public_key: &str) -> Result<Verified> {
         note(&file, check_addon(folder, &file, sum));
     }
     note(name::DISK, root(&folder.join(name::DISK), &parsed.root_hash));
+    for (name, result) in super::full::check(folder, &parsed) {
+        note(&name, result);
+    }
     if problems.is_empty() {
         return Ok(Verified { manifest: parsed, key: key.name().to_owned() });
     }
@@ -139,6 +143,14 @@ fn unsigned(folder: &Path, manifest: &Manifest) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
+/// The certificate of the key that signs what boots.
+pub(super) fn certificate(folder: &Path) -> Result<Certificate> {
+    let name = format!("{}/db.crt", name::SECURE_BOOT);
+    let pem = std::fs::read_to_string(folder.join(&name));
+    let pem = pem.with_context(|| format!("can't be checked without {name}"))?;
+    Certificate::from_pem(&pem).with_context(|| format!("can't be checked: {name}"))
+}
+
 /// The UKI is signed with the key whose certificate the release ships, is what was built, and names the root.
 fn uki(folder: &Path, manifest: &Manifest) -> Result<()> {
     let image = signed_image(folder, name::UKI)?;
@@ -162,10 +174,7 @@ fn uki(folder: &Path, manifest: &Manifest) -> Result<()> {
 
 /// An image that is signed with the key whose certificate the release ships.
 fn signed_image(folder: &Path, file: &str) -> Result<Image> {
-    let certificate = format!("{}/db.crt", name::SECURE_BOOT);
-    let pem = std::fs::read_to_string(folder.join(&certificate));
-    let pem = pem.with_context(|| format!("can't be checked without {certificate}"))?;
-    let certificate = Certificate::from_pem(&pem).with_context(|| format!("can't be checked: {certificate}"))?;
+    let certificate = certificate(folder)?;
     let image = Image::parse(std::fs::read(folder.join(file)).context("can't be read")?)?;
     authenticode::check(&image, &certificate)?;
     Ok(image)
@@ -188,7 +197,7 @@ fn check_addon(folder: &Path, file: &str, sum: &AddonSum) -> Result<()> {
 /// Slot A of the disk image has this root hash: the whole tree is computed again from the data.
 fn root(disk: &Path, root_hash: &Sha256) -> Result<()> {
     use crate::seal::ids;
-    let mut file = File::open(disk).context("can't be read")?;
+    let file = File::open(disk).context("can't be read")?;
     let size = file.metadata().context("can't be read")?.len();
     let found = gpt::read(size, SectorSize::B512, |offset, size| {
         let mut bytes = vec![0; size];
@@ -202,20 +211,25 @@ fn root(disk: &Path, root_hash: &Sha256) -> Result<()> {
     };
     let data = partition(ids::root_partition(root_hash), kind::ROOT_X86_64, "root")?;
     let hashes = partition(ids::verity_partition(root_hash), kind::ROOT_X86_64_VERITY, "hash tree")?;
+    sealed(&file, data.start..data.end(), hashes.start..hashes.end(), root_hash)
+}
+
+/// What lies at `data` of the file has this root hash, and the tree at `hashes` is that of it: all of it is computed again.
+pub(super) fn sealed(mut file: &File, data: Range<u64>, hashes: Range<u64>, root_hash: &Sha256) -> Result<()> {
     let mut stored = vec![0; BLOCK];
     file.read_exact_at(&mut stored, hashes.start).context("can't be read")?;
     let superblock = Superblock::parse(&stored)?;
     let data_size = superblock.data_blocks.saturating_mul(BLOCK as u64);
-    ensure!(data_size <= data.size, "has a verity superblock for more data than its partition holds");
+    ensure!(data_size <= data.end - data.start, "has a verity superblock for more data than there is");
     file.seek(SeekFrom::Start(data.start)).context("can't be read")?;
-    let builder = crate::seal::hash_all((&file).take(data_size), Builder::new(&superblock.salt));
+    let builder = crate::seal::hash_all(file.take(data_size), Builder::new(&superblock.salt));
     let tree = builder.context("can't be read")?.finish(superblock.uuid).context("has an empty root")?;
     ensure!(
         tree.root == *root_hash.bytes(),
         "holds a root with the hash {}, the signed command line says {root_hash}",
         Sha256::from(tree.root)
     );
-    ensure!(tree.bytes.len() as u64 <= hashes.size, "has a verity partition that is too small");
+    ensure!(tree.bytes.len() as u64 <= hashes.end - hashes.start, "has no room for its hash tree");
     stored.resize(tree.bytes.len(), 0);
     file.read_exact_at(&mut stored, hashes.start).context("can't be read")?;
     ensure!(stored == tree.bytes, "holds another hash tree than that of its root");

@@ -34,15 +34,21 @@ const PE_IMAGE_DATA_VALUE: [u8; 11] = [0x30, 0x09, 0x03, 0x01, 0x00, 0xa0, 0x04,
 /// # Errors
 /// When the image carries a signature already, or the signer fails.
 pub fn sign(image: &Image, signer: &dyn Signer) -> Result<Image> {
+    let signed_data = signed_data(digest(image)?, signer)?;
+    image.with_certificate(&signed_data).context("the signature can't be attached")
+}
+
+/// The signature over an image with this hash, as PKCS#7 `SignedData`.
+///
+/// # Errors
+/// When the signer fails.
+pub fn signed_data(digest: Vec<u8>, signer: &dyn Signer) -> Result<Vec<u8>> {
     let indirect = SpcIndirectDataContent {
         data: SpcAttributeTypeAndOptionalValue {
             value_type: PE_IMAGE_DATA,
             value: Any::from_der(&PE_IMAGE_DATA_VALUE)?,
         },
-        message_digest: DigestInfo {
-            digest_algorithm: pkcs7::algorithm(ID_SHA256),
-            digest: OctetString::new(digest(image)?)?,
-        },
+        message_digest: DigestInfo { digest_algorithm: pkcs7::algorithm(ID_SHA256), digest: OctetString::new(digest)? },
     };
     let content = Any::encode_from(&indirect)?;
     // PKCS#7 digests the content without its tag and length (RFC 2315, 9.3).
@@ -58,7 +64,7 @@ pub fn sign(image: &Image, signer: &dyn Signer) -> Result<Image> {
     let content = EncapsulatedContentInfo { econtent_type: SPC_INDIRECT_DATA_OBJID, econtent: Some(content) };
     let signed_data = pkcs7::sign(content, Signed::Attributes(attributes), signer)?;
     let info = ContentInfo { content_type: ID_SIGNED_DATA, content: Any::encode_from(&signed_data)? };
-    image.with_certificate(&info.to_der()?).context("the signature can't be attached")
+    Ok(info.to_der()?)
 }
 
 /// Checks that an image carries exactly one signature, that it is over this image, and that it was made with
@@ -67,10 +73,17 @@ pub fn sign(image: &Image, signer: &dyn Signer) -> Result<Image> {
 /// # Errors
 /// A sentence's end that says which of these does not hold.
 pub fn check(image: &Image, certificate: &Certificate) -> Result<()> {
-    let bytes = image.certificate().context("carries no signature")?;
+    check_signature(image.certificate().context("carries no signature")?, &digest(image)?, certificate)
+}
+
+/// As [`check`], for the signature of an image with this hash.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_signature(bytes: &[u8], digest: &[u8], certificate: &Certificate) -> Result<()> {
     let signature =
         AuthenticodeSignature::from_bytes(bytes).map_err(|e| anyhow!("carries a signature that can't be read: {e}"))?;
-    if signature.digest_algorithm().oid != ID_SHA256 || signature.digest() != digest(image)? {
+    if signature.digest_algorithm().oid != ID_SHA256 || signature.digest() != digest {
         bail!("was changed after it was signed");
     }
     let content = signature.encapsulated_content().context("carries a signature over nothing")?;
@@ -92,7 +105,7 @@ pub fn check(image: &Image, certificate: &Certificate) -> Result<()> {
 }
 
 /// What a signature covers: everything but the checksum, the certificate table and its directory entry.
-fn digest(image: &Image) -> Result<Vec<u8>> {
+pub(crate) fn digest(image: &Image) -> Result<Vec<u8>> {
     let pe = object::read::pe::PeFile64::parse(image.bytes()).context("the UKI is no PE32+ image")?;
     let mut hasher = Sha256::new();
     authenticode_digest(&pe, &mut hasher).map_err(|e| anyhow!("the UKI's headers are inconsistent: {e}"))?;

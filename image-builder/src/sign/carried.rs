@@ -26,20 +26,16 @@ pub struct Carried {
 }
 
 impl Carried {
-    /// The signatures of these images, of the key with this certificate (PEM).
+    /// The signatures in these PKCS#7 `SignedData`, of the key with this certificate (PEM).
     ///
     /// # Errors
-    /// When the certificate can't be read, or an image carries no signature.
-    pub fn by(images: &[Image], certificate: &str) -> Result<Carried> {
-        let signature = |image: &Image| {
-            let bytes = image.certificate().context("an image carries no signature")?;
-            let signature = AuthenticodeSignature::from_bytes(bytes);
-            Ok(signature
-                .map_err(|e| anyhow!("an image carries a signature that can't be read: {e}"))?
-                .signature()
-                .into())
+    /// When one of them or the certificate can't be read.
+    pub fn by(signed: &[Vec<u8>], certificate: &str) -> Result<Carried> {
+        let signature = |signed: &Vec<u8>| {
+            let signature = AuthenticodeSignature::from_bytes(signed);
+            Ok(signature.map_err(|e| anyhow!("a signature can't be read: {e}"))?.signature().into())
         };
-        Carried::of(images.iter().map(signature).collect::<Result<_>>()?, certificate)
+        Carried::of(signed.iter().map(signature).collect::<Result<_>>()?, certificate)
     }
 
     /// The signatures over the PCR policies of these images, of the key with this certificate (PEM).
@@ -90,7 +86,8 @@ mod tests {
         let db = FileKey::open(&keys, "db").unwrap();
         let text = |name: &str| std::fs::read_to_string(keys.join(name)).unwrap();
         let signed = [b"roothash=1", b"roothash=2"].map(|line| authenticode::sign(&image(line), &db).unwrap());
-        let carried = Carried::by(&signed, &text("db.crt")).unwrap();
+        let inside = signed.each_ref().map(|image| image.certificate().unwrap().to_vec());
+        let carried = Carried::by(&inside, &text("db.crt")).unwrap();
         for signed in &signed {
             assert_eq!(authenticode::sign(&signed.without_certificate(), &carried).unwrap(), *signed);
         }
@@ -98,11 +95,11 @@ mod tests {
         assert_eq!(other.without_certificate(), image(b"roothash=3"));
         assert!(authenticode::check(&other, db.certificate()).is_err());
 
-        let error = |images: &[Image], pem: &str| Carried::by(images, pem).unwrap_err().to_string();
-        assert!(error(&[image(b"roothash=1")], &text("db.crt")).contains("no signature"));
-        assert!(error(&signed, "db").contains("no X.509 certificate"));
+        let error = |signed: &[Vec<u8>], pem: &str| Carried::by(signed, pem).unwrap_err().to_string();
+        assert!(error(&[b"none".to_vec()], &text("db.crt")).contains("a signature can't be read"));
+        assert!(error(&inside, "db").contains("no X.509 certificate"));
         // With another key's certificate no signature holds.
-        let carried = Carried::by(&signed, &text("KEK.crt")).unwrap();
+        let carried = Carried::by(&inside, &text("KEK.crt")).unwrap();
         assert_ne!(authenticode::sign(&image(b"roothash=1"), &carried).unwrap(), signed[0]);
     }
 }

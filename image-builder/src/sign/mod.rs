@@ -12,7 +12,7 @@ pub mod pkcs11;
 mod pkcs7;
 
 use crate::assemble::addon::UnsignedAddon;
-use crate::assemble::{UnsignedUki, pcr};
+use crate::assemble::{UnsignedFullUki, UnsignedUki, pcr};
 use crate::digest::Sha256;
 use anyhow::{Context, Result, anyhow};
 use machine_config::signature::PrivateKey;
@@ -113,4 +113,22 @@ pub fn sign(unsigned: &UnsignedUki, signer: &dyn Signer, policy: Option<&dyn Sig
     }
     let image = authenticode::sign(&image, signer)?;
     Ok(Uki { image, unsigned: unsigned.digest() })
+}
+
+/// A full UKI and its signature, which are put together where the file is to lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FullUki {
+    /// The image before it was signed.
+    pub unsigned: UnsignedFullUki,
+    /// PKCS#7 `SignedData` over it.
+    pub signature: Vec<u8>,
+}
+
+/// Signs a full UKI.
+///
+/// # Errors
+/// When the signer fails.
+pub fn sign_full(unsigned: UnsignedFullUki, signer: &dyn Signer) -> Result<FullUki> {
+    let signature = authenticode::signed_data(unsigned.authenticode_digest().bytes().to_vec(), signer)?;
+    Ok(FullUki { unsigned, signature })
 }

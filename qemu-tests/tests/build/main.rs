@@ -50,6 +50,8 @@ fn main() -> ExitCode {
         test("a root that is not the signed one is found by its hash", release::another_root),
         test("a new site locks and builds what the example does", init::first_build),
         test("a stranger rebuilds a release and is told what differs", rebuild::by_a_stranger),
+        test("a full uki that is not the signed one is found, on a disc, too", release::another_full_uki),
+        test("a release has the artifacts that its recipe asks for", release::artifacts_as_asked_for),
         test("every path of the image has an input that the lock knows", explain::every_path_has_its_input),
         test("what is not in the image is told with the reason", explain::what_is_not_there_has_a_reason),
         test("a release differs in nothing from itself and its own lock", explain::nothing_differs),

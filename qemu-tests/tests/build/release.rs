@@ -8,7 +8,7 @@ use image_builder::digest::Sha256;
 use image_builder::lock::Lock;
 use image_builder::package::{self, Inputs, Scope, name};
 use image_builder::progress::Progress;
-use image_builder::recipe::Recipe;
+use image_builder::recipe::{Artifact, Recipe};
 use image_builder::release::{Verified, verify};
 use image_builder::seal::{Compression, seal};
 use image_builder::sign::enrolment::Enrolment;
@@ -40,7 +40,11 @@ impl Bench {
     }
 
     fn write(&self, out: &str, scope: Scope) -> anyhow::Result<PathBuf> {
-        let recipe: Recipe = toml::from_str(
+        self.write_with(out, scope, &Artifact::ALL)
+    }
+
+    fn write_with(&self, out: &str, scope: Scope, artifacts: &[Artifact]) -> anyhow::Result<PathBuf> {
+        let mut recipe: Recipe = toml::from_str(
             r#"
             format = 1
             image = { name = "test", version = "1" }
@@ -55,6 +59,7 @@ impl Bench {
             arguments = ["console=ttyS1", "iommu=pt"]
             "#,
         )?;
+        recipe.output.artifacts = artifacts.to_vec();
         let lock = Lock {
             format: 1,
             recipe: Sha256::of("recipe"),
@@ -85,7 +90,7 @@ impl Bench {
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
         let stub = std::fs::read(self.tools.root().join(assemble::uki::STUB))?;
         let keys = KeyFolder::at(self.path("keys"));
-        let unsigned = assemble::uki(&Parts {
+        let parts = Parts {
             stub: &stub,
             // Any EFI program will do: nothing is started here.
             kernel: &stub,
@@ -94,8 +99,13 @@ impl Bench {
             os_release: b"ID=test\n",
             command_line: &command_line,
             pcr_public_key: Some(&pcr::public_key(keys.pcr()?.unwrap().certificate())?),
-        })?;
-        let uki = image_builder::sign::sign(&unsigned, keys.db()?.as_ref(), keys.pcr()?.as_deref())?;
+        };
+        let uki = image_builder::sign::sign(&assemble::uki(&parts)?, keys.db()?.as_ref(), keys.pcr()?.as_deref())?;
+        let full = match artifacts.iter().any(|a| a.is_full()) {
+            true => Some(assemble::full(&parts, &root, lock.snapshot, &store, &progress)?),
+            false => None,
+        };
+        let full = full.map(|full| image_builder::sign::sign_full(full, keys.db()?.as_ref())).transpose()?;
         let stub = std::fs::read(self.tools.root().join(addon::STUB))?;
         let addons = addon::addons(&recipe.addon, &stub, "6.12-test", &command_line)?;
         let addons = [image_builder::sign::sign_addon(&addons[0], keys.db()?.as_ref())?];
@@ -106,6 +116,7 @@ impl Bench {
             root: &root,
             kernel: "6.12-test",
             uki: &uki,
+            full: full.as_ref(),
             keys: &keys,
             enrolment: &Enrolment::read(&keys, &[])?,
             addons: &addons,
@@ -144,7 +155,7 @@ pub fn equal_and_every_change_is_found() {
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let two = bench.release("two").unwrap();
     let files = all_files(&one);
-    assert_eq!(files.len(), 21, "{files:?}");
+    assert_eq!(files.len(), 31, "{files:?}");
     for file in &files {
         let name = file.strip_prefix(&one).unwrap();
         assert!(std::fs::read(file).unwrap() == std::fs::read(two.join(name)).unwrap(), "{} differs", name.display());
@@ -166,6 +177,8 @@ pub fn equal_and_every_change_is_found() {
     let on_esp = tool("mtools").args(["-c", "mtype", "-i", &image, stored]).run().unwrap();
     assert!(on_esp.stdout == std::fs::read(one.join(addon)).unwrap());
 
+    judge_the_full_uki(&bench, &one);
+
     assert_eq!(bench.verify(&one).unwrap().manifest.name, "test");
     let other_keys = bench.path("other");
     keys::new(&other_keys).unwrap();
@@ -176,7 +189,8 @@ pub fn equal_and_every_change_is_found() {
     for file in &files {
         let name = file.strip_prefix(&one).unwrap().to_str().unwrap();
         let size = std::fs::metadata(file).unwrap().len();
-        for at in [0, size / 2, size - 2] {
+        // Each look at a large file takes its time.
+        for at in if size > 100 << 20 { vec![size / 2] } else { vec![0, size / 2, size - 2] } {
             flip(file, at);
             let said = bench.verify(&one).map(|v| v.key).unwrap_err().to_string();
             let named = if name == name::SIGNATURE { name::MANIFEST } else { name };
@@ -194,6 +208,45 @@ pub fn equal_and_every_change_is_found() {
     std::fs::write(one.join("secure-boot/extra"), "x").unwrap();
     let said = bench.verify(&one).unwrap_err().to_string();
     assert_eq!(said, "secure-boot/extra: is not part of the signed release");
+}
+
+/// sbverify for the signature, qemu-img for the disk, mtools and fsck.vfat for the disc's partition.
+fn judge_the_full_uki(bench: &Bench, release: &Path) {
+    let tool = |name: &str| bench.tools.tool(name).unwrap().command();
+    let (node, iso) = (release.join(name::NODE), release.join(name::ISO));
+    tool("sbverify").arg("--cert").arg(release.join("secure-boot/db.crt")).arg(&node).run().unwrap();
+    tool("qemu-img").args(["check", "-f", "qcow2"]).arg(release.join(name::QCOW2)).run().unwrap();
+    let compare = tool("qemu-img").args(["compare", "-f", "raw", "-F", "qcow2"]);
+    compare.arg(release.join(name::DISK)).arg(release.join(name::QCOW2)).run().unwrap();
+    let table = tool("sfdisk").arg("--verify").arg(&iso).run().unwrap();
+    assert!(table.stdout_text().contains("No errors detected"), "{}", table.stdout_text());
+
+    let partition = bench.path("partition");
+    let bytes = std::fs::read(&iso).unwrap();
+    std::fs::write(&partition, &bytes[1 << 20..bytes.len() - (1 << 20)]).unwrap();
+    tool("fsck.vfat").arg("-n").arg(&partition).run().unwrap();
+    let read = |path: &str| tool("mtools").args(["-c", "mtype", "-i"]).arg(&partition).arg(path).run().unwrap().stdout;
+    assert!(read("::/EFI/BOOT/BOOTX64.EFI") == std::fs::read(&node).unwrap());
+    assert!(String::from_utf8(read("::/README.TXT")).unwrap().starts_with("test 1: "));
+    std::fs::remove_file(partition).unwrap();
+}
+
+pub fn artifacts_as_asked_for() {
+    let bench = Bench::new();
+    let names = |out: &Path| -> Vec<String> {
+        let inside = |path: PathBuf| path.strip_prefix(out).unwrap().to_str().unwrap().to_owned();
+        let all = all_files(out).into_iter().map(inside);
+        all.filter(|n| n.starts_with("netboot") || [name::QCOW2, name::NODE, name::ISO].contains(&n.as_str())).collect()
+    };
+    let none = bench.write_with("none", Scope::Release, &[]).unwrap();
+    assert_eq!(names(&none), Vec::<String>::new());
+    assert_eq!(bench.verify(&none).unwrap().manifest.unsigned_full_uki, None);
+    let disc = bench.write_with("disc", Scope::Release, &[Artifact::Iso]).unwrap();
+    assert_eq!(names(&disc), [name::ISO]);
+    bench.verify(&disc).unwrap();
+    let served = bench.write_with("served", Scope::Release, &[Artifact::Netboot]).unwrap();
+    assert_eq!(names(&served).len(), 7);
+    bench.verify(&served).unwrap();
 }
 
 /// A draft has the bytes of a release, all but what people trust one by.
@@ -215,6 +268,8 @@ pub fn a_draft_is_no_release() {
         }
     }
     more.sort();
+    // Nor what takes a copy of the root.
+    more.retain(|name| !name.starts_with("netboot/") && ![name::QCOW2, name::NODE, name::ISO].contains(&name.as_str()));
     assert_eq!((same, more), (18, [name::SUMS, name::MANIFEST, name::SIGNATURE].map(str::to_owned).to_vec()));
     // Either takes the other's place.
     bench.release("draft").unwrap();
@@ -242,16 +297,35 @@ pub fn another_root() {
     let disk = out.join(name::DISK);
     // Slot A begins behind the ESP; this is within the root's data.
     flip(&disk, (301 << 20) + 5000);
-    let (sha256, _) = Sha256::of_reader(std::fs::File::open(&disk).unwrap()).unwrap();
-    let mut manifest =
-        bench.verify(&out).err().map(|_| std::fs::read_to_string(out.join(name::MANIFEST)).unwrap()).unwrap();
+    sign_again(&bench, &out, &[name::DISK]);
+    let said = bench.verify(&out).unwrap_err().to_string();
+    assert!(said.starts_with("disk.raw: holds a root with the hash"), "{said}");
+}
+
+/// The same for the root in the full UKI, and for the disc.
+pub fn another_full_uki() {
+    let bench = Bench::new();
+    let out = bench.release("out").unwrap();
+    let size = std::fs::metadata(out.join(name::NODE)).unwrap().len();
+    // In the root's noise, which is most of the file; netboot/node.efi is another name of it.
+    flip(&out.join(name::NODE), size / 3);
+    sign_again(&bench, &out, &[name::NODE, "netboot/node.efi"]);
+    let said = bench.verify(&out).unwrap_err().to_string();
+    assert!(said.contains("node.efi: was changed after it was signed"), "{said}");
+    assert!(said.contains("node.iso: has another EFI/BOOT/BOOTX64.EFI than node.efi"), "{said}");
+}
+
+/// Signs a release again with the sums that these files have now.
+fn sign_again(bench: &Bench, out: &Path, files: &[&str]) {
+    let manifest = std::fs::read_to_string(out.join(name::MANIFEST)).unwrap();
     let mut parsed = package::manifest::Manifest::parse(&manifest).unwrap();
-    parsed.files.get_mut(name::DISK).unwrap().sha256 = sha256;
-    manifest = parsed.to_text().unwrap();
+    for file in files {
+        let (sha256, _) = Sha256::of_reader(std::fs::File::open(out.join(file)).unwrap()).unwrap();
+        parsed.files.get_mut(*file).unwrap().sha256 = sha256;
+    }
+    let manifest = parsed.to_text().unwrap();
     let key = KeyFolder::at(bench.path("keys")).release().unwrap();
     std::fs::write(out.join(name::MANIFEST), &manifest).unwrap();
     std::fs::write(out.join(name::SIGNATURE), key.sign_detached(manifest.as_bytes()).unwrap()).unwrap();
     std::fs::write(out.join(name::SUMS), parsed.sums(&Sha256::of(&manifest))).unwrap();
-    let said = bench.verify(&out).unwrap_err().to_string();
-    assert!(said.starts_with("disk.raw: holds a root with the hash"), "{said}");
 }

@@ -112,6 +112,16 @@ fn boot_disk<'a>(context: &Context<'a>) -> Result<(&'a Device, &'a uuid::Uuid), 
             "Start the node from a disk that carries the image.",
         )
     };
+    if context.inventory.root_in_memory {
+        return Err(Box::new(diagnostic(
+            refusal::IN_MEMORY,
+            "This node was started without a system disk: its root is in memory.".into(),
+            "The state partition (/var) is kept on the disk a node is started from. /var is in memory, too, and gone \
+             when the node is switched off, so it does not join its cluster. Nothing was written to any disk."
+                .into(),
+            "Write this release's disk.raw to the machine's system disk and start from that.".into(),
+        )));
+    }
     let boot = context.inventory.boot.as_ref().ok_or_else(unknown)?;
     let device = context.inventory.devices.iter().find(|d| d.name == boot.disk).ok_or_else(unknown)?;
     if let Some(selector) = &context.config.storage.system.disks {
