@@ -36,6 +36,8 @@ pub struct Options {
     /// Only the local inputs are read anew (overlays, the agent), into the lock that is there; no network.
     pub local_only: bool,
     /// Where the agent's programs are.
+    /// Whether a suite's `Release` may be older than the one that was locked last.
+    pub accept_older: bool,
     pub agent: PathBuf,
     /// The way to the archives.
     pub network: Network,
@@ -48,9 +50,10 @@ impl Options {
     ///
     /// # Errors
     /// When the host's apt configuration can't be read.
-    pub fn of_host(local_only: bool) -> Result<Options> {
+    pub fn of_host() -> Result<Options> {
         Ok(Options {
-            local_only,
+            local_only: false,
+            accept_older: false,
             agent: local::agent_folder()?,
             network: Network::of_host()?,
             now: jiff::Timestamp::now().as_second(),
@@ -71,7 +74,7 @@ pub fn lock(recipe_path: &Path, store: &Store, progress: &Progress, options: &Op
     let local = local::digests(&recipe, folder, &options.agent)?;
     // A former lock that can't be read any more must not hinder a new one.
     let former = Lock::read(&path).unwrap_or_else(|error| {
-        progress.say(format!("{error:#}; no uid or gid is carried over from it"));
+        progress.say(format!("{error:#}; no uid or gid is carried over from it, nor the age of a suite compared"));
         None
     });
     let lock = if options.local_only {
@@ -136,7 +139,7 @@ fn make(
     progress: &Progress,
     options: &Options,
 ) -> Result<Lock> {
-    let suites = suites::open(recipe, folder, &options.network, store, progress, options.now)?;
+    let suites = suites::open(recipe, folder, former, store, progress, options)?;
     let pick = |request, what| -> Result<Vec<Package>> {
         let chosen = solve::solve(&suites.index, &request).with_context(|| format!("{what} can't be had"))?;
         Ok(chosen.into_iter().map(|c| suites.package(c)).collect())

@@ -82,6 +82,9 @@ pub fn deb_with(name: &str, version: &str, relations: &str, path: &str) -> (Stri
 pub struct Release {
     pub codename: &'static str,
     pub valid_until: Option<i64>,
+    pub date: i64,
+    /// Whether the index comes packed, as `Packages.gz` alone.
+    pub packed: bool,
 }
 
 /// A running server. It ends with the test program.
@@ -135,14 +138,26 @@ impl Mirror {
         let mut text = format!(
             "Origin: Example\nSuite: stable\nCodename: {}\nDate: {}\nArchitectures: amd64\nComponents: main\n",
             release.codename,
-            moment(1_000_000_000)
+            moment(release.date)
         );
         if let Some(until) = release.valid_until {
             text += &format!("Valid-Until: {}\n", moment(until));
         }
-        text += &format!("SHA256:\n {} {} main/binary-amd64/Packages\n", Sha256::of(&index), index.len());
+        let (name, index) = match release.packed {
+            true => {
+                // Of two members, as some tools write it.
+                let packed = [&index[..100], &index[100..]].map(|part| {
+                    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                    encoder.write_all(part.as_bytes()).unwrap();
+                    encoder.finish().unwrap()
+                });
+                ("main/binary-amd64/Packages.gz", packed.concat())
+            }
+            false => ("main/binary-amd64/Packages", index.into_bytes()),
+        };
+        text += &format!("SHA256:\n {} {} {name}\n", Sha256::of(&index), index.len());
         files.insert("/dists/trixie/InRelease".into(), key.sign(&text));
-        files.insert("/dists/trixie/main/binary-amd64/Packages".into(), index.into_bytes());
+        files.insert(format!("/dists/trixie/{name}"), index);
         *self.files.lock().unwrap() = files;
         self.cut.lock().unwrap().clear();
     }
