@@ -9,6 +9,7 @@ pub mod go_modules;
 pub mod ids;
 pub mod index;
 pub mod local;
+mod pins;
 pub mod relation;
 pub mod release;
 pub mod script_gate;
@@ -35,9 +36,9 @@ use std::path::{Path, PathBuf};
 pub struct Options {
     /// Only the local inputs are read anew (overlays, the agent), into the lock that is there; no network.
     pub local_only: bool,
-    /// Where the agent's programs are.
     /// Whether a suite's `Release` may be older than the one that was locked last.
     pub accept_older: bool,
+    /// Where the agent's programs are.
     pub agent: PathBuf,
     /// The way to the archives.
     pub network: Network,
@@ -139,13 +140,16 @@ fn make(
     progress: &Progress,
     options: &Options,
 ) -> Result<Lock> {
-    let suites = suites::open(recipe, folder, former, store, progress, options)?;
+    let mut suites = suites::open(recipe, folder, former, store, progress, options)?;
+    let of_tools = wishes::tools(recipe, &suites.ranks)?;
+    let mut of_root = wishes::root(recipe, &suites.ranks)?;
+    pins::apply(&mut of_root, &mut suites, recipe, former, store, progress)?;
     let pick = |request, what| -> Result<Vec<Package>> {
         let chosen = solve::solve(&suites.index, &request).with_context(|| format!("{what} can't be had"))?;
         Ok(chosen.into_iter().map(|c| suites.package(c)).collect())
     };
-    let package = pick(wishes::root(recipe, &suites.tools_only)?, "the packages of the image")?;
-    let tool = pick(wishes::tools(recipe, &suites.tools_only)?, "the packages of the tools tree")?;
+    let package = pick(of_root, "the packages of the image")?;
+    let tool = pick(of_tools, "the packages of the tools tree")?;
     let wanted: Vec<&Package> = package.iter().chain(&tool).collect();
     let fetched = fetch::packages(&wanted, recipe, folder, store, progress, Some(&options.network))?;
     let opened: Vec<(Package, Fetched)> =

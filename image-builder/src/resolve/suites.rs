@@ -5,6 +5,7 @@ use super::index::Index;
 use super::release::{self, Release, show_moment};
 use super::signature::Keyring;
 use super::solve::Chosen;
+use super::wishes::Rank;
 use crate::digest::Sha256;
 use crate::fetch::http::{self, Client};
 use crate::fetch::mirror::Mirror;
@@ -23,8 +24,8 @@ const LARGEST_RELEASE: u64 = 32 << 20;
 pub(crate) struct Suites {
     /// What each suite's `Release` was; positions are the numbers used in the index.
     pub(crate) suites: Vec<lock::Suite>,
-    /// Whether the suite is for the tools tree only.
-    pub(crate) tools_only: Vec<bool>,
+    /// How each stands to the others.
+    pub(crate) ranks: Vec<Rank>,
     /// What they offer.
     pub(crate) index: Index,
 }
@@ -58,8 +59,9 @@ pub(crate) fn open(
     options: &Options,
 ) -> Result<Suites> {
     let Options { network, now, .. } = options;
-    let mut opened = Suites { suites: Vec::new(), tools_only: Vec::new(), index: Index::default() };
+    let mut opened = Suites { suites: Vec::new(), ranks: Vec::new(), index: Index::default() };
     let architecture = recipe.image.arch.debian();
+    let mut texts = Vec::new();
     for (name, archive) in &recipe.archive {
         for suite in &archive.suites {
             let place = Place { archive: name, suite, mirror: network.mirror(recipe, name, suite, folder)? };
@@ -85,15 +87,17 @@ pub(crate) fn open(
                     };
                     let index = place.index(client, store, progress, &path, digest, size, release.by_hash)?;
                     let text = unpack(&index, &path).with_context(|| format!("can't unpack {}", place.show(&path)))?;
-                    opened
-                        .index
-                        .add(&text, number, architecture)
-                        .map_err(|why| anyhow!("{} can't be read: {why}", place.show(&path)))?;
+                    texts.push((number, text, place.show(&path)));
                 }
             }
             opened.suites.push(entry);
-            opened.tools_only.push(archive.tools_only);
+            opened.ranks.push(Rank { tools_only: archive.tools_only, priority: archive.priority });
         }
+    }
+    // A file that several suites have counts as the best one's.
+    texts.sort_by_key(|(number, ..)| (-opened.ranks[*number].preference(), *number));
+    for (number, text, what) in texts {
+        opened.index.add(&text, number, architecture).map_err(|why| anyhow!("{what} can't be read: {why}"))?;
     }
     Ok(opened)
 }
@@ -165,10 +169,6 @@ impl Place<'_> {
         Ok((release, entry))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one file: where from, where to, what it must be")]
-    fn index(
-        &self,
-        client: &Client,
     /// A `Release` stays signed for ever: one that was good last month hides what was mended since. Its date must not
     /// go back from one lock to the next.
     fn not_older(&self, entry: &lock::Suite, former: Option<&Lock>, accept: bool, progress: &Progress) -> Result<()> {
@@ -189,6 +189,10 @@ impl Place<'_> {
         Ok(())
     }
 
+    #[allow(clippy::too_many_arguments, reason = "one file: where from, where to, what it must be")]
+    fn index(
+        &self,
+        client: &Client,
         store: &Store,
         progress: &Progress,
         path: &str,

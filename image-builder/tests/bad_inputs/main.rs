@@ -2,6 +2,7 @@
 //! one clear sentence naming the thing, the store stays good, and the next run works.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write their own archive and recipe")]
 
+mod choice;
 mod mirror;
 mod program;
 
