@@ -77,6 +77,10 @@ impl Build {
         let kernel = kernel::select(&tree)?;
         check_kernel(&tree, &kernel)?;
         tree.remove_below("/boot", "the kernel is in the signed UKI, and nothing reads it from the root");
+        let microcode = kernel::microcode::archive(&tree, lock.snapshot)?;
+        for folder in kernel::microcode::FOLDERS {
+            tree.remove_below(folder, "the microcode is in the signed UKI, and a running kernel takes none");
+        }
         let compression = Compression::from_recipe(&recipe.output)?;
         let root = seal::seal(&tree, compression, lock.snapshot, store, progress)?;
 
@@ -84,7 +88,8 @@ impl Build {
         let initrd =
             initrd::build(&tree, &kernel, &stage1, &recipe.kernel.initrd_modules, lock.snapshot, store, progress)?;
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
-        let unsigned = self.unsigned(&recipe, &keys, &tree, &kernel, &initrd, &command_line, &tools)?;
+        let unsigned =
+            self.unsigned(&recipe, &keys, &tree, &kernel, &initrd, microcode.as_deref(), &command_line, &tools)?;
         let uki = sign::sign(&unsigned, signer.as_ref())?;
         let inputs = package::Inputs {
             recipe: &recipe,
@@ -119,6 +124,7 @@ impl Build {
         tree: &Tree,
         kernel: &kernel::Kernel,
         initrd: &initrd::Initrd,
+        microcode: Option<&[u8]>,
         command_line: &CommandLine,
         tools: &Tools,
     ) -> Result<UnsignedUki> {
@@ -134,6 +140,7 @@ impl Build {
             kernel: &kernel.image.read().context("the kernel can't be read")?,
             release: &kernel.release,
             initrd: &initrd.complete(command_line, config_keys.as_deref())?,
+            microcode,
             os_release: &os_release,
             command_line,
         })

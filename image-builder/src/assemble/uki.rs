@@ -8,6 +8,9 @@ use on_disk::pe::{Image, NewSection};
 /// Where the stub lies in the tools tree.
 pub const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
+/// The section with microcode.
+pub const MICROCODE: &str = ".ucode";
+
 /// What a UKI is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
@@ -19,6 +22,8 @@ pub struct Parts<'a> {
     pub release: &'a str,
     /// The complete initrd.
     pub initrd: &'a [u8],
+    /// Microcode, which the stub hands over before the initrd: a cpio archive that is not compressed.
+    pub microcode: Option<&'a [u8]>,
     /// Text of the root's `os-release`.
     pub os_release: &'a [u8],
     /// The command line.
@@ -54,15 +59,21 @@ pub fn uki(parts: &Parts) -> Result<UnsignedUki> {
     }
     Image::parse(parts.kernel.to_vec()).context("the kernel is no EFI program; it needs CONFIG_EFI_STUB")?;
     let data = |name, data| NewSection { name, data, code: false };
-    let image = stub
-        .with_sections(&[
-            data(".osrel", parts.os_release),
-            data(".cmdline", parts.command_line.as_str().as_bytes()),
-            data(".uname", parts.release.as_bytes()),
-            data(".initrd", parts.initrd),
-            // Last, so that the kernel has room behind it to unpack itself.
-            NewSection { name: ".linux", data: parts.kernel, code: true },
-        ])
-        .context("the UKI can't be put together")?;
+    let mut sections = vec![
+        data(".osrel", parts.os_release),
+        data(".cmdline", parts.command_line.as_str().as_bytes()),
+        data(".uname", parts.release.as_bytes()),
+    ];
+    if let Some(microcode) = parts.microcode {
+        // An older stub would pass over the section, and the processors would run as they are.
+        if !parts.stub.windows(MICROCODE.len()).any(|bytes| bytes == MICROCODE.as_bytes()) {
+            bail!("this systemd-stub hands over no microcode; that of systemd 256 and later does");
+        }
+        sections.push(data(MICROCODE, microcode));
+    }
+    sections.push(data(".initrd", parts.initrd));
+    // Last, so that the kernel has room behind it to unpack itself.
+    sections.push(NewSection { name: ".linux", data: parts.kernel, code: true });
+    let image = stub.with_sections(&sections).context("the UKI can't be put together")?;
     Ok(UnsignedUki { image })
 }

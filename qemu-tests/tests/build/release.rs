@@ -85,6 +85,7 @@ impl Bench {
             kernel: &stub,
             release: "6.12-test",
             initrd: b"initrd",
+            microcode: Some(b"microcode"),
             os_release: b"ID=test\n",
             command_line: &command_line,
         })?;
