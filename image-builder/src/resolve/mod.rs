@@ -155,7 +155,13 @@ fn make(
     let opened: Vec<(Package, Fetched)> =
         package.iter().filter_map(|p| Some((p.clone(), fetched.get(&p.sha256)?.clone()))).collect();
     let opened = compose::open_packages(&opened, store, progress)?;
-    let script = contents::scripts(&opened, recipe).context("maintainer scripts keep the image from being locked")?;
+    let former_deb = |package: &Package| {
+        let network = Some(&options.network);
+        let found = fetch::packages(&[package], recipe, folder, store, progress, network).ok()?;
+        Deb::open(store, found.get(&package.sha256)?, &package.name).ok()
+    };
+    let script = contents::scripts(&opened, recipe, former, former_deb)
+        .context("maintainer scripts keep the image from being locked")?;
     let (user, group) = ids(&opened, recipe, folder, former)?;
     let of_tools = tool.iter().filter_map(|p| Some((p.name.clone(), fetched.get(&p.sha256)?.clone()))).collect();
     let tools = Tools::open(store, recipe.image.arch, &of_tools, progress)?;

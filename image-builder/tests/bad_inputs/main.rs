@@ -5,6 +5,7 @@
 mod choice;
 mod mirror;
 mod program;
+mod scripts;
 
 use image_builder::digest::Sha256;
 use image_builder::fetch::http::Client;
