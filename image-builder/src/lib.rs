@@ -18,6 +18,7 @@ pub mod compose;
 pub mod digest;
 pub mod fetch;
 pub mod initrd;
+pub mod inputs;
 pub mod kernel;
 pub mod lock;
 pub mod package;

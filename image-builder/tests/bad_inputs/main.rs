@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write their own archive and recipe")]
 
 mod choice;
+mod inputs;
 mod mirror;
 mod program;
 mod scripts;

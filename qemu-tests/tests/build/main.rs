@@ -5,6 +5,7 @@
 
 mod components;
 mod explain;
+mod inputs;
 mod microcode;
 mod release;
 mod sealing;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         test("the bill of materials is complete and as cyclonedx wants it", explain::bill_of_materials),
         test("a scanner of the image finds every package", explain::scanners_find_every_package),
         test("the uki hands over the microcode of the packages", microcode::handed_over),
+        test("a build from an export alone gives the same bytes", inputs::same_bytes_from_an_export),
         test("keys on a token sign the same bytes as keys in files", signing::token_signs_the_same),
         test("a component is the same bytes from another store", components::same_bytes),
         test("the tools tree compiles and links c statically", components::static_c),

@@ -73,7 +73,7 @@ pub fn same_bytes() {
     equal(&expected, &artifacts(&two.path("out")), "builds of two people");
 }
 
-fn equal(one: &BTreeMap<String, Sha256>, other: &BTreeMap<String, Sha256>, whose: &str) {
+pub(crate) fn equal(one: &BTreeMap<String, Sha256>, other: &BTreeMap<String, Sha256>, whose: &str) {
     assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>(), "{whose}");
     let differing: Vec<_> =
         one.iter().filter(|(name, digest)| other[*name] != **digest).map(|(name, _)| name).collect();
@@ -81,7 +81,7 @@ fn equal(one: &BTreeMap<String, Sha256>, other: &BTreeMap<String, Sha256>, whose
 }
 
 /// Every file below a release's folder.
-fn artifacts(out: &Path) -> BTreeMap<String, Sha256> {
+pub(crate) fn artifacts(out: &Path) -> BTreeMap<String, Sha256> {
     let mut found = BTreeMap::new();
     let mut open = vec![out.to_owned()];
     while let Some(folder) = open.pop() {
