@@ -25,7 +25,7 @@ pub fn import(folder: &Path, store: &Store, progress: &Progress) -> Result<Told>
         .with_context(|| format!("{} is no export: its {SUMS} can't be read", folder.display()))?;
     let sums = list::read(&text).with_context(|| format!("{SUMS} of {}", folder.display()))?;
     whole(folder, &sums)?;
-    let lock = Lock::read(&folder.join(FILE_NAME))?.with_context(|| format!("{} has no lock", folder.display()))?;
+    let lock = lock(folder, &sums).with_context(cant)?;
 
     let mut wanted = blobs(&lock).with_context(cant)?;
     for (path, digest) in &wanted {
@@ -72,6 +72,17 @@ pub fn import(folder: &Path, store: &Store, progress: &Progress) -> Result<Told>
     Ok(Told { files: sums.len(), bytes, sums: Sha256::of(&text) })
 }
 
+/// The export's lock, as it was listed: it says what the rest must be.
+fn lock(folder: &Path, sums: &BTreeMap<String, Sha256>) -> Result<Lock> {
+    let listed = sums.get(FILE_NAME).with_context(|| format!("it has no {FILE_NAME}"))?;
+    let bytes = std::fs::read(folder.join(FILE_NAME)).with_context(|| format!("{FILE_NAME} can't be read"))?;
+    let found = Sha256::of(&bytes);
+    if found != *listed {
+        bail!("{FILE_NAME} is altered: it has SHA-256 {found}, where {listed} is right");
+    }
+    Lock::parse(std::str::from_utf8(&bytes)?).with_context(|| format!("{FILE_NAME} can't be read"))
+}
+
 /// Neither more nor less than the list says.
 fn whole(folder: &Path, sums: &BTreeMap<String, Sha256>) -> Result<()> {
     let mut found = list::files(folder)?;
@@ -81,7 +92,7 @@ fn whole(folder: &Path, sums: &BTreeMap<String, Sha256>) -> Result<()> {
         bail!("{missing} is in the list of {} and not in the folder", folder.display());
     }
     if let Some(more) = found.difference(&listed).next() {
-        bail!("{more} is in {} and not in its list; who put it there?", folder.display());
+        bail!("{more} is in {} and not in its list; remove it if it does not belong there", folder.display());
     }
     Ok(())
 }
