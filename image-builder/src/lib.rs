@@ -19,6 +19,7 @@ pub mod digest;
 pub mod fetch;
 pub mod init;
 pub mod initrd;
+pub mod inputs;
 pub mod kernel;
 pub mod lock;
 pub mod package;

@@ -119,6 +119,10 @@ impl Build {
         let kernel = kernel::select(&tree)?;
         check_kernel(&tree, &kernel)?;
         tree.remove_below("/boot", "the kernel is in the signed UKI, and nothing reads it from the root");
+        let microcode = kernel::microcode::archive(&tree, lock.snapshot)?;
+        for folder in kernel::microcode::FOLDERS {
+            tree.remove_below(folder, "the microcode is in the signed UKI, and a running kernel takes none");
+        }
         let compression = Compression::from_recipe(&recipe.output)?;
         let root = seal::seal(&tree, compression, lock.snapshot, store, progress)?;
 
@@ -139,8 +143,21 @@ impl Build {
             }
         };
         let addons = addons.iter().map(|a| sign::sign_addon(a, signers.db)).collect::<Result<Vec<_>>>()?;
-        let (unsigned, full) =
-            self.unsigned(recipe, keys, &tree, &root, &kernel, &initrd, &command_line, &more, &tools, store, progress)?;
+        let microcode = microcode.as_deref();
+        let (unsigned, full) = self.unsigned(
+            recipe,
+            keys,
+            &tree,
+            &root,
+            &kernel,
+            &initrd,
+            microcode,
+            &command_line,
+            &more,
+            &tools,
+            store,
+            progress,
+        )?;
         let uki = sign::sign(&unsigned, signers.db, signers.pcr)?;
         if self.scope != Scope::Unsigned {
             uki.check_policy()?;
@@ -187,6 +204,7 @@ impl Build {
         root: &RootImage,
         kernel: &kernel::Kernel,
         initrd: &initrd::Initrd,
+        microcode: Option<&[u8]>,
         command_line: &CommandLine,
         more: &[(String, Vec<u8>)],
         tools: &Tools,
@@ -205,6 +223,7 @@ impl Build {
             kernel: &kernel.image.read().context("the kernel can't be read")?,
             release: &kernel.release,
             initrd: &initrd.complete(command_line, config_keys.as_deref(), more)?,
+            microcode,
             os_release: &os_release,
             command_line,
             pcr_public_key: pcr_key.as_deref(),

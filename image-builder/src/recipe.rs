@@ -82,6 +82,9 @@ pub struct Archive {
     /// Only for the tools tree, never for the image; there, used for what no other archive has.
     #[serde(default)]
     pub tools_only: bool,
+    /// Preferred over archives with a smaller number, whatever the versions they offer.
+    #[serde(default)]
+    pub priority: i16,
 }
 
 fn default_areas() -> Vec<String> {
@@ -100,6 +103,12 @@ pub struct Packages {
     /// Globs of paths left out of the root (`/usr/share/doc/**`).
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// Packages that are taken only in versions of this shape (`{ systemd = "257.*" }`).
+    #[serde(default)]
+    pub pin: BTreeMap<String, String>,
+    /// Packages that keep the version of the former lock.
+    #[serde(default)]
+    pub hold: Vec<String>,
 }
 
 /// Kernel and command line.

@@ -367,6 +367,7 @@ mod tests {
             release: "6.12",
             initrd: b"init",
             os_release: b"ID=x\n",
+            microcode: None,
             command_line: &line,
             pcr_public_key: None,
         };

@@ -8,8 +8,10 @@ use on_disk::pe::{Image, NewSection};
 /// Where the stub lies in the tools tree.
 pub const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
+/// The section with microcode.
+pub const MICROCODE: &str = ".ucode";
 /// What is put into the stub, in this order.
-pub const SECTIONS: [&str; 5] = [".osrel", ".cmdline", ".uname", ".initrd", ".linux"];
+pub const SECTIONS: [&str; 6] = [".osrel", ".cmdline", ".uname", MICROCODE, ".initrd", ".linux"];
 
 /// What a UKI is made of.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +24,8 @@ pub struct Parts<'a> {
     pub release: &'a str,
     /// The complete initrd.
     pub initrd: &'a [u8],
+    /// Microcode, which the stub hands over before the initrd: a cpio archive that is not compressed.
+    pub microcode: Option<&'a [u8]>,
     /// Text of the root's `os-release`.
     pub os_release: &'a [u8],
     /// The command line.
@@ -67,6 +71,7 @@ pub(super) fn sections<'a>(parts: &Parts<'a>) -> Vec<NewSection<'a>> {
         data(".cmdline", parts.command_line.as_str().as_bytes()),
         data(".uname", parts.release.as_bytes()),
     ];
+    sections.extend(parts.microcode.map(|microcode| data(MICROCODE, microcode)));
     sections.extend(parts.pcr_public_key.map(|key| data(pcr::PUBLIC_KEY, key.as_bytes())));
     sections.push(data(".initrd", parts.initrd));
     // The stub starts it from a copy (EFI_LOAD_FILE2 initrd, Linux 5.8), so something may stand behind it.
@@ -81,5 +86,9 @@ pub(super) fn stub(parts: &Parts) -> Result<Image> {
         bail!("the stub is not systemd-stub: it has no .sdmagic section, or a kernel already");
     }
     Image::parse(parts.kernel.to_vec()).context("the kernel is no EFI program; it needs CONFIG_EFI_STUB")?;
+    // An older stub would pass over the section, and the processors would run as they are.
+    if parts.microcode.is_some() && !parts.stub.windows(MICROCODE.len()).any(|bytes| bytes == MICROCODE.as_bytes()) {
+        bail!("this systemd-stub hands over no microcode; that of systemd 256 and later does");
+    }
     Ok(stub)
 }

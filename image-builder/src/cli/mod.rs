@@ -4,6 +4,7 @@ mod build;
 mod config;
 mod diff;
 mod init;
+mod inputs;
 mod keys;
 mod lock;
 mod pages;
@@ -31,6 +32,7 @@ use std::process::ExitCode;
   bedplate keys new keys
   bedplate lock
   bedplate build --out out
+  bedplate inputs export /archive/node-0.1.0
   bedplate verify out --key keys/release.pub
   bedplate verify out --key keys/release.pub --rebuild
   bedplate why /usr/bin/mount
@@ -95,6 +97,9 @@ enum Verb {
     Lock(lock::Lock),
     /// Build the image that recipe and lock describe.
     Build(build::Build),
+    /// Keep all that a lock names in a folder, or take it from there.
+    #[command(subcommand)]
+    Inputs(inputs::Inputs),
     /// Check a release: signature, sums, UKI, root hash.
     Verify(verify::Verify),
     /// Tell which input put a path into the image, what it replaced, and who wanted that input.
@@ -154,6 +159,7 @@ pub fn main() -> ExitCode {
         Verb::Keys(keys) => keys.run(&console),
         Verb::Lock(lock) => lock.run(&console),
         Verb::Build(build) => build.run(&console),
+        Verb::Inputs(inputs) => inputs.run(&console),
         Verb::Verify(verify) => verify.run(&console),
         Verb::Why(why) => why.run(&console),
         Verb::Diff(diff) => diff.run(&console),

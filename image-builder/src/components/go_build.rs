@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: lays modules out for Go and lists what it made")]
 
 use super::catalog::{GoComponent, Linking};
-use super::go_lock::write_module;
+use super::go_lock::{linked, write_module};
 use super::go_sum;
 use super::go_tool::{Go, MODULE, fixed};
 use super::{ComponentEntry, ComponentKind, Workshop};
@@ -20,7 +20,7 @@ use crate::stage::StageKey;
 use crate::store::Output;
 use crate::tools::Tools;
 use crate::tools::namespace::Namespace;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use run_tool::Command;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -95,10 +95,41 @@ impl<'a> GoBuild<'a> {
     /// # Errors
     /// When one can't be had, or is not what `go.sum` says.
     pub fn fetch(&self, workshop: &Workshop, offline: bool) -> Result<()> {
-        let Workshop { store, tools, progress } = *workshop;
-        if self.modules.is_empty() || store.known_output(&self.key()).is_some() {
+        if self.modules.is_empty() || workshop.store.known_output(&self.key()).is_some() {
             return Ok(());
         }
+        self.download(workshop, offline)
+    }
+
+    /// Brings all that Go reads to compile it to the store, whether or not the programs are there already. With
+    /// `offline`, checks that it is there.
+    ///
+    /// # Errors
+    /// As [`GoBuild::fetch`].
+    pub fn complete(&self, workshop: &Workshop, offline: bool) -> Result<()> {
+        if self.modules.is_empty() {
+            return Ok(());
+        }
+        self.download(workshop, offline)?;
+        let Workshop { store, tools, .. } = *workshop;
+        let scratch = store.scratch("go-list")?;
+        let module = scratch.path().join(MODULE);
+        std::fs::create_dir(&module).with_context(|| format!("can't make {}", module.display()))?;
+        write_module(self.component, self.go_mod, self.go_sum, &module)?;
+        // Listing loads the graph of modules, as compiling does.
+        let found = linked(self.component, &Go::find(tools, store)?, self.arch, scratch.path(), offline)
+            .with_context(|| format!("can't list the modules of component {}", self.name))?;
+        if found != self.modules {
+            bail!(
+                "the lock does not name the modules that component {} is compiled from; run `bedplate lock`",
+                self.name
+            );
+        }
+        Ok(())
+    }
+
+    fn download(&self, workshop: &Workshop, offline: bool) -> Result<()> {
+        let Workshop { store, tools, progress } = *workshop;
         let go = Go::find(tools, store)?;
         let total = self.modules.len() as u64;
         let task = progress.task(format!("fetching the modules of {}", self.name), total, Unit::Count("modules"));

@@ -107,7 +107,7 @@ fn resolve(
     let go_mod = read("go.mod").context("go mod tidy left no go.mod")?;
     // Where nothing is required Go writes none.
     let go_sum = read("go.sum").unwrap_or_default();
-    let modules = linked(component, go, arch, work)?;
+    let modules = linked(component, go, arch, work, false)?;
     Ok(Resolved { go_mod, go_sum, modules, released })
 }
 
@@ -178,13 +178,13 @@ fn language(version: &str) -> String {
 }
 
 /// The modules whose packages are compiled into the component's programs, in order.
-fn linked(component: &GoComponent, go: &Go, arch: Arch, work: &Path) -> Result<Vec<String>> {
+pub(super) fn linked(component: &GoComponent, go: &Go, arch: Arch, work: &Path, offline: bool) -> Result<Vec<String>> {
     const FORMAT: &str = "{{with .Module}}{{with .Replace}}{{.Path}}@{{.Version}}{{else}}{{if .Version}}{{.Path}}@{{.Version}}{{end}}{{end}}{{end}}";
     let cgo = component.linking == Linking::C;
     let command = fixed(arch, cgo)
         .into_iter()
         .filter(|(name, _)| !matches!(*name, "GOENV" | "GOPROXY" | "GOFLAGS"))
-        .fold(go.resolving(work, false), |c, (k, v)| c.env(k, v));
+        .fold(go.resolving(work, offline), |c, (k, v)| c.env(k, v));
     let listed = command
         .args(["list", "-deps", "-tags", &component.tags.join(","), "-f", FORMAT])
         .args(component.packages())

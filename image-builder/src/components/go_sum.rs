@@ -48,9 +48,19 @@ pub(crate) fn sums(go_sum: &str) -> BTreeMap<String, &str> {
         .collect()
 }
 
+/// `PATH@VERSION` -> `h1:...` of the module's `go.mod` alone.
+pub(crate) fn mod_sums(go_sum: &str) -> BTreeMap<String, &str> {
+    let lines = go_sum.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (path, version, sum) = (words.next()?, words.next()?, words.next()?);
+        Some((format!("{path}@{}", version.strip_suffix("/go.mod")?), sum))
+    });
+    lines.collect()
+}
+
 /// A module's place in the cache, where a capital letter is written as `!` and the small one (Go modules
 /// reference, "Module cache"), so that names differ on every file system.
-fn escaped(module: &str) -> String {
+pub(crate) fn escaped(module: &str) -> String {
     module.chars().fold(String::new(), |mut name, c| {
         if c.is_ascii_uppercase() {
             name.push('!');
@@ -68,9 +78,19 @@ fn hash1(module: &str, folder: &Path) -> Result<String> {
     for (name, path) in files {
         let file = std::fs::File::open(&path).with_context(|| format!("can't read {}", path.display()))?;
         let (digest, _) = Sha256::of_reader(file)?;
-        text.push_str(&format!("{digest}  {module}/{name}\n"));
+        text.push_str(&line(&digest, &format!("{module}/{name}")));
     }
-    Ok(format!("h1:{}", base64::engine::general_purpose::STANDARD.encode(Sha256::of(text).bytes())))
+    Ok(hash(&text))
+}
+
+/// A file's line.
+pub(super) fn line(digest: &Sha256, name: &str) -> String {
+    format!("{digest}  {name}\n")
+}
+
+/// The digest over all lines.
+pub(super) fn hash(lines: &str) -> String {
+    format!("h1:{}", base64::engine::general_purpose::STANDARD.encode(Sha256::of(lines).bytes()))
 }
 
 fn walk(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> Result<()> {

@@ -7,10 +7,14 @@
 pub mod catalog;
 pub mod files;
 pub mod go_build;
+mod go_files;
 pub mod go_lock;
 pub mod go_sum;
 pub mod go_tool;
+mod go_zip;
 pub mod oci_archive;
+
+pub use go_files::{import_modules, module_files};
 
 use crate::compose::tree::{Content, Origin};
 use crate::digest::Sha256;

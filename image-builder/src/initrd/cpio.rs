@@ -8,6 +8,9 @@ const REGULAR: u32 = 0o100_000;
 const DIRECTORY: u32 = 0o040_000;
 const CHARACTER: u32 = 0o020_000;
 
+/// Size of an entry's header.
+const HEADER: usize = 110;
+
 /// An archive that is being written. Every entry belongs to 0:0 and has the same time.
 pub struct Archive {
     bytes: Vec<u8>,
@@ -37,6 +40,20 @@ impl Archive {
     /// When it has more than 4 GiB.
     pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
         self.entry(path, REGULAR | mode, (0, 0), content)
+    }
+
+    /// Adds a file whose content begins at a multiple of this many bytes.
+    ///
+    /// # Errors
+    /// When it has more than 4 GiB.
+    pub fn aligned_file(&mut self, path: &str, mode: u32, content: &[u8], alignment: usize) -> io::Result<()> {
+        // A name ends at its first NUL; those behind it fill up.
+        let mut name = path.to_owned();
+        while (self.bytes.len() + HEADER + name.trim_start_matches('/').len() + 1).next_multiple_of(4) % alignment != 0
+        {
+            name.push('\0');
+        }
+        self.entry(&name, REGULAR | mode, (0, 0), content)
     }
 
     /// Adds a character device.

@@ -1,6 +1,6 @@
 //! Text to recipe, with every fault of it told in one run.
 
-use super::{Addon, Component, Recipe};
+use super::{Addon, Component, Packages, Recipe};
 use crate::compose::overlay::Overlay;
 use crate::digest::Sha256;
 use crate::resolve::relation::Term;
@@ -80,7 +80,15 @@ impl Recipe {
             &self.script,
         );
         // JSON of plain data can't fail; were it to, the digest of the message would still differ from any other.
-        Sha256::of(serde_json::to_string(&decides).unwrap_or_else(|e| e.to_string()))
+        let mut text = serde_json::to_string(&decides).unwrap_or_else(|e| e.to_string());
+        // Only where they are used: a recipe without them keeps the lock that it has.
+        let priorities: Vec<_> =
+            self.archive.iter().filter(|(_, a)| a.priority != 0).map(|(name, a)| (name, a.priority)).collect();
+        let Packages { pin, hold, .. } = &self.packages;
+        if !(priorities.is_empty() && pin.is_empty() && hold.is_empty()) {
+            text += &serde_json::to_string(&(priorities, pin, hold)).unwrap_or_else(|e| e.to_string());
+        }
+        Sha256::of(text)
     }
 }
 
@@ -118,6 +126,13 @@ impl Checks<'_> {
         self.archives(recipe);
         for (key, list) in [("install", &recipe.packages.install), ("provided", &recipe.packages.provided)] {
             self.packages(&["packages", key], list);
+        }
+        for (name, version) in &recipe.packages.pin {
+            self.shape(&["packages", "pin", name], name);
+            self.shape(&["packages", "pin", name], version);
+        }
+        for (i, name) in recipe.packages.hold.iter().enumerate() {
+            self.shape(&["packages", "hold", &i.to_string()], name);
         }
         self.package(&["kernel", "package"], &recipe.kernel.package);
         self.packages(&["tools", "install"], &recipe.tools.install);
@@ -250,6 +265,20 @@ impl Checks<'_> {
                 format!("{package:?} can't be a package"),
                 why,
                 "write a name (\"systemd\"), or one with a version range (\"systemd (>= 257)\")",
+            );
+        }
+    }
+
+    fn shape(&mut self, path: &[&str], shape: &str) {
+        let odd = |c: char| c.is_whitespace() || "<>=(),|".contains(c);
+        if shape.is_empty() || shape.contains(odd) || globset::Glob::new(shape).is_err() {
+            self.fault(
+                "BP-R016",
+                path,
+                format!("{shape:?} is no shape of a package's name or version"),
+                "a pin and a hold compare whole texts, in which * stands for anything and ? for one character",
+                "write it like pin = { systemd = \"257.*\" } and hold = [\"linux-image-amd64\"]; a range (\">= 257\") goes \
+                 into packages.install",
             );
         }
     }

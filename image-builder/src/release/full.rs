@@ -3,6 +3,7 @@
 
 use super::verify::{certificate, sealed};
 use crate::assemble::full::Region;
+use crate::assemble::uki::MICROCODE;
 use crate::digest::Sha256;
 use crate::initrd::{cpio, root};
 use crate::package::manifest::Manifest;
@@ -19,7 +20,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// Sections that the full UKI has as the thin one has them.
-const SHARED: [&str; 4] = [".osrel", ".cmdline", ".uname", ".linux"];
+const SHARED: [&str; 5] = [".osrel", ".cmdline", ".uname", MICROCODE, ".linux"];
 const LARGEST_SIGNATURE: u64 = 1 << 20;
 
 /// Checks every such file that the manifest knows.
@@ -63,7 +64,9 @@ fn uki(image: &Region, folder: &Path, manifest: &Manifest) -> Result<()> {
     let thin =
         std::fs::read(folder.join(name::UKI)).with_context(|| format!("can't be compared with {}", name::UKI))?;
     let thin = Image::parse(thin)?;
-    for name in SHARED {
+    // Not every image brings microcode.
+    let without = headers.section(MICROCODE).is_none() && thin.section(MICROCODE).is_none();
+    for name in SHARED.into_iter().filter(|name| !(without && *name == MICROCODE)) {
         let own = headers.section(name).with_context(|| format!("has no {name}"))?;
         let shared = thin.section(name).with_context(|| format!("can't be compared: uki.efi has no {name}"))?;
         ensure!(digest_of(image, own)? == Sha256::of(shared), "has another {name} than uki.efi");

@@ -2,11 +2,11 @@
 //! scripts.
 
 use super::ids::Sources;
-use super::script_gate::{PackageScripts, Table, Unreviewed};
+use super::script_gate::{Before, PackageScripts, Table, Unreviewed, UnreviewedScript, normal_name, normal_text};
 use crate::compose::deb::{Deb, MemberKind};
 use crate::compose::overlay::Overlay;
 use crate::compose::tree::Kind;
-use crate::lock::{Package, Script};
+use crate::lock::{Lock, Package, Script};
 use crate::recipe::Recipe;
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -59,14 +59,38 @@ pub(super) fn sources(packages: &[(Package, Deb)], recipe: &Recipe, folder: &Pat
     Ok(sources)
 }
 
-/// The reviewed verdict on every maintainer script of these packages.
-pub(super) fn scripts(packages: &[(Package, Deb)], recipe: &Recipe) -> Result<Vec<Script>> {
+/// The reviewed verdict on every maintainer script of these packages. An error shows what differs from the scripts of
+/// the former lock, whose packages `open` brings, as far as it can.
+pub(super) fn scripts(
+    packages: &[(Package, Deb)],
+    recipe: &Recipe,
+    former: Option<&Lock>,
+    open: impl Fn(&Package) -> Option<Deb>,
+) -> Result<Vec<Script>> {
     let scripts: Vec<PackageScripts<'_>> = packages
         .iter()
         .map(|(package, deb)| PackageScripts { name: &package.name, version: &package.version, scripts: deb.scripts() })
         .collect();
     let checked: Result<Vec<Script>, Unreviewed> = Table::new(&recipe.script)?.check(&scripts);
-    Ok(checked?)
+    Ok(checked.map_err(|Unreviewed(mut scripts)| {
+        for script in &mut scripts {
+            script.before = former.and_then(|lock| before(script, lock, &open));
+        }
+        Unreviewed(scripts)
+    })?)
+}
+
+/// The script that the former lock has in place of this one; none if it had none.
+fn before(script: &UnreviewedScript, former: &Lock, open: &impl Fn(&Package) -> Option<Deb>) -> Option<Before> {
+    let is_it = |s: &&Script| normal_name(&s.package) == script.package && s.script == script.script;
+    let reviewed = former.script.iter().find(is_it)?;
+    let package = former.package.iter().find(|p| p.name == reviewed.package)?;
+    let names: Vec<&str> = former.package.iter().map(|p| p.name.as_str()).collect();
+    let text = open(package).and_then(|deb| {
+        let text = deb.scripts().get(&script.script)?;
+        Some(normal_text(&script.script, text, &package.version, &names))
+    });
+    Some(Before { version: package.version.clone(), text })
 }
 
 fn text(bytes: &[u8]) -> Result<String> {

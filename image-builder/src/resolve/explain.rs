@@ -93,6 +93,15 @@ fn missing(index: &Index, request: &Request, terms: &[Term], why: &str) -> Unsol
     let known: Vec<usize> =
         terms.iter().flat_map(|t| index.versions(&t.name).iter().chain(index.providers(&t.name))).copied().collect();
     let (allowed, elsewhere): (Vec<usize>, Vec<usize>) = known.into_iter().partition(|n| usable(index, request, *n));
+    let meets = |n: &usize| terms.iter().map(|t| index.matching(t)).any(|(own, by)| own.contains(n) || by.contains(n));
+    let mut barred: Vec<usize> =
+        elsewhere.iter().copied().filter(|n| request.barred.contains_key(n) && meets(n)).collect();
+    sort(index, request, &mut barred);
+    if let Some(first) = barred.first() {
+        let candidate = index.get(*first);
+        let offered = format!("{} {} would be, but {}", candidate.name, candidate.version_text, request.barred[first]);
+        return Unsolvable::Version { relation, why: why.to_owned(), offered };
+    }
     if let Some(best) = best(index, request, allowed) {
         return Unsolvable::Version { relation, why: why.to_owned(), offered: format!("the best there is is {best}") };
     }

@@ -43,7 +43,7 @@ pub struct Index {
 
 impl Index {
     /// Adds the packages of an index file that suit `architecture`. `suite` is a number of the caller's; smaller
-    /// ones come first where nothing else decides.
+    /// ones come first where nothing else decides. Of one file in several suites, the suite added first keeps it.
     ///
     /// # Errors
     /// A sentence fragment naming the package whose entry can't be read.
@@ -78,6 +78,16 @@ impl Index {
             }
         }
         self.candidates.push(candidate);
+    }
+
+    /// How many candidates there are; they are numbered from 0.
+    pub fn len(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// Whether nothing is offered.
+    pub fn is_empty(&self) -> bool {
+        self.candidates.is_empty()
     }
 
     /// The candidate with this number.

@@ -9,6 +9,7 @@ pub mod go_modules;
 pub mod ids;
 pub mod index;
 pub mod local;
+mod pins;
 pub mod relation;
 pub mod release;
 pub mod script_gate;
@@ -35,6 +36,8 @@ use std::path::{Path, PathBuf};
 pub struct Options {
     /// Only the local inputs are read anew (overlays, the agent), into the lock that is there; no network.
     pub local_only: bool,
+    /// Whether a suite's `Release` may be older than the one that was locked last.
+    pub accept_older: bool,
     /// Where the agent's programs are.
     pub agent: PathBuf,
     /// The way to the archives.
@@ -48,9 +51,10 @@ impl Options {
     ///
     /// # Errors
     /// When the host's apt configuration can't be read.
-    pub fn of_host(local_only: bool) -> Result<Options> {
+    pub fn of_host() -> Result<Options> {
         Ok(Options {
-            local_only,
+            local_only: false,
+            accept_older: false,
             agent: local::agent_folder()?,
             network: Network::of_host()?,
             now: jiff::Timestamp::now().as_second(),
@@ -71,7 +75,7 @@ pub fn lock(recipe_path: &Path, store: &Store, progress: &Progress, options: &Op
     let local = local::digests(&recipe, folder, &options.agent)?;
     // A former lock that can't be read any more must not hinder a new one.
     let former = Lock::read(&path).unwrap_or_else(|error| {
-        progress.say(format!("{error:#}; no uid or gid is carried over from it"));
+        progress.say(format!("{error:#}; no uid or gid is carried over from it, nor the age of a suite compared"));
         None
     });
     let lock = if options.local_only {
@@ -136,19 +140,28 @@ fn make(
     progress: &Progress,
     options: &Options,
 ) -> Result<Lock> {
-    let suites = suites::open(recipe, folder, &options.network, store, progress, options.now)?;
+    let mut suites = suites::open(recipe, folder, former, store, progress, options)?;
+    let of_tools = wishes::tools(recipe, &suites.ranks)?;
+    let mut of_root = wishes::root(recipe, &suites.ranks)?;
+    pins::apply(&mut of_root, &mut suites, recipe, former, store, progress)?;
     let pick = |request, what| -> Result<Vec<Package>> {
         let chosen = solve::solve(&suites.index, &request).with_context(|| format!("{what} can't be had"))?;
         Ok(chosen.into_iter().map(|c| suites.package(c)).collect())
     };
-    let package = pick(wishes::root(recipe, &suites.tools_only)?, "the packages of the image")?;
-    let tool = pick(wishes::tools(recipe, &suites.tools_only)?, "the packages of the tools tree")?;
+    let package = pick(of_root, "the packages of the image")?;
+    let tool = pick(of_tools, "the packages of the tools tree")?;
     let wanted: Vec<&Package> = package.iter().chain(&tool).collect();
     let fetched = fetch::packages(&wanted, recipe, folder, store, progress, Some(&options.network))?;
     let opened: Vec<(Package, Fetched)> =
         package.iter().filter_map(|p| Some((p.clone(), fetched.get(&p.sha256)?.clone()))).collect();
     let opened = compose::open_packages(&opened, store, progress)?;
-    let script = contents::scripts(&opened, recipe).context("maintainer scripts keep the image from being locked")?;
+    let former_deb = |package: &Package| {
+        let network = Some(&options.network);
+        let found = fetch::packages(&[package], recipe, folder, store, progress, network).ok()?;
+        Deb::open(store, found.get(&package.sha256)?, &package.name).ok()
+    };
+    let script = contents::scripts(&opened, recipe, former, former_deb)
+        .context("maintainer scripts keep the image from being locked")?;
     let (user, group) = ids(&opened, recipe, folder, former)?;
     let of_tools = tool.iter().filter_map(|p| Some((p.name.clone(), fetched.get(&p.sha256)?.clone()))).collect();
     let tools = Tools::open(store, recipe.image.arch, &of_tools, progress)?;

@@ -52,6 +52,21 @@ pub enum Error {
         /// Its last moment.
         until: String,
     },
+    /// Older than the one that was locked last.
+    #[error(
+        "the Release file of suite {suite} of archive {archive:?} is of {found}, older than the one in the lock, of {former}: \
+         the mirror is stale, or somebody holds updates back; use another mirror, or take it with `bedplate lock --accept-older`"
+    )]
+    Older {
+        /// The recipe's name of the archive.
+        archive: String,
+        /// Suite.
+        suite: String,
+        /// Its date.
+        found: String,
+        /// Date of the one that was locked last.
+        former: String,
+    },
     /// Another suite's.
     #[error("archive {archive:?} answered with the Release file of suite {found} when asked for {suite}")]
     Suite {

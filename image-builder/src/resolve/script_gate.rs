@@ -117,6 +117,7 @@ impl Table {
                         sha256,
                         text,
                         former: reviews(&name).and_then(|r| r.last()).cloned(),
+                        before: None,
                     }),
                 }
             }
@@ -141,6 +142,17 @@ pub struct UnreviewedScript {
     pub text: String,
     /// The last review of another text of it.
     pub former: Option<ReviewedScript>,
+    /// What the former lock has in its place.
+    pub before: Option<Before>,
+}
+
+/// The script that the former lock has, which somebody has read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Before {
+    /// Version of its package.
+    pub version: String,
+    /// Its normalised text; none if that package can't be had any more.
+    pub text: Option<String>,
 }
 
 /// All scripts that nobody has read.
@@ -151,9 +163,22 @@ impl std::error::Error for Unreviewed {}
 
 impl fmt::Display for Unreviewed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for script in &self.0 {
-            writeln!(f, "--- {} of {} {}, normalised", script.script, script.package, script.version)?;
-            writeln!(f, "{}", script.text.trim_end())?;
+        for UnreviewedScript { package, version, script, text, before, .. } in &self.0 {
+            let name = |version: &str| format!("{script} of {package} {version}, normalised");
+            match before {
+                Some(Before { version: old, text: Some(known) }) => {
+                    let lines = similar::TextDiff::from_lines(known, text);
+                    let (known, now) = (name(old) + ", as reviewed", name(version));
+                    write!(f, "{}", lines.unified_diff().context_radius(3).header(&known, &now))?;
+                }
+                Some(Before { version: old, text: None }) => {
+                    let gone =
+                        format!("the package {package} {old} is neither in the store nor in the archive any more");
+                    writeln!(f, "--- {}; all of it, as {gone}", name(version))?;
+                    writeln!(f, "{}", text.trim_end())?;
+                }
+                None => writeln!(f, "--- {}\n{}", name(version), text.trim_end())?,
+            }
         }
         writeln!(f, "---")?;
         writeln!(f, "{} maintainer scripts that nobody has reviewed:", self.0.len())?;
@@ -182,12 +207,17 @@ fn kernel_abi(package: &str) -> Option<&str> {
     package.strip_prefix("linux-image-").filter(|abi| abi.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// The package's name in the table.
-fn normal_name(package: &str) -> String {
+/// What a package is called in the table.
+pub fn normal_name(package: &str) -> String {
     kernel_abi(package).map_or_else(|| package.into(), |_| "linux-image-{abi}".into())
 }
 
-/// A script's text without what changes at every release.
+/// A script's text without what changes at every release. `packages` are all that are in one image.
+pub fn normal_text(script: &str, text: &str, version: &str, packages: &[&str]) -> String {
+    let kernels: Vec<&str> = packages.iter().filter_map(|name| kernel_abi(name)).collect();
+    normalise(script, text, version, &kernels)
+}
+
 fn normalise(script: &str, text: &str, version: &str, kernels: &[&str]) -> String {
     if script == "triggers" {
         let mut lines: Vec<&str> =
@@ -294,6 +324,34 @@ mod tests {
         let table = [review("x", "postinst", "old", "ignore")];
         let error = check(&table, "x", "1.0-1", "postinst", "new").unwrap_err();
         assert!(error.contains("changed since the last review") && error.contains("because"), "{error}");
+    }
+
+    #[test]
+    fn a_changed_script_shows_what_changed() {
+        let of = |before| {
+            let script = UnreviewedScript {
+                package: "x".into(),
+                version: "2".into(),
+                script: "postinst".into(),
+                sha256: Sha256::of(""),
+                text: "#!/bin/sh\nset -e\nrm -rf /\nexit 0\n".into(),
+                former: None,
+                before,
+            };
+            Unreviewed(vec![script]).to_string()
+        };
+        let known = |text: &str| Before { version: "1".into(), text: Some(text.into()) };
+        let shown = of(Some(known("#!/bin/sh\nset -e\ntrue\nexit 0\n")));
+        assert!(
+            shown.starts_with(
+                "--- postinst of x 1, normalised, as reviewed\n+++ postinst of x 2, normalised\n@@ -1,4 +1,4 @@\n #!/bin/sh\n \
+                 set -e\n-true\n+rm -rf /\n exit 0\n---\n"
+            ),
+            "{shown}"
+        );
+        let shown = of(Some(Before { version: "1".into(), text: None }));
+        let why = "all of it, as the package x 1 is neither in the store nor in the archive any more\n#!/bin/sh\n";
+        assert!(shown.contains(why), "{shown}");
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub struct Request {
     pub provided: BTreeSet<String>,
     /// How much each suite is preferred, by its number: higher first. A suite that is not named is not used.
     pub preference: BTreeMap<usize, i32>,
+    /// Candidates that may not be in, each with the reason (`the recipe pins x to 1.*`).
+    pub barred: BTreeMap<usize, String>,
+    /// Candidates that are in only if nothing else will do.
+    pub last_resort: BTreeSet<usize>,
 }
 
 /// A package that is in.
@@ -63,17 +67,20 @@ pub fn solve(index: &Index, request: &Request) -> Result<Vec<Chosen>, explain::U
     Ok(with_reasons(index, request, &numbers))
 }
 
-/// Whether a suite may be used at all.
+/// Whether a candidate may be in at all.
 pub(super) fn usable(index: &Index, request: &Request, number: usize) -> bool {
-    request.preference.contains_key(&index.get(number).suite)
+    request.preference.contains_key(&index.get(number).suite) && !request.barred.contains_key(&number)
 }
 
-/// Best first: preferred suite, higher version, earlier suite.
+/// Best first: no last resort, preferred suite, higher version, earlier suite.
 pub(super) fn sort(index: &Index, request: &Request, numbers: &mut [usize]) {
     numbers.sort_by(|a, b| {
+        let resort = |number| request.last_resort.contains(number);
+        let resorts = resort(a).cmp(&resort(b));
         let (a, b) = (index.get(*a), index.get(*b));
         let preference = |suite| request.preference.get(&suite).copied().unwrap_or(i32::MIN);
-        (preference(b.suite).cmp(&preference(a.suite)))
+        resorts
+            .then_with(|| preference(b.suite).cmp(&preference(a.suite)))
             .then_with(|| b.version.cmp(&a.version))
             .then_with(|| a.suite.cmp(&b.suite))
             .then_with(|| a.sha256.cmp(&b.sha256))

@@ -1,18 +1,19 @@
 //! What the recipe's suites offer, fetched and believed only as far as it is signed.
 
+use super::Options;
 use super::index::Index;
 use super::release::{self, Release, show_moment};
 use super::signature::Keyring;
 use super::solve::Chosen;
+use super::wishes::Rank;
 use crate::digest::Sha256;
-use crate::fetch::Network;
 use crate::fetch::http::{self, Client};
 use crate::fetch::mirror::Mirror;
-use crate::lock;
+use crate::lock::{self, Lock};
 use crate::progress::{Progress, Unit};
 use crate::recipe::Recipe;
 use crate::store::{Fetched, Store};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use std::io::Read;
 use std::path::Path;
 
@@ -23,8 +24,8 @@ const LARGEST_RELEASE: u64 = 32 << 20;
 pub(crate) struct Suites {
     /// What each suite's `Release` was; positions are the numbers used in the index.
     pub(crate) suites: Vec<lock::Suite>,
-    /// Whether the suite is for the tools tree only.
-    pub(crate) tools_only: Vec<bool>,
+    /// How each stands to the others.
+    pub(crate) ranks: Vec<Rank>,
     /// What they offer.
     pub(crate) index: Index,
 }
@@ -47,23 +48,26 @@ impl Suites {
     }
 }
 
-/// Fetches, verifies and reads the indexes of all suites of the recipe. `folder` is the recipe's; `now` is
-/// seconds since 1970.
+/// Fetches, verifies and reads the indexes of all suites of the recipe. `folder` is the recipe's; `former` the lock
+/// that was there.
 pub(crate) fn open(
     recipe: &Recipe,
     folder: &Path,
-    network: &Network,
+    former: Option<&Lock>,
     store: &Store,
     progress: &Progress,
-    now: i64,
+    options: &Options,
 ) -> Result<Suites> {
-    let mut opened = Suites { suites: Vec::new(), tools_only: Vec::new(), index: Index::default() };
+    let Options { network, now, .. } = options;
+    let mut opened = Suites { suites: Vec::new(), ranks: Vec::new(), index: Index::default() };
     let architecture = recipe.image.arch.debian();
+    let mut texts = Vec::new();
     for (name, archive) in &recipe.archive {
         for suite in &archive.suites {
             let place = Place { archive: name, suite, mirror: network.mirror(recipe, name, suite, folder)? };
             let client = &network.client;
-            let (release, entry) = place.release(client, store, progress, now)?;
+            let (release, entry) = place.release(client, store, progress, *now)?;
+            place.not_older(&entry, former, options.accept_older, progress)?;
             let number = opened.suites.len();
             for component in &archive.components {
                 let architectures = if release.separate_all { vec![architecture, "all"] } else { vec![architecture] };
@@ -83,15 +87,17 @@ pub(crate) fn open(
                     };
                     let index = place.index(client, store, progress, &path, digest, size, release.by_hash)?;
                     let text = unpack(&index, &path).with_context(|| format!("can't unpack {}", place.show(&path)))?;
-                    opened
-                        .index
-                        .add(&text, number, architecture)
-                        .map_err(|why| anyhow!("{} can't be read: {why}", place.show(&path)))?;
+                    texts.push((number, text, place.show(&path)));
                 }
             }
             opened.suites.push(entry);
-            opened.tools_only.push(archive.tools_only);
+            opened.ranks.push(Rank { tools_only: archive.tools_only, priority: archive.priority });
         }
+    }
+    // A file that several suites have counts as the best one's.
+    texts.sort_by_key(|(number, ..)| (-opened.ranks[*number].preference(), *number));
+    for (number, text, what) in texts {
+        opened.index.add(&text, number, architecture).map_err(|why| anyhow!("{what} can't be read: {why}"))?;
     }
     Ok(opened)
 }
@@ -163,6 +169,26 @@ impl Place<'_> {
         Ok((release, entry))
     }
 
+    /// A `Release` stays signed for ever: one that was good last month hides what was mended since. Its date must not
+    /// go back from one lock to the next.
+    fn not_older(&self, entry: &lock::Suite, former: Option<&Lock>, accept: bool, progress: &Progress) -> Result<()> {
+        let is_it = |s: &&lock::Suite| (&s.archive, &s.suite) == (&entry.archive, &entry.suite);
+        let Some(former) = former.and_then(|lock| lock.suite.iter().find(is_it)) else { return Ok(()) };
+        if entry.date >= former.date {
+            return Ok(());
+        }
+        let (found, former) = (show_moment(entry.date), show_moment(former.date));
+        if !accept {
+            let (archive, suite) = (self.archive.into(), self.suite.into());
+            return Err(release::Error::Older { archive, suite, found, former }.into());
+        }
+        progress.say(format!(
+            "{} is of {found}, older than {former} in the lock; taken all the same, as asked",
+            self.show("InRelease")
+        ));
+        Ok(())
+    }
+
     #[allow(clippy::too_many_arguments, reason = "one file: where from, where to, what it must be")]
     fn index(
         &self,
@@ -201,7 +227,7 @@ fn unpack(index: &Fetched, path: &str) -> Result<String> {
     let mut text = String::new();
     match path.rsplit_once('.').map(|(_, ending)| ending) {
         Some("xz") => liblzma::read::XzDecoder::new_multi_decoder(file).read_to_string(&mut text)?,
-        Some("gz") => bail!("gzip indexes are not read"),
+        Some("gz") => flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text)?,
         _ => std::io::BufReader::new(file).read_to_string(&mut text)?,
     };
     Ok(text)

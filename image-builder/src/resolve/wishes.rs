@@ -17,12 +17,27 @@ struct OwnTools {
     provided: Vec<String>,
 }
 
-/// The packages of the root: the recipe's, its kernel's and its components'. `tools_only` says of each suite
-/// whether it is kept from the root.
+/// How a suite stands to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rank {
+    /// Kept from the root; in the tools tree it is used for what no other suite has.
+    pub tools_only: bool,
+    /// Preferred over those with less, whatever the versions.
+    pub priority: i16,
+}
+
+impl Rank {
+    /// The larger, the better.
+    pub fn preference(self) -> i32 {
+        i32::from(self.priority) - if self.tools_only { 1 << 17 } else { 0 }
+    }
+}
+
+/// The packages of the root: the recipe's, its kernel's and its components'. `ranks` are those of the suites.
 ///
 /// # Errors
 /// When a name is no package name.
-pub fn root(recipe: &Recipe, tools_only: &[bool]) -> Result<Request> {
+pub fn root(recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
     let components = recipe
         .component
         .iter()
@@ -39,16 +54,16 @@ pub fn root(recipe: &Recipe, tools_only: &[bool]) -> Result<Request> {
     Ok(Request {
         install,
         provided: recipe.packages.provided.iter().cloned().collect(),
-        preference: tools_only.iter().enumerate().filter(|(_, only)| !**only).map(|(suite, _)| (suite, 0)).collect(),
+        preference: preference(ranks, |rank| !rank.tools_only),
+        ..Request::default()
     })
 }
 
-/// The packages of the tools tree: the builder's own and the recipe's. A suite for tools only is used for what
-/// no other suite has.
+/// The packages of the tools tree: the builder's own and the recipe's.
 ///
 /// # Errors
 /// When a name is no package name.
-pub fn tools(recipe: &Recipe, tools_only: &[bool]) -> Result<Request> {
+pub fn tools(recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
     let own: OwnTools = toml::from_str(TOOLS).context("the builder's own list of tools can't be read")?;
     let install = own
         .install
@@ -57,9 +72,13 @@ pub fn tools(recipe: &Recipe, tools_only: &[bool]) -> Result<Request> {
         .chain(recipe.tools.install.iter().map(|p| (p.as_str(), "the recipe".to_owned())))
         .map(term)
         .collect::<Result<_>>()?;
-    let preference: BTreeMap<usize, i32> =
-        tools_only.iter().enumerate().map(|(suite, only)| (suite, if *only { -1 } else { 0 })).collect();
-    Ok(Request { install, provided: own.provided.into_iter().collect(), preference })
+    let provided = own.provided.into_iter().collect();
+    Ok(Request { install, provided, preference: preference(ranks, |_| true), ..Request::default() })
+}
+
+fn preference(ranks: &[Rank], used: impl Fn(Rank) -> bool) -> BTreeMap<usize, i32> {
+    let used = ranks.iter().enumerate().filter(|(_, rank)| used(**rank));
+    used.map(|(suite, rank)| (suite, rank.preference())).collect()
 }
 
 fn term((package, who): (&str, String)) -> Result<(Term, String)> {

@@ -2,8 +2,11 @@
 //! one clear sentence naming the thing, the store stays good, and the next run works.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests write their own archive and recipe")]
 
+mod choice;
+mod inputs;
 mod mirror;
 mod program;
+mod scripts;
 
 use image_builder::digest::Sha256;
 use image_builder::fetch::http::Client;
@@ -17,7 +20,7 @@ use mirror::{Key, Mirror, Release, deb, now, path_of};
 use std::path::PathBuf;
 use std::time::Duration;
 
-const GOOD: Release = Release { codename: "trixie", valid_until: None };
+const GOOD: Release = Release { codename: "trixie", valid_until: None, date: 1_000_000_000, packed: false };
 
 /// A recipe, a mirror that serves what it wants, and a store.
 struct Place {
@@ -75,10 +78,17 @@ impl Place {
     }
 
     fn lock(&self) -> anyhow::Result<Lock> {
+        self.lock_with(self.options())
+    }
+
+    fn lock_with(&self, options: Options) -> anyhow::Result<Lock> {
+        resolve::lock(&self.path("recipe.toml"), &self.store(), &Progress::silent(), &options)
+    }
+
+    fn options(&self) -> Options {
         let client = Client::with_pauses(vec![Duration::from_millis(1)]);
         let network = Network { host: Default::default(), client };
-        let options = Options { local_only: false, agent: self.path("agent"), network, now: now() };
-        resolve::lock(&self.path("recipe.toml"), &self.store(), &Progress::silent(), &options)
+        Options { local_only: false, accept_older: false, agent: self.path("agent"), network, now: now() }
     }
 
     fn fetch(&self, lock: &Lock, offline: bool) -> anyhow::Result<fetch::Inputs> {
@@ -169,15 +179,9 @@ fn a_lock_is_refused_when_recipe_or_local_inputs_differ() {
     assert_eq!(current(&place).as_ref(), Ok(&lock));
     std::fs::write(place.path("agent/stage1"), "t").unwrap();
     insta::assert_snapshot!("other_local_inputs", current(&place).unwrap_err());
-    let options = Options {
-        local_only: true,
-        agent: place.path("agent"),
-        network: Network { host: Default::default(), client: Client::with_pauses(vec![]) },
-        now: now(),
-    };
     // Without a network: the mirror has nothing any more.
     place.mirror.publish(&Key::new(), GOOD, &[]);
-    resolve::lock(&place.path("recipe.toml"), &place.store(), &Progress::silent(), &options).unwrap();
+    place.lock_with(Options { local_only: true, ..place.options() }).unwrap();
     assert_eq!(current(&place).unwrap().package, lock.package);
     place.recipe("\"greeting\"");
     insta::assert_snapshot!("other_recipe", current(&place).unwrap_err());
@@ -212,6 +216,28 @@ fn an_expired_release() {
     let place = Place::new();
     place.mirror.publish(&place.key, Release { valid_until: Some(1_000_086_400), ..GOOD }, &place.packages);
     insta::assert_snapshot!(place.fails());
+}
+
+#[test]
+fn a_release_older_than_the_locked_one() {
+    let place = Place::new();
+    let lock = place.lock().unwrap();
+    let older = Release { date: GOOD.date - 86_400, ..GOOD };
+    place.mirror.publish(&place.key, older, &place.packages);
+    let error = place.lock().unwrap_err();
+    assert_eq!(Lock::read(&place.path("bedplate.lock")).unwrap().unwrap(), lock, "the former lock was touched");
+    // Who asks for it gets it; from then on that age counts.
+    let lock = place.lock_with(Options { accept_older: true, ..place.options() }).unwrap();
+    assert_eq!((lock.suite[0].date, lock.snapshot), (older.date, older.date));
+    place.lock().unwrap();
+    insta::assert_snapshot!(place.sentence(&error));
+}
+
+#[test]
+fn a_packed_index_is_read() {
+    let place = Place::new();
+    place.mirror.publish(&place.key, Release { packed: true, ..GOOD }, &place.packages);
+    assert_eq!(place.lock().unwrap().package.len(), 3);
 }
 
 #[test]

@@ -50,27 +50,34 @@ pub fn deb(name: &str, version: &str, relations: &str) -> (String, Vec<u8>) {
 
 /// A package with one file in it, at this path.
 pub fn deb_with(name: &str, version: &str, relations: &str, path: &str) -> (String, Vec<u8>) {
+    deb_of(name, version, relations, path, &[])
+}
+
+/// A package with these maintainer scripts.
+pub fn deb_of(name: &str, version: &str, relations: &str, path: &str, scripts: &[(&str, &str)]) -> (String, Vec<u8>) {
     let control = format!("Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: test\n{relations}");
-    let tar = |path: &str, bytes: &[u8]| {
+    let tar = |members: &[(&str, &[u8])]| {
         let mut tar = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        tar.append_data(&mut header, path, bytes).unwrap();
+        for (path, bytes) in members {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            header.set_mtime(0);
+            header.set_uid(0);
+            header.set_gid(0);
+            tar.append_data(&mut header, path, *bytes).unwrap();
+        }
         let mut packed = liblzma::write::XzEncoder::new(Vec::new(), 0);
         packed.write_all(&tar.into_inner().unwrap()).unwrap();
         packed.finish().unwrap()
     };
-    let data = tar(path, format!("{name} {version}\n").as_bytes());
+    let data = tar(&[(path, format!("{name} {version}\n").as_bytes())]);
+    let mut members = vec![("./control", control.as_bytes())];
+    members.extend(scripts.iter().map(|(name, text)| (*name, text.as_bytes())));
     let mut archive = ar::Builder::new(Vec::new());
-    for (member, bytes) in [
-        ("debian-binary", b"2.0\n".to_vec()),
-        ("control.tar.xz", tar("./control", control.as_bytes())),
-        ("data.tar.xz", data),
-    ] {
+    for (member, bytes) in
+        [("debian-binary", b"2.0\n".to_vec()), ("control.tar.xz", tar(&members)), ("data.tar.xz", data)]
+    {
         let header = ar::Header::new(member.as_bytes().to_vec(), bytes.len() as u64);
         archive.append(&header, bytes.as_slice()).unwrap();
     }
@@ -82,6 +89,9 @@ pub fn deb_with(name: &str, version: &str, relations: &str, path: &str) -> (Stri
 pub struct Release {
     pub codename: &'static str,
     pub valid_until: Option<i64>,
+    pub date: i64,
+    /// Whether the index comes packed, as `Packages.gz` alone.
+    pub packed: bool,
 }
 
 /// A running server. It ends with the test program.
@@ -135,14 +145,26 @@ impl Mirror {
         let mut text = format!(
             "Origin: Example\nSuite: stable\nCodename: {}\nDate: {}\nArchitectures: amd64\nComponents: main\n",
             release.codename,
-            moment(1_000_000_000)
+            moment(release.date)
         );
         if let Some(until) = release.valid_until {
             text += &format!("Valid-Until: {}\n", moment(until));
         }
-        text += &format!("SHA256:\n {} {} main/binary-amd64/Packages\n", Sha256::of(&index), index.len());
+        let (name, index) = match release.packed {
+            true => {
+                // Of two members, as some tools write it.
+                let packed = [&index[..100], &index[100..]].map(|part| {
+                    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                    encoder.write_all(part.as_bytes()).unwrap();
+                    encoder.finish().unwrap()
+                });
+                ("main/binary-amd64/Packages.gz", packed.concat())
+            }
+            false => ("main/binary-amd64/Packages", index.into_bytes()),
+        };
+        text += &format!("SHA256:\n {} {} {name}\n", Sha256::of(&index), index.len());
         files.insert("/dists/trixie/InRelease".into(), key.sign(&text));
-        files.insert("/dists/trixie/main/binary-amd64/Packages".into(), index.into_bytes());
+        files.insert(format!("/dists/trixie/{name}"), index);
         *self.files.lock().unwrap() = files;
         self.cut.lock().unwrap().clear();
     }

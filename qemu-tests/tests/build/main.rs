@@ -7,6 +7,8 @@ mod components;
 mod ends;
 mod explain;
 mod init;
+mod inputs;
+mod microcode;
 mod person;
 mod rebuild;
 mod release;
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
         test("a release differs in nothing from itself and its own lock", explain::nothing_differs),
         test("the bill of materials is complete and as cyclonedx wants it", explain::bill_of_materials),
         test("a scanner of the image finds every package", explain::scanners_find_every_package),
+        test("the uki hands over the microcode of the packages", microcode::handed_over),
+        test("a build from an export alone gives the same bytes", inputs::same_bytes_from_an_export),
         test("keys on a token sign the same bytes as keys in files", signing::token_signs_the_same),
         test("a component is the same bytes from another store", components::same_bytes),
         test("the tools tree compiles and links c statically", components::static_c),

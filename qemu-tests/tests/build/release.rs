@@ -96,6 +96,7 @@ impl Bench {
             kernel: &stub,
             release: "6.12-test",
             initrd: b"initrd",
+            microcode: Some(b"microcode"),
             os_release: b"ID=test\n",
             command_line: &command_line,
             pcr_public_key: Some(&pcr::public_key(keys.pcr()?.unwrap().certificate())?),

@@ -59,7 +59,7 @@ pub fn same_bytes() {
     equal(&expected, &artifacts(&two.path("out")), "builds of two people");
 }
 
-fn equal(one: &BTreeMap<String, Sha256>, other: &BTreeMap<String, Sha256>, whose: &str) {
+pub(crate) fn equal(one: &BTreeMap<String, Sha256>, other: &BTreeMap<String, Sha256>, whose: &str) {
     assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>(), "{whose}");
     let differing: Vec<_> =
         one.iter().filter(|(name, digest)| other[*name] != **digest).map(|(name, _)| name).collect();

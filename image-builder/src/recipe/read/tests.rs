@@ -29,6 +29,8 @@ keyring = "missing.gpg"
 
 [packages]
 install = ["systemd", "Sys temd"]
+pin = { systemd = ">= 257" }
+hold = [""]
 
 [kernel]
 package = "linux-image-amd64"
@@ -75,4 +77,9 @@ fn only_what_decides_the_lock_changes_its_digest() {
     assert_ne!(good, digest(&GOOD.replace("../../overlays/boot", "../../overlays/boat")));
     assert_ne!(good, digest(&GOOD.replace("\"dbus\"", "\"dbus-broker\"")));
     assert_ne!(good, digest(&GOOD.replace("1.37.2", "1.37.1")));
+    for choice in ["pin = { systemd = \"257.*\" }", "hold = [\"systemd\"]"] {
+        assert_ne!(good, digest(&GOOD.replace("[packages]\n", &format!("[packages]\n{choice}\n"))));
+    }
+    assert_ne!(good, digest(&GOOD.replace("[archive.security]\n", "[archive.security]\npriority = 5\n")));
+    assert_eq!(good, digest(&GOOD.replace("[archive.security]\n", "[archive.security]\npriority = 0\n")));
 }

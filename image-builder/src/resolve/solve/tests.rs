@@ -6,6 +6,7 @@ fn request(install: &[&str], provided: &[&str]) -> Request {
         install: install.iter().map(|t| (Term::parse(t).unwrap(), "the recipe".to_owned())).collect(),
         provided: provided.iter().map(|p| (*p).to_owned()).collect(),
         preference: BTreeMap::from([(0, 0)]),
+        ..Request::default()
     }
 }
 
@@ -102,6 +103,15 @@ fn a_less_preferred_suite_is_used_only_where_needed() {
         "nothing in the recipe's suites is c, which the recipe installs; c 9 is only in an archive that the recipe marks \
          tools-only"
     );
+}
+
+#[test]
+fn a_last_resort_is_used_only_where_needed() {
+    let index = index("a 1 ; Depends: b (<< 3), c\nb 2\nb 3\nc 1\nc 2");
+    let mut wanted = request(&["a"], &[]);
+    wanted.last_resort = ["b", "c"].iter().flat_map(|n| index.versions(n)).copied().collect();
+    wanted.last_resort.remove(&index.versions("c")[0]);
+    assert_eq!(show(&index, &solve(&index, &wanted).unwrap()), ["a 1 <- the recipe", "b 2 <- a", "c 1 <- a"]);
 }
 
 #[test]
