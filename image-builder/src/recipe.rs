@@ -202,6 +202,9 @@ pub struct Tools {
     /// Packages of the tools tree beyond those the builder names.
     #[serde(default)]
     pub install: Vec<String>,
+    /// Names that count as there, beyond those the builder names: what these packages can do without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provided: Vec<String>,
 }
 
 /// What to make. Sizes in bytes are written as `"1 GiB"`.

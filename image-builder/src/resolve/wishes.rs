@@ -72,7 +72,7 @@ pub fn tools(recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
         .chain(recipe.tools.install.iter().map(|p| (p.as_str(), "the recipe".to_owned())))
         .map(term)
         .collect::<Result<_>>()?;
-    let provided = own.provided.into_iter().collect();
+    let provided = own.provided.into_iter().chain(recipe.tools.provided.iter().cloned()).collect();
     Ok(Request { install, provided, preference: preference(ranks, |_| true), ..Request::default() })
 }
 

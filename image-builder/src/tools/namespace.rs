@@ -37,6 +37,8 @@ pub struct Namespace {
     binds: Vec<Bind>,
     /// Where programs start.
     folder: PathBuf,
+    /// Whether the host's ids, devices and network are there, too.
+    of_root: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +59,21 @@ const NOT_STARTED: i32 = 125;
 impl Namespace {
     /// A room with the tree of `tools` as its root, mounted at the empty folder `site`.
     pub fn new(tools: &Tools, site: &Path) -> Namespace {
-        Namespace { tree: tools.root().into(), site: site.into(), binds: Vec::new(), folder: "/".into() }
+        Namespace {
+            tree: tools.root().into(),
+            site: site.into(),
+            binds: Vec::new(),
+            folder: "/".into(),
+            of_root: false,
+        }
+    }
+
+    /// For root alone: every id, the host's devices and its network are there, and the folders of a whole system. For
+    /// programs that install systems, which no build does.
+    #[must_use]
+    pub fn of_root(mut self) -> Namespace {
+        self.of_root = true;
+        self
     }
 
     /// Shows a folder of the host at an absolute path inside, to be read only.
@@ -117,16 +133,14 @@ pub fn enter_if_asked() {
 }
 
 /// Makes the namespaces and waits for the first process in them.
-fn outer(_room: &Namespace, command: Vec<OsString>) -> Result<i32> {
+fn outer(room: &Namespace, command: Vec<OsString>) -> Result<i32> {
     // When the builder is killed, everything it started goes too.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     let (uid, gid) = (geteuid(), getegid());
-    let others = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS;
-    match unshare(CloneFlags::CLONE_NEWUSER | others) {
+    let own = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    let others = own | CloneFlags::CLONE_NEWNET;
+    match unshare(if room.of_root { own } else { CloneFlags::CLONE_NEWUSER | others }) {
+        Ok(()) if room.of_root => {}
         Ok(()) => {
             // One id each is all that an ordinary user may map (user_namespaces(7)).
             let map = |file: &str, text: String| {
@@ -196,7 +210,23 @@ fn build_root(room: &Namespace) -> Result<()> {
             std::os::unix::fs::symlink(format!("usr/{merged}"), site.join(merged))?;
         }
     }
-    for device in ["null", "zero", "full", "random", "urandom"] {
+    if room.of_root {
+        for folder in SYSTEM {
+            fs::create_dir_all(site.join(folder))?;
+        }
+        for folder in ["dev", "sys"] {
+            mount(
+                Some(&Path::new("/").join(folder)),
+                &site.join(folder),
+                NONE,
+                MsFlags::MS_BIND | MsFlags::MS_REC,
+                NONE,
+            )
+            .with_context(|| format!("can't show /{folder} in the tools tree"))?;
+        }
+    }
+    let devices: &[&str] = if room.of_root { &[] } else { &["null", "zero", "full", "random", "urandom"] };
+    for device in devices {
         let inside = site.join("dev").join(device);
         fs::write(&inside, "")?;
         let host = Path::new("/dev").join(device);
@@ -214,6 +244,8 @@ fn build_root(room: &Namespace) -> Result<()> {
 
 /// Folders of the room itself, whatever the tree has of that name.
 const OWN: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
+/// Folders that programs which install systems expect.
+const SYSTEM: [&str; 7] = ["boot", "home", "media", "mnt", "opt", "root", "srv"];
 
 fn bind(host: &Path, inside: &Path, writable: bool) -> Result<()> {
     let failed = || format!("can't show {} in the tools tree", host.display());

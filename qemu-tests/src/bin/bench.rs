@@ -1,4 +1,4 @@
-//! `make bench`: measures builds, the image and boots, and writes `docs/performance.md`.
+//! `make bench`: measures builds, those of mkosi beside them, the image and boots, and writes `docs/performance.md`.
 //!
 //! The figures of each run are kept in `docs/performance.json`; page and picture are made from them alone. A part that
 //! is not asked for keeps its figures.
@@ -8,14 +8,15 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use image_builder::progress::Progress;
 use image_builder::resolve::local::AGENT_FOLDER;
+use image_builder::tools::namespace;
 use qemu_tests::bench::{Bench, repository};
 use qemu_tests::performance::builds::Builder;
 use qemu_tests::performance::figures::Figures;
-use qemu_tests::performance::{boots, image, page, picture};
+use qemu_tests::performance::{boots, image, mkosi, page, picture};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Measures builds and boots of the example, and writes the page about it.
+/// Measures builds, those of mkosi beside them, and boots of the example, and writes the page about it.
 #[derive(Debug, Parser)]
 #[command(
     name = "bench",
@@ -49,6 +50,8 @@ struct Cli {
 enum Part {
     /// Builds: cold, warm, after a change.
     Builds,
+    /// Builds of mkosi with the same things, to compare; as root.
+    Mkosi,
     /// Boots to Ready.
     Boots,
     /// The page, from the figures that are there.
@@ -56,6 +59,7 @@ enum Part {
 }
 
 fn main() -> ExitCode {
+    namespace::enter_if_asked();
     let progress = Progress::stderr();
     match Cli::parse().run(&progress) {
         Ok(page) => println!("{}", page.display()),
@@ -78,6 +82,10 @@ impl Cli {
         if wanted(Part::Builds) {
             figures.builds = Some(self.builder()?.measure(self.runs.into(), progress)?);
             // What took minutes is kept even if the rest fails.
+            figures.write(&file)?;
+        }
+        if wanted(Part::Mkosi) {
+            figures.mkosi = Some(mkosi::measure(&self.builder()?, self.runs.into(), progress)?);
             figures.write(&file)?;
         }
         if wanted(Part::Boots) {

@@ -58,6 +58,9 @@ impl Builder {
             };
             builds.cold.push(build(&[])?);
             say("cold", &builds.cold[round - 1]);
+            forget_stages(&store)?;
+            builds.clusters.push(build(&[])?);
+            say("clusters alone", &builds.clusters[round - 1]);
             builds.warm.push(build(&[])?);
             say("warm", &builds.warm[round - 1]);
             builds.changed_file = project.change(round)?;
@@ -82,16 +85,33 @@ impl Builder {
     }
 }
 
+/// Takes away what stages made, but for tools, components and compressed clusters.
+fn forget_stages(store: &Path) -> Result<()> {
+    for entry in fs::read_dir(store.join("output"))? {
+        let entry = entry?;
+        if !["tools", "component"].iter().any(|kept| entry.file_name() == *kept) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    for entry in fs::read_dir(store.join("part"))? {
+        let entry = entry?;
+        if entry.file_name() != "cluster" {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A copy of what the recipe names, in which a file may be changed.
 #[derive(Debug)]
-struct Project {
-    recipe: PathBuf,
+pub(super) struct Project {
+    pub(super) recipe: PathBuf,
     overlay: PathBuf,
 }
 
 impl Project {
     /// Copies recipe, lock and overlays below `folder`, as they lie to each other; the keys are only linked.
-    fn copy(recipe_file: &Path, folder: &Path) -> Result<Project> {
+    pub(super) fn copy(recipe_file: &Path, folder: &Path) -> Result<Project> {
         let recipe = Recipe::read(recipe_file)?;
         let missing = |path: &Path| format!("{} can't be read", path.display());
         let recipe_file = recipe_file.canonicalize().with_context(|| missing(recipe_file))?;
@@ -123,7 +143,7 @@ impl Project {
     }
 
     /// Adds a comment to the first file of the last overlay and gives its name.
-    fn change(&self, round: usize) -> Result<String> {
+    pub(super) fn change(&self, round: usize) -> Result<String> {
         let file = first_file(&self.overlay)?.context("the last overlay has no file")?;
         let mut text = fs::read(&file)?;
         text.extend(format!("# {round}\n").bytes());
@@ -151,7 +171,7 @@ fn first_file(folder: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     walk(from, to, &|from, to| fs::copy(from, to).map(drop))
 }
 

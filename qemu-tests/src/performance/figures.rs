@@ -14,6 +14,9 @@ pub struct Figures {
     pub builds: Option<Builds>,
     /// The release that was there at the last run.
     pub image: Option<Image>,
+    /// mkosi, which makes an image of the same things.
+    #[serde(default)]
+    pub mkosi: Option<Mkosi>,
     /// Boots.
     pub boots: Option<Boots>,
 }
@@ -40,6 +43,9 @@ pub struct Builds {
     pub host: Host,
     /// Inputs and components in the store, nothing else.
     pub cold: Vec<Run>,
+    /// Inputs, components, tools and compressed clusters in the store, nothing else.
+    #[serde(default)]
+    pub clusters: Vec<Run>,
     /// Everything in the store.
     pub warm: Vec<Run>,
     /// The overlay file that was changed before the next two, and again before the last.
@@ -51,6 +57,24 @@ pub struct Builds {
     /// A draft after another change.
     #[serde(default)]
     pub changed_draft: Vec<Run>,
+}
+
+/// Builds of mkosi.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mkosi {
+    /// On what.
+    pub host: Host,
+    /// Its version.
+    pub version: String,
+    /// Packages fetched, nothing else there.
+    pub cold: Vec<Run>,
+    /// The same once more.
+    pub warm: Vec<Run>,
+    /// With its incremental cache, after one overlay file was changed.
+    pub changed: Vec<Run>,
+    /// Its root, EROFS, in bytes.
+    pub root: u64,
 }
 
 /// One run of the builder.

@@ -31,13 +31,31 @@ pub(super) fn run(bedplate: &Path, agent: &Path, arguments: &[&std::ffi::OsStr])
         let words: Vec<_> = arguments.iter().map(|a| a.to_string_lossy()).collect();
         bail!("bedplate {} failed:\n{said}", words.join(" "));
     }
+    Ok(taken(seconds, &usage, steps(&said)))
+}
+
+/// Runs a tool to its end. Of steps that it tells nothing is understood here.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn run_tool(command: &run_tool::Command) -> Result<Run> {
+    let began = Instant::now();
+    let mut running = command.start(Stdio::null(), Stdio::null(), Stdio::piped())?;
+    let mut said = String::new();
+    running.child.stderr.take().context("it has no standard error")?.read_to_string(&mut said)?;
+    let (status, usage) = wait(&running.child)?;
+    let seconds = hundredths(began.elapsed().as_secs_f64());
+    if status != 0 {
+        let end: Vec<&str> = said.lines().rev().take(40).collect();
+        bail!("{command} failed; it ended with:\n{}", end.into_iter().rev().collect::<Vec<_>>().join("\n"));
+    }
+    Ok(taken(seconds, &usage, Vec::new()))
+}
+
+fn taken(seconds: f64, usage: &libc::rusage, steps: Vec<Step>) -> Run {
     let time = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
-    Ok(Run {
-        seconds,
-        processor: hundredths(time(usage.ru_utime) + time(usage.ru_stime)),
-        peak_kib: u64::try_from(usage.ru_maxrss).unwrap_or_default(),
-        steps: steps(&said),
-    })
+    let processor = hundredths(time(usage.ru_utime) + time(usage.ru_stime));
+    Run { seconds, processor, peak_kib: u64::try_from(usage.ru_maxrss).unwrap_or_default(), steps }
 }
 
 /// Waits for a child. Gives its wait status, and what it and the children that it waited for took (getrusage(2)): the

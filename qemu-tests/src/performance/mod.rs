@@ -9,5 +9,6 @@ pub mod figures;
 pub mod host;
 pub mod image;
 mod measured;
+pub mod mkosi;
 pub mod page;
 pub mod picture;

@@ -86,6 +86,6 @@ pub fn at_fifty_random_moments() {
 
 /// What the builder began last, from its lines `[ SECONDS] WHAT ...`.
 fn last_task(said: &str) -> String {
-    let tasks = said.lines().filter_map(|line| line.split_once("] ")?.1.strip_suffix(" ..."));
-    tasks.last().unwrap_or("before the first step").to_owned()
+    let mut tasks = said.lines().filter_map(|line| line.split_once("] ")?.1.strip_suffix(" ..."));
+    tasks.next_back().unwrap_or("before the first step").to_owned()
 }
