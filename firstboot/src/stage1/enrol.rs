@@ -192,7 +192,11 @@ mod tests {
         for der in [&b"own"[..], b"vendor", b"kek", b"pk"] {
             assert!(text.contains(&digest(der)), "{text}");
         }
-        insta::assert_snapshot!(text);
+        for words in
+            ["In 30 s", "db: CN=ours", "db: CN=Vendor UEFI CA", "KEK: a certificate without a name", "switch the"]
+        {
+            assert!(text.contains(words), "{words}: {text}");
+        }
     }
 
     #[test]

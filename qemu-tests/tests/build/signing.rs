@@ -46,6 +46,10 @@ impl Site {
         site.import(&keys.join("db.key"), "db", "01");
         site.import(&keys.join("KEK.key"), "stranger", "02");
         site.import(&site.first_form(&keys.join("release.key")), "release", "03");
+        // The example's keys may be of a version that had none.
+        if keys.join("pcr.key").exists() {
+            site.import(&keys.join("pcr.key"), "pcr", "04");
+        }
         site.recipe("db", "release");
         site
     }
@@ -87,7 +91,10 @@ impl Site {
                 self.path("pin").display()
             )
         };
-        let keys = format!("folder = \"keys\"\ndb = {:?}\nrelease = {:?}\n", uri(db), uri(release));
+        let mut keys = format!("folder = \"keys\"\ndb = {:?}\nrelease = {:?}\n", uri(db), uri(release));
+        if self.path("examples/node/keys/pcr.crt").exists() {
+            keys.push_str(&format!("pcr = {:?}\n", uri("pcr")));
+        }
         fs::write(self.path("examples/node/recipe.toml"), format!("{before}{keys}{after}")).unwrap();
     }
 

@@ -86,12 +86,15 @@ impl Site {
         let text = fs::read_to_string(example.join("recipe.toml"))?;
         let (before, after) = text.split_once("folder = \"keys\"\n").context("the example names its keys")?;
         let more = format!(
-            "folder = \"keys\"\nenrol = \"setup-mode\"\n\n[[keys.vendor]]\ncertificate = \"vendor.pem\"\n\
+            "\n[[keys.vendor]]\ncertificate = \"vendor.pem\"\n\
              sha256 = \"{sha256}\"\nowner = \"{VENDOR}\"\n\n[[addon]]\nname = \"guest\"\n\
              match = {{ vendor = \"Bedplate\", product = \"Gu*\" }}\narguments = [\"{ARGUMENTS}\"]\n\n\
              [[addon]]\nname = \"other\"\nmatch = {{ vendor = \"Somebody else\" }}\narguments = [\"bedplate.addon=other\"]\n"
         );
-        fs::write(site.path("examples/node/recipe.toml"), format!("{before}{more}{after}"))?;
+        fs::write(
+            site.path("examples/node/recipe.toml"),
+            format!("{before}folder = \"keys\"\nenrol = \"setup-mode\"\n{after}{more}"),
+        )?;
         let refused = site.bedplate(&["build", "--offline", "--draft", "--out", "out"])?;
         ensure!(refused.contains("`bedplate keys vendors` puts them there"), "it was built: {refused}");
         let recipe = site.path("examples/node/recipe.toml");
