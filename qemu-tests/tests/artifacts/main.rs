@@ -3,7 +3,7 @@
 //! A boot counts when stage 1 has verified the root and become systemd, and the agent says so on the serial port. One of
 //! them goes on to the page that tells what a node without a system disk does.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use image_builder::package::name;
 use image_builder::qemu::{Disk, Network, Start};
 use qemu_tests::bench::Bench;
@@ -26,6 +26,8 @@ const CHECKS: [(&str, Check); 5] = [
     ("netboot/node.efi is fetched by pxe", pxe),
 ];
 
+/// Memory of every machine in MiB, to find how little will do.
+const MEMORY: &str = "BEDPLATE_MEMORY";
 /// Firmware in software emulation fetches some megabytes a second.
 const FETCH: Duration = Duration::from_secs(300);
 
@@ -36,6 +38,15 @@ fn main() -> ExitCode {
         tiers::case(name, move || check(bench.get(Bench::of_example)?))
     });
     tiers::run("artifacts", trials.collect())
+}
+
+fn machine<'b>(bench: &'b Bench, name: &str, start: Start) -> Result<Machine<'b>> {
+    let mut machine = Machine::new(bench, name)?;
+    machine.lab.start = start;
+    if let Ok(memory) = std::env::var(MEMORY) {
+        machine.lab.memory = memory.parse().with_context(|| format!("{MEMORY} is no number of MiB"))?;
+    }
+    Ok(machine)
 }
 
 /// The agent runs: it has told its first phase, on the root of the release.
@@ -49,16 +60,14 @@ fn agent_runs(machine: &mut Machine, patience: Duration) -> Result<()> {
 }
 
 fn qcow2(bench: &Bench) -> Result<()> {
-    let mut machine = Machine::new(bench, "qcow2")?;
-    machine.lab.start = Start::Qcow2;
+    let mut machine = machine(bench, "qcow2", Start::Qcow2)?;
     machine.power_on()?;
     agent_runs(&mut machine, BOOT)
 }
 
 /// Without a configuration the node waits for one; the page says that the root is in memory.
 fn in_memory(bench: &Bench, name: &str, start: Start) -> Result<()> {
-    let mut machine = Machine::new(bench, name)?;
-    machine.lab.start = start;
+    let mut machine = machine(bench, name, start)?;
     machine.power_on()?;
     agent_runs(&mut machine, FETCH)?;
     let page = machine.wait_for_page("WAITING", BOOT)?;
@@ -69,8 +78,7 @@ fn in_memory(bench: &Bench, name: &str, start: Start) -> Result<()> {
 /// A configuration that asks for two blank disks, which are there: what a careless node would take for its own.
 fn http(bench: &Bench) -> Result<()> {
     let web = Web::serve(&bench.release)?;
-    let mut machine = Machine::new(bench, NODE)?;
-    machine.lab.start = Start::Uri(web.uri(name::NODE));
+    let mut machine = machine(bench, NODE, Start::Uri(web.uri(name::NODE)))?;
     for serial in site::DISKS {
         machine.disks.push(Disk::blank(&machine.folder().join(format!("{serial}.raw")), 1 << 30, serial)?);
     }
@@ -94,8 +102,7 @@ fn http(bench: &Bench) -> Result<()> {
 }
 
 fn pxe(bench: &Bench) -> Result<()> {
-    let mut machine = Machine::new(bench, "pxe")?;
-    machine.lab.start = Start::Network;
+    let mut machine = machine(bench, "pxe", Start::Network)?;
     let file = name::NODE.to_owned();
     machine.network = Some(Network::Pxe { folder: bench.release.join(name::NETBOOT), file });
     machine.power_on()?;
