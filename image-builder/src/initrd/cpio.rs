@@ -49,8 +49,8 @@ impl Archive {
     pub fn aligned_file(&mut self, path: &str, mode: u32, content: &[u8], alignment: usize) -> io::Result<()> {
         // A name ends at its first NUL; those behind it fill up.
         let mut name = path.to_owned();
-        while (self.bytes.len() + HEADER + name.trim_start_matches('/').len() + 1).next_multiple_of(4) % alignment != 0
-        {
+        let before = self.bytes.len() + HEADER + 1;
+        while !(before + name.trim_start_matches('/').len()).next_multiple_of(4).is_multiple_of(alignment) {
             name.push('\0');
         }
         self.entry(&name, REGULAR | mode, (0, 0), content)

@@ -37,9 +37,8 @@ pub fn same_bytes_from_an_export() {
     let recipe = crate::recipe();
     bedplate(&["inputs", "export", "--offline", "--recipe"], &[&recipe, "--store".as_ref(), &own, &export]);
     // What anybody can check who has no builder.
-    let mut check = Command::new("sha256sum");
-    check.args(["--check", "--quiet", "--strict", "SHA256SUMS"]).current_dir(&export);
-    let check = check.output().expect("sha256sum starts");
+    let words = ["--check", "--quiet", "--strict", "SHA256SUMS"];
+    let check = Command::new("sha256sum").args(words).current_dir(&export).output().expect("sha256sum starts");
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
 
     bedplate(&["inputs", "import"], &[&export, "--store".as_ref(), &store]);
@@ -55,7 +54,7 @@ pub fn same_bytes_from_an_export() {
             left += 1;
             continue;
         }
-        for name in [key, &name] {
+        for name in [key, name.as_str()] {
             link(&own.join(components).join(name), &store.join(components).join(name));
         }
     }

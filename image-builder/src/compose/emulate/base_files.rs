@@ -7,7 +7,7 @@ use anyhow::Result;
 
 const BY: &str = "base-files";
 
-const FOLDERS: [&str; 16] = [
+const FOLDERS: [&str; 17] = [
     "/etc/opt",
     "/media",
     "/mnt",
@@ -23,6 +23,7 @@ const FOLDERS: [&str; 16] = [
     "/usr/local/libexec",
     "/usr/local/sbin",
     "/usr/local/share",
+    "/usr/local/share/man",
     "/usr/local/src",
 ];
 
@@ -39,7 +40,12 @@ pub fn apply(tree: &mut Tree, ids: &Ids) -> Result<()> {
     if let Some(gid) = ids.group("mail") {
         tree.iter_mut().filter(|(at, _)| at.as_str() == "/var/mail").for_each(|(_, entry)| entry.gid = gid);
     }
-    for (at, target) in [("/var/run", "/run"), ("/var/lock", "/run/lock"), ("/var/spool/mail", "../mail")] {
+    for (at, target) in [
+        ("/usr/local/man", "share/man"),
+        ("/var/run", "/run"),
+        ("/var/lock", "/run/lock"),
+        ("/var/spool/mail", "../mail"),
+    ] {
         put_link(tree, at, target, BY)?;
     }
     Ok(())

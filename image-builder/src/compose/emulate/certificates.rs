@@ -3,7 +3,7 @@
 //!
 //! The links by OpenSSL's hash of the subject are left out: what runs on a node reads the bundle.
 
-use super::{put_file, put_link, text};
+use super::{put_file, put_folder, put_link, text};
 use crate::compose::tree::Tree;
 use anyhow::Result;
 
@@ -23,6 +23,7 @@ pub fn apply(tree: &mut Tree) -> Result<()> {
     if packaged.is_empty() && own.is_empty() {
         return Ok(());
     }
+    put_folder(tree, FOLDERS[1], 0o755, BY)?;
     let names = packaged.iter().filter_map(|at| at.strip_prefix(FOLDERS[0])?.strip_prefix('/'));
     let list: String = names.flat_map(|name| [name, "\n"]).collect();
     put_file(tree, "/etc/ca-certificates.conf", list, 0o644, BY)?;

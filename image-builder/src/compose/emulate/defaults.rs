@@ -22,9 +22,9 @@ const TEXTS: [(&str, u32, &str); 4] = [
     (
         "/etc/hosts",
         0o644,
-        "127.0.0.1\tlocalhost\n::1\t\tlocalhost ip6-localhost ip6-loopback\nff02::1\t\tip6-allnodes\nff02::2\t\tip6-allrouters\n",
+        "127.0.0.1\tlocalhost\n::1\t\tlocalhost ip6-localhost ip6-loopback\nff02::1\t\tip6-allnodes\nff02::2\t\tip6-allrouters\n\n",
     ),
-    ("/etc/networks", 0o644, "default\t\t0.0.0.0\nloopback\t127.0.0.0\nlink-local\t169.254.0.0\n"),
+    ("/etc/networks", 0o644, "default\t\t0.0.0.0\nloopback\t127.0.0.0\nlink-local\t169.254.0.0\n\n"),
     ("/etc/security/opasswd", 0o600, ""),
 ];
 
@@ -64,22 +64,26 @@ fn absent(tree: &Tree, at: &str) -> bool {
     TreePath::new(at).is_ok_and(|at| tree.get(&at).is_none())
 }
 
-/// As update-shells(8): the default list, then each shell of `shells.d`, at both of its merged-/usr names.
+/// As update-shells(8): the default list, then each shell of `shells.d`. One below `/bin` is below `/usr/bin`, too.
 fn shells(tree: &Tree) -> Result<Option<String>> {
-    let Some(mut all) = text(tree, "/usr/share/debianutils/shells")? else { return Ok(None) };
-    let files: Vec<String> = tree.below("/usr/share/debianutils/shells.d").map(|(at, _)| at.to_string()).collect();
+    const DEFAULTS: &str = "/usr/share/debianutils/shells";
+    if tree.file(DEFAULTS).is_none() {
+        return Ok(None);
+    }
+    let more = tree.below("/usr/share/debianutils/shells.d").map(|(at, _)| at.to_string());
+    let files: Vec<String> = std::iter::once(DEFAULTS.to_owned()).chain(more).collect();
+    let mut all: Vec<String> = Vec::new();
     for file in files {
-        for shell in text(tree, &file)?.unwrap_or_default().lines().filter(|l| l.starts_with('/')) {
-            let other = shell.strip_prefix("/usr").map_or_else(|| format!("/usr{shell}"), str::to_owned);
-            for shell in [shell, &other] {
-                if !all.lines().any(|line| line == shell) {
-                    all.push_str(shell);
-                    all.push('\n');
+        for line in text(tree, &file)?.unwrap_or_default().lines() {
+            let merged = if line.starts_with("/bin/") { Some(format!("/usr{line}")) } else { None };
+            for line in [Some(line.to_owned()), merged].into_iter().flatten() {
+                if !all.contains(&line) {
+                    all.push(line);
                 }
             }
         }
     }
-    Ok(Some(all))
+    Ok(Some(all.join("\n") + "\n"))
 }
 
 #[cfg(test)]
@@ -94,16 +98,13 @@ mod tests {
             ("/usr/share/base-files/profile", "default"),
             ("/etc/profile", "mine"),
             ("/usr/share/debianutils/shells", "# shells\n/bin/sh\n"),
-            ("/usr/share/debianutils/shells.d/dash", "/bin/dash\n/bin/sh\n"),
+            ("/usr/share/debianutils/shells.d/dash", "/usr/bin/dash\n/bin/sh\n"),
             ("/usr/lib/systemd/systemd-resolved", ""),
         ]);
         apply(&mut tree).unwrap();
         assert_eq!(text(&tree, "/etc/nsswitch.conf").unwrap().unwrap(), "passwd: files\n");
         assert_eq!(text(&tree, "/etc/profile").unwrap().unwrap(), "mine");
-        assert_eq!(
-            text(&tree, "/etc/shells").unwrap().unwrap(),
-            "# shells\n/bin/sh\n/bin/dash\n/usr/bin/dash\n/usr/bin/sh\n"
-        );
+        assert_eq!(text(&tree, "/etc/shells").unwrap().unwrap(), "# shells\n/bin/sh\n/usr/bin/sh\n/usr/bin/dash\n");
         assert_eq!(link(&tree, "/etc/resolv.conf").as_deref(), Some("../run/systemd/resolve/stub-resolv.conf"));
         assert_eq!(entry(&tree, "/etc/security/opasswd").unwrap().mode, 0o600);
         assert!(entry(&tree, "/etc/inputrc").is_none());

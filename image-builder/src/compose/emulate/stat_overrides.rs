@@ -1,10 +1,15 @@
-//! Modes and owners that scripts set with dpkg-statoverride(1).
+//! Modes and owners that scripts set, with dpkg-statoverride(1) or systemd-tmpfiles(8).
 
 use crate::compose::layer::Ids;
 use crate::compose::tree::Tree;
 
 /// Path, group, mode; each from the script of the package that has the path.
-const OVERRIDES: [(&str, &str, u32); 1] = [("/usr/lib/dbus-1.0/dbus-daemon-launch-helper", "messagebus", 0o4754)];
+const OVERRIDES: [(&str, &str, u32); 3] = [
+    ("/usr/lib/dbus-1.0/dbus-daemon-launch-helper", "messagebus", 0o4754),
+    // The package has them open to all.
+    ("/etc/credstore", "root", 0o700),
+    ("/etc/credstore.encrypted", "root", 0o700),
+];
 
 /// Sets each where path and group exist.
 pub fn apply(tree: &mut Tree, ids: &Ids) {
