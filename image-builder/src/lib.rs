@@ -17,6 +17,7 @@ pub mod components;
 pub mod compose;
 pub mod digest;
 pub mod fetch;
+pub mod images;
 pub mod init;
 pub mod initrd;
 pub mod inputs;

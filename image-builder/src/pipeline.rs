@@ -1,7 +1,7 @@
 //! The order of the stages, on one page.
 
 use crate::assemble::{self, CommandLine, Parts, UnsignedFullUki, UnsignedUki, addon, pcr};
-use crate::components::oci_archive::{self, PAUSE_ARCHIVE, PAUSE_IMAGE};
+use crate::components::oci_archive::{self, PAUSE_ARCHIVE};
 use crate::components::{self, ComponentEntry, ComponentKind, Workshop};
 use crate::compose;
 use crate::compose::overlay::Overlay;
@@ -18,7 +18,7 @@ use crate::sign::enrolment::{self, Enrolment};
 use crate::sign::{self, Signer, keys::KeyFolder};
 use crate::store::{Fetched, Store};
 use crate::tools::Tools;
-use crate::{initrd, resolve};
+use crate::{images, initrd, resolve};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use x509_cert::Certificate;
@@ -112,10 +112,13 @@ impl Build {
         let get = |url: &str, digest: &_| fetch::file(url, digest, store, progress, self.offline);
         components::fetch(recipe, folder, lock, &workshop, self.offline, &get)?;
         let mut entries = components::build(recipe, lock, &workshop)?;
-        entries.extend(pause_image(&entries, lock)?);
+        if !images::known_to(recipe) {
+            entries.extend(pause_archive(&entries, lock)?);
+        }
         entries.push(self.agent(recipe)?);
 
         let mut tree = compose_tree(recipe, folder, lock, &inputs, &entries, store, &tools, progress)?;
+        images::lay(recipe, lock.arch, &mut tree)?;
         let kernel = kernel::select(&tree)?;
         check_kernel(&tree, &kernel)?;
         tree.remove_below("/boot", "the kernel is in the signed UKI, and nothing reads it from the root");
@@ -269,14 +272,14 @@ fn compose_tree(
     compose::compose(inputs, store, tools)
 }
 
-/// The pause program as the image that containerd makes sandboxes from.
-fn pause_image(entries: &[ComponentEntry], lock: &Lock) -> Result<Option<ComponentEntry>> {
+/// The pause program as the image that containerd makes sandboxes from, to be imported.
+fn pause_archive(entries: &[ComponentEntry], lock: &Lock) -> Result<Option<ComponentEntry>> {
     let program = entries.iter().find_map(|entry| match &entry.what {
         ComponentKind::File(content, _) if entry.install.ends_with("/pause") => Some((content, &entry.origin)),
         _ => None,
     });
     let Some((content, origin)) = program else { return Ok(None) };
-    let archive = oci_archive::archive(PAUSE_IMAGE, "pause", &content.read()?, lock.arch)?;
+    let archive = oci_archive::archive(&content.read()?, lock.arch)?;
     Ok(Some(ComponentEntry {
         install: PAUSE_ARCHIVE.into(),
         what: ComponentKind::File(Content::bytes(archive), 0o644),

@@ -37,6 +37,9 @@ pub struct Recipe {
     /// Folders laid over the packages, in order.
     #[serde(default)]
     pub overlay: Vec<PathBuf>,
+    /// Container images that are there without a registry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub container_image: Vec<ContainerImage>,
     /// Signing keys.
     pub keys: Keys,
     /// The programs the builder drives.
@@ -163,6 +166,28 @@ pub struct ComponentFile {
 
 fn default_mode() -> String {
     "0755".into()
+}
+
+/// A container image that lies in the root: made of files of the root.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ContainerImage {
+    /// Its names, as pods write them in full: `registry.k8s.io/coredns/coredns:v1.14.7`.
+    pub names: Vec<String>,
+    /// Path in the container -> file of the root.
+    pub files: BTreeMap<String, String>,
+    /// The program and its first arguments.
+    #[serde(default)]
+    pub entrypoint: Vec<String>,
+    /// Arguments that a pod may replace.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// Variables of its environment.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// User or `user:group` it runs as; root if not given.
+    #[serde(default)]
+    pub user: String,
 }
 
 /// Signing keys.

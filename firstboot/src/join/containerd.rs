@@ -29,6 +29,10 @@ address = '/run/containerd/containerd.sock'
 [plugins.'io.containerd.internal.v1.opt']
 path = '/var/lib/containerd/opt'
 
+# Asked by the plugin that makes the images of the root known.
+[plugins.'io.containerd.snapshotter.v1.overlayfs']
+upperdir_label = true
+
 [plugins.'io.containerd.cri.v1.images']
 snapshotter = 'overlayfs'
 

@@ -167,7 +167,7 @@ fn until_ready(
             };
             tell(status, "registered");
             // Earlier it would take the processors from the kubelet.
-            if pause.is_none() {
+            if pause.is_none() && Path::new(PAUSE_ARCHIVE).exists() {
                 pause = Some(std::thread::spawn(import_pause));
             }
             if config.node.pod_cidr.is_none()

@@ -14,7 +14,7 @@ use machine_config::schema::{Join, MachineConfig};
 pub const FOLDER: &str = "/run/bedplate";
 /// The image that holds a pod's namespaces open; it comes with the root.
 pub const PAUSE_IMAGE: &str = "localhost/bedplate/pause:1";
-/// The archive it is imported from.
+/// The archive it is imported from, in an image whose containerd does not know it from the root.
 pub const PAUSE_ARCHIVE: &str = "/usr/share/bedplate/images/pause.tar";
 
 /// A file to be written before a program starts.

@@ -120,7 +120,10 @@ pub const CATALOG: &[GoComponent] = &[
     GoComponent {
         name: "containerd",
         go_mod: include_str!("go/containerd/go.mod.template"),
-        sources: &[("main.go", include_str!("go/containerd/main.go"))],
+        sources: &[
+            ("main.go", include_str!("go/containerd/main.go")),
+            ("baked/baked.go", include_str!("go/containerd/baked/baked.go")),
+        ],
         programs: &[
             Program { package: ".", install: "/usr/bin/containerd", links: &["ctr"] },
             program(

@@ -1,24 +1,24 @@
-//! A one-program OCI image as an archive, the form containerd imports.
+//! A one-program OCI image as an archive, the form containerd imports: for a containerd that does not know the images of
+//! the root by itself ([`crate::images`]).
 //!
 //! Follows the OCI Image Format Specification 1.1 (image layout, manifest, configuration) inside a tar. The
 //! archive is a function of the program's bytes and the image's name: no time, no id from elsewhere.
 
 use crate::arch::Arch;
 use crate::digest::Sha256;
+use crate::images::PAUSE_IMAGE;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 /// Where the image lies in the root; the agent imports it before the kubelet starts.
 pub const PAUSE_ARCHIVE: &str = "/usr/share/bedplate/images/pause.tar";
 
-/// The image's name; containerd's configuration names the same one as its sandbox image.
-pub const PAUSE_IMAGE: &str = "localhost/bedplate/pause:1";
-
-/// An archive of an image that holds `program` as `/NAME` and starts it.
+/// An archive of the pause image: it holds `program` as `/pause` and starts it.
 ///
 /// # Errors
 /// When the program is too large for a tar member, which does not happen.
-pub fn archive(image: &str, name: &str, program: &[u8], arch: Arch) -> Result<Vec<u8>> {
+pub fn archive(program: &[u8], arch: Arch) -> Result<Vec<u8>> {
+    let (image, name) = (PAUSE_IMAGE, "pause");
     let mut layer = tar::Builder::new(Vec::new());
     member(&mut layer, name, 0o755, program)?;
     let layer = layer.into_inner().context("the layer can't be finished")?;
@@ -95,7 +95,7 @@ mod tests {
     /// Follows the descriptors from the index down to the program, checking each digest on the way.
     #[test]
     fn every_descriptor_leads_to_its_blob() {
-        let bytes = archive(PAUSE_IMAGE, "pause", b"program", Arch::Amd64).unwrap();
+        let bytes = archive(b"program", Arch::Amd64).unwrap();
         let files = members(&bytes);
         let blob = |descriptor: &Value| {
             let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_same_program_gives_the_same_archive() {
-        let make = || archive(PAUSE_IMAGE, "pause", b"program", Arch::Amd64).unwrap();
+        let make = || archive(b"program", Arch::Amd64).unwrap();
         assert_eq!(make(), make());
     }
 }

@@ -6,7 +6,7 @@
 use super::Machine;
 use crate::control_plane::ControlPlane;
 use anyhow::{Context, Result, bail};
-use image_builder::components::oci_archive::PAUSE_IMAGE;
+use image_builder::images::PAUSE_IMAGE;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -21,9 +21,31 @@ impl Machine<'_> {
     /// # Errors
     /// When the pod does not end well in time.
     pub fn probe(&mut self, plane: &mut ControlPlane, pod: &str, script: &str) -> Result<String> {
+        self.run_pod(plane, pod, &manifest(pod, &self.name, script))
+    }
+
+    /// The same for a pod that sees the node's processes, and containerd's socket where `ctr` looks for it.
+    ///
+    /// # Errors
+    /// As [`Machine::probe`].
+    pub fn probe_runtime(&mut self, plane: &mut ControlPlane, pod: &str, script: &str) -> Result<String> {
+        let mut manifest = manifest(pod, &self.name, script);
+        let spec = &mut manifest["spec"];
+        spec["hostPID"] = json!(true);
+        let at = "/run/containerd";
+        let mut push = |list: &str, entry: Value| {
+            let list = spec.pointer_mut(list).and_then(Value::as_array_mut);
+            list.map(|list| list.push(entry)).context("the pod lacks a list")
+        };
+        push("/volumes", json!({ "name": "containerd", "hostPath": { "path": at } }))?;
+        push("/containers/0/volumeMounts", json!({ "name": "containerd", "mountPath": at }))?;
+        self.run_pod(plane, pod, &manifest)
+    }
+
+    fn run_pod(&mut self, plane: &mut ControlPlane, pod: &str, manifest: &Value) -> Result<String> {
         let api = plane.api().clone();
         let path = format!("/api/v1/namespaces/default/pods/{pod}");
-        api.create("/api/v1/namespaces/default/pods", &manifest(pod, &self.name, script))?;
+        api.create("/api/v1/namespaces/default/pods", manifest)?;
         let phase = self.wait(&format!("pod {pod} has run"), PATIENCE, |_| {
             plane.check()?;
             let object = api.get(&path)?;

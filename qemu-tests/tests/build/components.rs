@@ -5,6 +5,7 @@ use crate::tools;
 use image_builder::arch::Arch;
 use image_builder::components::catalog::GoComponent;
 use image_builder::components::go_build::GoBuild;
+use image_builder::components::go_tool::{self, Go};
 use image_builder::components::{ComponentKind, Workshop, go_lock};
 use image_builder::compose::tree::Content;
 use image_builder::digest::Sha256;
@@ -14,6 +15,8 @@ use image_builder::store::Store;
 use image_builder::tools::{Tools, namespace};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+const BAKED_TEST: &str = include_str!("../../../image-builder/src/components/go/containerd/baked/baked_test.go");
 
 /// Locks and builds the pause program in a new store; gives the lock and the program.
 fn pause(store: &Path, tools: &Tools) -> anyhow::Result<(LockedComponent, Vec<u8>)> {
@@ -56,6 +59,30 @@ pub fn same_bytes() {
     assert_eq!(first_lock, second_lock);
     assert!(first == second, "{} and {} bytes differ", first.len(), second.len());
     assert!(first.starts_with(b"\x7fELF"));
+}
+
+/// What the daemon's plugin for images of the root does, by its Go tests: with containerd's own stores, in a folder.
+pub fn images_of_the_root() {
+    let lock = Lock::read(&Lock::path_for(&crate::recipe())).unwrap().expect("`make image` makes the lock");
+    let locked = &lock.component["containerd"];
+    let component = GoComponent::named("containerd").expect("containerd is in the catalogue");
+    let scratch = tempfile::tempdir().unwrap();
+    let files = component.sources.iter().map(|(name, text)| (*name, (*text).to_owned())).chain([
+        ("go.mod", locked.go_mod.clone().unwrap()),
+        ("go.sum", locked.go_sum.clone().unwrap()),
+        ("baked/baked_test.go", BAKED_TEST.to_owned()),
+    ]);
+    for (name, text) in files {
+        let path = scratch.path().join(go_tool::MODULE).join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let store = Store::open(&Store::default_folder()).unwrap();
+    let go = Go::find(&tools(), &store).unwrap().compiling(scratch.path(), lock.arch);
+    // As the daemon is compiled, so that its packages are there.
+    let settings = ["test", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", &component.tags.join(",")];
+    let said = go.args(settings).arg("./baked").run().unwrap().stdout_text();
+    assert!(said.starts_with("ok "), "{said}");
 }
 
 pub fn static_c() {

@@ -5,6 +5,7 @@ use crate::{Check, Tier};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use image_builder::images::PAUSE_IMAGE;
 use image_builder::qemu::NewDisk;
 use qemu_tests::machine::{BOOT, Machine};
 use qemu_tests::site;
@@ -17,6 +18,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("its disks are a mounted mirror", |t| mirror(evidence(t)?)),
     ("the first sync is let go when the node is ready", |t| sync_let_go(evidence(t)?)),
     ("a pod runs under the default seccomp profile", |t| seccomp(evidence(t)?)),
+    ("an image of the root outlives garbage collection and a restart of containerd", |t| images(evidence(t)?)),
     ("units handed over by smbios have no effect", |t| no_foreign_unit(evidence(t)?)),
     ("a reboot in order ends by itself", |t| went_down(evidence(t)?)),
     ("the second boot keeps every volume and writes nothing", |t| keeps(evidence(t)?)),
@@ -31,6 +33,8 @@ const EVIL: &str = "a unit from SMBIOS runs";
 pub struct Evidence {
     node: Value,
     first: Seen,
+    /// What containerd knows, before and after it was collected, killed and started again.
+    images: [Vec<String>; 2],
     went_down: bool,
     second: Seen,
     token: String,
@@ -67,12 +71,14 @@ fn gather(tier: &Tier) -> Result<Evidence> {
     let token = uuid::Uuid::new_v4().to_string();
     let write = format!("echo {token} > /volumes/data/proof; sync; ");
     let first = look(&mut machine, &mut plane, "first", &write)?;
+    let images =
+        [images_of(&mut machine, &mut plane, "images", KILL)?, images_of(&mut machine, &mut plane, "again", "")?];
     let serial = machine.log().text().to_owned();
     let went_down = machine.shut_down(Duration::from_secs(90))?;
     machine.power_on()?;
     machine.wait_until_ready(&mut plane, BOOT)?;
     let second = look(&mut machine, &mut plane, "second", "")?;
-    Ok(Evidence { node, first, went_down, second, token, serial })
+    Ok(Evidence { node, first, images, went_down, second, token, serial })
 }
 
 fn look(
@@ -87,6 +93,34 @@ fn look(
     let text = machine.probe(plane, name, &format!("{before}{script}"))?;
     let status = machine.status(plane, &format!("{name}-status"))?;
     Ok(Seen { status, lines: text.lines().map(str::to_owned).collect() })
+}
+
+/// Collects garbage, and kills containerd, which systemd starts again.
+const KILL: &str = "ctr -n k8s.io content prune references > /dev/null; for p in /proc/[0-9]*; do \
+                    if [ \"$(cat $p/comm 2> /dev/null)\" = containerd ]; then kill -9 ${p#/proc/}; fi; done";
+
+/// The images that containerd knows, each with what it refers to and whether its content is there, before `after` is run.
+fn images_of(
+    machine: &mut Machine,
+    plane: &mut qemu_tests::control_plane::ControlPlane,
+    pod: &str,
+    after: &str,
+) -> Result<Vec<String>> {
+    let list = "ctr -n k8s.io images check | tail -n +2; ls /usr/share/bedplate/images";
+    let text = machine.probe_runtime(plane, pod, &format!("{list}; {after}"))?;
+    Ok(text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
+}
+
+fn images(seen: &Evidence) -> Result<()> {
+    let [before, after] = &seen.images;
+    // The second pod ran from it as well.
+    ensure!(before == after, "containerd knew {before:?}, and knows {after:?}");
+    let complete = |name: &str| {
+        before.iter().any(|line| line.starts_with(name) && line.contains(" complete ") && line.ends_with(" true"))
+    };
+    ensure!(complete(PAUSE_IMAGE) && complete("sha256:"), "the image is not known, or not whole: {before:?}");
+    ensure!(before.iter().all(|line| !line.ends_with(".tar")), "an archive waits to be imported: {before:?}");
+    Ok(())
 }
 
 /// A unit and what would start it, as systemd imports them from SMBIOS unless told not to (systemd.system-credentials(7)).

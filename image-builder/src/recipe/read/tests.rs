@@ -66,6 +66,25 @@ fn a_newer_format_is_refused() {
 }
 
 #[test]
+fn a_container_image_needs_full_names_and_places() {
+    let image =
+        "\n[[container-image]]\nnames = [\"localhost/a/b:1\"]\nfiles = { \"/coredns\" = \"/usr/bin/coredns\" }\n";
+    let good = format!("{GOOD}{image}");
+    Recipe::parse(&good, "recipe.toml", |_| true).unwrap();
+    for (from, to, said) in [
+        ("localhost/a/b:1", "coredns:1", "\"coredns:1\" is no image's full name"),
+        ("localhost/a/b:1", "a.b/c", "\"a.b/c\" is no image's full name"),
+        ("localhost/a/b:1", "a.b/C:1", "\"a.b/C:1\" is no image's full name"),
+        ("[\"localhost/a/b:1\"]", "[]", "no name or no files"),
+        ("\"/coredns\" =", "\"coredns\" =", "\"coredns\" is no file's place"),
+        ("\"/usr/bin/coredns\"", "\"/usr/../coredns\"", "\"/usr/../coredns\" is no file's place"),
+    ] {
+        let told = faults(&good.replace(from, to));
+        assert!(told.contains("BP-R016") && told.contains(said), "{said}: {told}");
+    }
+}
+
+#[test]
 fn only_what_decides_the_lock_changes_its_digest() {
     let digest = |text: &str| Recipe::parse(text, "recipe.toml", |_| true).unwrap().lock_digest();
     let good = digest(GOOD);

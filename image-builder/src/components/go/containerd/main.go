@@ -4,7 +4,8 @@
 // costs next to nothing. The shim stays a file of its own: one runs for every
 // pod, and it must register its plugins alone.
 //
-// Both do what upstream's own main() does.
+// Both do what upstream's own main() does. The daemon has one plugin more, for
+// the images that lie in the root.
 package main
 
 import (
@@ -15,6 +16,8 @@ import (
 
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
 	"github.com/containerd/containerd/v2/cmd/ctr/app"
+
+	_ "bedplate/containerd/baked"
 
 	_ "github.com/containerd/containerd/v2/cmd/containerd/builtins"
 )
