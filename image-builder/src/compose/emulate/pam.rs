@@ -71,8 +71,7 @@ fn profile(name: &str, text: &str) -> Profile {
                 if !field.is_empty() {
                     field.push('\n');
                 }
-                // What stands behind a module, be it a blank, is left as it is.
-                field.push_str(line.trim_start());
+                field.push_str(line.trim());
             }
             None => {}
         }
@@ -138,7 +137,7 @@ mod tests {
         # and here are more per-package modules (the \"Additional\" block)\n$additional\n\
         # end of pam-auth-update config\n";
     const UNIX: &str = "Name: Unix\nDefault: yes\nPriority: 256\nAuth-Type: Primary\nAuth:\n\t[success=end default=ignore]\tpam_unix.so try\n\
-        Auth-Initial:\n\t[success=end default=ignore]\tpam_unix.so\nSession-Type: Additional\nSession:\n\trequired\tpam_unix.so \n";
+        Auth-Initial:\n\t[success=end default=ignore]\tpam_unix.so\nSession-Type: Additional\nSession:\n\trequired\tpam_unix.so\n";
     const OTHER: &str = "Name: Other\nDefault: yes\nPriority: 300\nAuth-Type: Primary\nAuth:\n\t[success=end default=ignore]\tpam_other.so end\n\
         Session-Type: Additional\nSession-Interactive-Only: yes\nSession:\n\toptional\tpam_other.so\n";
     const OFF: &str = "Name: Off\nDefault: no\nPriority: 999\nAuth-Type: Primary\nAuth:\n\trequired\tpam_off.so\n";
@@ -160,11 +159,11 @@ mod tests {
         let session = stack("session");
         assert!(session.contains("block)\nsession\t[default=1]\t\t\tpam_permit.so\n# here's"), "{session}");
         assert!(
-            session.contains("session\toptional\tpam_other.so\nsession\trequired\tpam_unix.so \n# end"),
+            session.contains("session\toptional\tpam_other.so\nsession\trequired\tpam_unix.so\n# end"),
             "{session}"
         );
         let quiet = stack("session-noninteractive");
-        assert!(quiet.contains("block)\nsession\trequired\tpam_unix.so \n# end"), "{quiet}");
+        assert!(quiet.contains("block)\nsession\trequired\tpam_unix.so\n# end"), "{quiet}");
         assert!(!auth.contains('$') && !auth.contains("pam_off"));
     }
 }

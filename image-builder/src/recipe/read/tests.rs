@@ -80,7 +80,7 @@ fn a_container_image_needs_full_names_and_places() {
         ("\"/usr/bin/coredns\"", "\"/usr/../coredns\"", "\"/usr/../coredns\" is no file's place"),
     ] {
         let told = faults(&good.replace(from, to));
-        assert!(told.contains("BP-R016") && told.contains(said), "{said}: {told}");
+        assert!(told.contains("BP-R017") && told.contains(said), "{said}: {told}");
     }
 }
 
