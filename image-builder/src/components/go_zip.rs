@@ -70,6 +70,7 @@ fn members(bytes: &[u8]) -> Result<Vec<(&str, Vec<u8>)>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test with a folder of its own")]
 mod tests {
     use super::*;
     use std::io::Write;
