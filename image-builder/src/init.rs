@@ -193,6 +193,6 @@ mod tests {
         let private = |entry: std::io::Result<std::fs::DirEntry>| {
             std::fs::read(entry.unwrap().path()).unwrap().starts_with(b"-----BEGIN PRIVATE KEY")
         };
-        assert_eq!(std::fs::read_dir(site.join("keys")).unwrap().map(private).filter(|p| *p).count(), 5);
+        assert_eq!(std::fs::read_dir(site.join("keys")).unwrap().map(private).filter(|p| *p).count(), 6);
     }
 }
