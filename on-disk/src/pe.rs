@@ -132,7 +132,7 @@ impl Image {
         let mut image = self.clone();
         let (offset, size) = self.directory();
         // Only a table at the end is one that `with_certificate` attached.
-        if size > 0 && offset as usize + size as usize == self.bytes.len() {
+        if size > 0 && offset as usize + size as usize == self.bytes.len() && self.is_behind_headers(offset) {
             image.bytes.truncate(offset as usize);
             image.set_directory(0, 0);
             image.set_checksum();
@@ -148,7 +148,8 @@ impl Image {
             return self.clone();
         };
         let raw_end = last.raw_offset as usize + last.raw_size as usize;
-        if self.is_signed() || raw_end.next_multiple_of(8) != self.bytes.len() {
+        let at_end = raw_end.next_multiple_of(8) == self.bytes.len() && self.is_behind_headers(last.raw_offset);
+        if self.is_signed() || !at_end {
             return self.clone();
         }
         let mut image = self.clone();
@@ -270,6 +271,11 @@ impl Image {
     /// signature does not cover.
     pub fn uncovered_fields(&self) -> (usize, usize) {
         (self.optional + 64, self.optional + 112 + 8 * CERTIFICATE_TABLE)
+    }
+
+    /// Whether what begins here leaves the headers whole when it is cut off.
+    fn is_behind_headers(&self, offset: u32) -> bool {
+        offset as usize >= self.table + self.sections.len() * SECTION_HEADER
     }
 
     fn directory(&self) -> (u32, u32) {
