@@ -86,6 +86,8 @@ impl Person {
         let file = self.path("examples/node/recipe.toml");
         let mut recipe = Recipe::read(&file).unwrap();
         recipe.component.retain(|name, _| names.contains(&name.as_str()));
+        // They need containerd.
+        recipe.container_image.clear();
         fs::write(&file, toml::to_string(&recipe).unwrap()).unwrap();
         let recipe = Recipe::read(&file).unwrap();
         let place = Lock::path_for(&file);
