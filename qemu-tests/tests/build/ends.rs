@@ -14,34 +14,32 @@ use std::time::{Duration, Instant};
 
 /// How many builds are ended.
 const ENDS: usize = 50;
-/// No build runs longer than this before it is ended; it goes on where the one before it was.
+/// No build runs longer than this before it is ended.
 const LATEST: Duration = Duration::from_millis(2500);
 /// What the components of the image are: those that are small, as each end costs time.
 const COMPONENTS: [&str; 2] = ["cni", "pause"];
 
-/// Fifty builds of one store are killed or interrupted by turns, each at a moment that chance chose. A build that came
-/// to its end before that has what it made taken away, so that early stages are met again. After all of them a build
-/// gives the bytes of one that nobody disturbed.
+/// Fifty builds of one store are killed or interrupted by turns, each at a moment that chance chose. Before each, what
+/// about half of the stages made is taken away, so that early and late ones are met. After all of them a build gives the
+/// bytes of the one before them, which nobody disturbed.
 pub fn at_fifty_random_moments() {
-    let expected = {
-        let undisturbed = Person::new(None, 0o022);
-        undisturbed.keep_components(&COMPONENTS);
-        let done = undisturbed.build(&["env"], &[], "out", 0o022).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        artifacts(&undisturbed.path("out"))
-    };
+    let person = Person::new(None, 0o022);
+    person.keep_components(&COMPONENTS);
+    let done = person.build(&["env"], &[], "out", 0o022).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let expected = artifacts(&person.path("out"));
+    fs::remove_dir_all(person.path("out")).unwrap();
 
     let seed = rand::random();
     println!("moments from the seed {seed}");
     let mut chance = StdRng::seed_from_u64(seed);
-    let person = Person::new(None, 0o022);
-    person.keep_components(&COMPONENTS);
     // What was going on when a build was ended, and how often.
     let mut met: BTreeMap<String, usize> = BTreeMap::new();
     while met.values().sum::<usize>() < ENDS {
         let number = met.values().sum::<usize>();
         let signal = if number.is_multiple_of(2) { Signal::SIGKILL } else { Signal::SIGINT };
         let log = person.path("build.log");
+        person.forget_stages(|| chance.gen_bool(0.5));
         // A shell that runs this test in the background has interrupts ignored.
         let mut build = person.build(&["env", "--default-signal=INT"], &[], "out", 0o022);
         build.stdout(Stdio::null()).stderr(File::create(&log).unwrap());
@@ -60,7 +58,6 @@ pub fn at_fifty_random_moments() {
                 assert!(status.success(), "end {number}, seed {seed}: {status}\n{}", said());
                 assert_eq!(artifacts(&person.path("out")), expected, "end {number}, seed {seed}");
                 fs::remove_dir_all(person.path("out")).unwrap();
-                person.forget_stages();
             }
             None => {
                 let _ = kill(Pid::from_raw(build.id().try_into().unwrap()), signal);
