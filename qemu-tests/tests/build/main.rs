@@ -4,7 +4,6 @@
 //! before it has threads.
 
 mod components;
-mod ends;
 mod explain;
 mod init;
 mod inputs;
@@ -66,10 +65,6 @@ fn main() -> ExitCode {
         test("the tools tree compiles and links c statically", components::static_c),
         test("images of the root come, stay and go with it", components::images_of_the_root),
         test("two people without a network build the same bytes, one after a killed build", whole::same_bytes),
-        test(
-            "builds ended at fifty random moments leave a store that the next one uses",
-            ends::at_fifty_random_moments,
-        ),
     ];
     tiers::run("build", trials)
 }

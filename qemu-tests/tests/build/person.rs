@@ -81,34 +81,6 @@ impl Person {
         person
     }
 
-    /// Leaves of the recipe's components these alone, and of its artifacts the disk; makes the lock one of that recipe.
-    pub fn keep_components(&self, names: &[&str]) {
-        let file = self.path("examples/node/recipe.toml");
-        let mut recipe = Recipe::read(&file).unwrap();
-        recipe.component.retain(|name, _| names.contains(&name.as_str()));
-        // They need containerd.
-        recipe.container_image.clear();
-        recipe.output.artifacts.clear();
-        fs::write(&file, toml::to_string(&recipe).unwrap()).unwrap();
-        let recipe = Recipe::read(&file).unwrap();
-        let place = Lock::path_for(&file);
-        let mut lock = Lock::read(&place).unwrap().unwrap();
-        lock.component.retain(|name, _| names.contains(&name.as_str()));
-        Lock { recipe: recipe.lock_digest(), ..lock }.write(&place).unwrap();
-    }
-
-    /// Takes away what some stages made, but never the tools and the components: `which` is asked once for each.
-    pub fn forget_stages(&self, mut which: impl FnMut() -> bool) {
-        for folder in ["output", "part"].map(|name| self.path("store").join(name)) {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                let kept = ["tools", "component"].iter().any(|kept| entry.file_name() == *kept);
-                if !kept && which() {
-                    fs::remove_dir_all(entry.path()).unwrap();
-                }
-            }
-        }
-    }
-
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
