@@ -25,7 +25,10 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Where its folder is inside the room.
-const WORK: &str = "/work";
+const WORK: &str = "/bench";
+/// A build that begins from fetched packages alone, and one that goes on from what mkosi keeps of the one before.
+const WHOLE: [&str; 2] = ["--cache-directory=cache", "--incremental=no"];
+const INCREMENTAL: [&str; 2] = ["--cache-directory=incremental", "--incremental=yes"];
 /// The overlays and components are laid over the packages from here.
 const EXTRA: &str = "extra";
 
@@ -45,16 +48,15 @@ pub fn measure(builder: &Builder, rounds: usize, progress: &Progress) -> Result<
         progress.say(format!("mkosi {round} of {rounds}: {what:<22} {:6.2} s", run.seconds));
     };
     progress.say("mkosi fetches its packages and fills its incremental cache");
-    room.build(&["--cache-directory=/work/cache", "--incremental=no"], false)?;
-    room.build(&["--cache-directory=/work/incremental", "--incremental=yes"], true)?;
+    room.build(&WHOLE, false)?;
+    room.build(&INCREMENTAL, true)?;
     for round in 1..=rounds {
-        let whole = ["--cache-directory=/work/cache", "--incremental=no"];
-        figures.cold.push(room.build(&whole, true)?);
+        figures.cold.push(room.build(&WHOLE, true)?);
         say(round, "cold", &figures.cold[round - 1]);
-        figures.warm.push(room.build(&whole, true)?);
+        figures.warm.push(room.build(&WHOLE, true)?);
         say(round, "warm", &figures.warm[round - 1]);
         room.change(round)?;
-        figures.changed.push(room.build(&["--cache-directory=/work/incremental", "--incremental=yes"], true)?);
+        figures.changed.push(room.build(&INCREMENTAL, true)?);
         say(round, "after a change", &figures.changed[round - 1]);
     }
     figures.root = room.root_size()?;
