@@ -321,24 +321,12 @@ impl<'a> Region<'a> {
 mod tests {
     use super::*;
     use crate::assemble::{self, CommandLine};
+    use crate::sign::authenticode;
     use on_disk::pe::{Image, NewSection};
 
-    /// The smallest PE32+ image that passes for systemd-stub.
+    /// The smallest image that passes for systemd-stub.
     fn stub() -> Vec<u8> {
-        let mut bytes = vec![0; 0x600];
-        let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
-        put(0, b"MZ");
-        put(0x3c, &0x80u32.to_le_bytes());
-        put(0x80, b"PE\0\0\x64\x86\x01\0");
-        put(0x94, &240u16.to_le_bytes());
-        put(0x98, &0x20bu16.to_le_bytes());
-        put(0x98 + 32, &4096u32.to_le_bytes());
-        put(0x98 + 36, &512u32.to_le_bytes());
-        put(0x98 + 60, &0x400u32.to_le_bytes());
-        put(0x98 + 108, &16u32.to_le_bytes());
-        put(0x188, b".sdmagic");
-        put(0x190, &[0x200u32, 0x1000, 0x200, 0x400].map(u32::to_le_bytes).concat());
-        bytes
+        authenticode::tests::image_with(".sdmagic", b"magic").into_bytes()
     }
 
     fn put(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
@@ -406,7 +394,7 @@ mod tests {
         let image = Image::parse(stub()).unwrap().with_sections(&new).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), image.bytes()).unwrap();
-        let wanted = crate::sign::authenticode::digest(&image).unwrap();
+        let wanted = authenticode::digest(&image).unwrap();
         let region = Region::whole(file.as_file()).unwrap();
         let found = region.authenticode_digest(&region.headers().unwrap()).unwrap();
         assert_eq!(found.bytes().to_vec(), wanted);
