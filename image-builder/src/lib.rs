@@ -10,6 +10,7 @@
 //!
 //! Decisions are pure; [`fetch`], [`store`], [`tools`] and [`qemu`] touch the world.
 
+pub mod agent;
 pub mod arch;
 pub mod assemble;
 pub mod cli;

@@ -29,6 +29,9 @@ pub struct Lock {
     pub package: Vec<Package>,
     /// Packages of the tools tree, by name.
     pub tool: Vec<Package>,
+    /// Packages of the trees that compile one thing each, by the thing (`agent`) and name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub compile: BTreeMap<String, Vec<Package>>,
     /// Users of the image, with pinned ids.
     pub user: Vec<User>,
     /// Groups of the image, with pinned ids.
@@ -205,6 +208,11 @@ impl Lock {
         file.as_file().sync_all().with_context(cant)?;
         file.persist(path).with_context(cant)?;
         Ok(())
+    }
+
+    /// Every package it names: of the root, of the tools tree, and of the trees that compile something.
+    pub fn packages(&self) -> impl Iterator<Item = &Package> {
+        self.package.iter().chain(&self.tool).chain(self.compile.values().flatten())
     }
 
     /// The lock as text: equal locks give equal text.

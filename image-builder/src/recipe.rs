@@ -40,6 +40,9 @@ pub struct Recipe {
     /// Container images that are there without a registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub container_image: Vec<ContainerImage>,
+    /// Where the agent comes from; without it, compiled programs are taken from a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Agent>,
     /// Signing keys.
     pub keys: Keys,
     /// The programs the builder drives.
@@ -51,6 +54,13 @@ pub struct Recipe {
     /// Reviewed maintainer scripts beyond those that ship with the builder.
     #[serde(default)]
     pub script: Vec<ReviewedScript>,
+}
+
+impl Recipe {
+    /// What this image needs compiled in a tree of its own, by the names these have in [`crate::lock::Lock::compile`].
+    pub fn compiled(&self) -> Vec<&'static str> {
+        self.agent.iter().map(|_| crate::agent::TREE).collect()
+    }
 }
 
 /// Name and version of the image.
@@ -126,6 +136,14 @@ pub struct Kernel {
     /// Modules in the initrd beyond those that the builder takes.
     #[serde(default)]
     pub initrd_modules: Vec<String>,
+}
+
+/// Where the agent comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Agent {
+    /// Folder of its Cargo workspace: it is compiled by a locked compiler from locked crates.
+    pub source: PathBuf,
 }
 
 /// Where a component comes from.

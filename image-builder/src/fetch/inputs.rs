@@ -81,13 +81,13 @@ pub fn all(
     Ok(Inputs { package: by_name(&lock.package), tool: by_name(&lock.tool), file: files })
 }
 
-/// Brings the lock's tools into the store, by name; what only a build needs is left alone. With `offline`, only
-/// looks whether all are there.
+/// Brings the packages of one of the lock's trees (`lock.tool`, one of `lock.compile`) into the store, by name; what
+/// else a build needs is left alone. With `offline`, only looks whether all are there.
 ///
 /// # Errors
 /// As [`all`].
-pub fn tools(
-    lock: &Lock,
+pub fn tree(
+    tree: &[Package],
     recipe: &Recipe,
     folder: &Path,
     store: &Store,
@@ -95,9 +95,9 @@ pub fn tools(
     offline: bool,
 ) -> Result<BTreeMap<String, Fetched>> {
     let network = if offline { None } else { Some(Network::of_host()?) };
-    let wanted: Vec<&Package> = lock.tool.iter().collect();
+    let wanted: Vec<&Package> = tree.iter().collect();
     let packages = packages(&wanted, recipe, folder, store, progress, network.as_ref())?;
-    Ok(lock.tool.iter().filter_map(|p| Some((p.name.clone(), packages.get(&p.sha256)?.clone()))).collect())
+    Ok(tree.iter().filter_map(|p| Some((p.name.clone(), packages.get(&p.sha256)?.clone()))).collect())
 }
 
 /// Brings the file at an address into the store. With `offline`, only looks whether it is there.

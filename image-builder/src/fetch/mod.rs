@@ -10,5 +10,5 @@ mod network;
 mod sources;
 
 pub(crate) use inputs::packages;
-pub use inputs::{Inputs, all, file, tools};
+pub use inputs::{Inputs, all, file, tree};
 pub use network::Network;

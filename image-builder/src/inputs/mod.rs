@@ -7,7 +7,7 @@
 //! ```text
 //! SHA256SUMS                      every other file, as sha256sum(1) writes and checks it
 //! bedplate.lock, recipe.toml      what all this is for
-//! package/ARCHIVE/PATH            packages of the image and of the tools tree, where the archive had them
+//! package/ARCHIVE/PATH            packages of the image and of the trees of tools, where the archive had them
 //! release/ARCHIVE/SUITE/InRelease who vouched for them
 //! file/SHA-256/NAME               files of components
 //! module/PATH/@v/...              Go modules, as a module proxy serves them
@@ -50,7 +50,7 @@ pub struct Told {
 /// may not have them.
 fn blobs(lock: &Lock) -> Result<BTreeMap<String, Sha256>> {
     let mut found = BTreeMap::new();
-    for package in lock.package.iter().chain(&lock.tool) {
+    for package in lock.packages() {
         found.insert(package_path(package)?, package.sha256);
     }
     for (url, digest) in lock.component.values().flat_map(|c| &c.files) {

@@ -144,12 +144,17 @@ fn make(
     let of_tools = wishes::tools(recipe, &suites.ranks)?;
     let mut of_root = wishes::root(recipe, &suites.ranks)?;
     pins::apply(&mut of_root, &mut suites, recipe, former, store, progress)?;
-    let pick = |request, what| -> Result<Vec<Package>> {
+    let pick = |request, what: &str| -> Result<Vec<Package>> {
         let chosen = solve::solve(&suites.index, &request).with_context(|| format!("{what} can't be had"))?;
         Ok(chosen.into_iter().map(|c| suites.package(c)).collect())
     };
     let package = pick(of_root, "the packages of the image")?;
     let tool = pick(of_tools, "the packages of the tools tree")?;
+    let mut compile = BTreeMap::new();
+    for thing in recipe.compiled() {
+        let request = wishes::compile(thing, &suites.ranks)?;
+        compile.insert(thing.to_owned(), pick(request, &format!("the packages that compile the {thing}"))?);
+    }
     let wanted: Vec<&Package> = package.iter().chain(&tool).collect();
     let fetched = fetch::packages(&wanted, recipe, folder, store, progress, Some(&options.network))?;
     let opened: Vec<(Package, Fetched)> =
@@ -174,6 +179,7 @@ fn make(
         suite: suites.suites,
         package,
         tool,
+        compile,
         user,
         group,
         script,

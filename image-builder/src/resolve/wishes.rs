@@ -15,6 +15,13 @@ const TOOLS: &str = include_str!("../../tools.toml");
 struct OwnTools {
     install: Vec<String>,
     provided: Vec<String>,
+    compile: BTreeMap<String, OwnTree>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnTree {
+    install: Vec<String>,
 }
 
 /// How a suite stands to the others.
@@ -64,16 +71,39 @@ pub fn root(recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
 /// # Errors
 /// When a name is no package name.
 pub fn tools(recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
-    let own: OwnTools = toml::from_str(TOOLS).context("the builder's own list of tools can't be read")?;
+    let own = own_tools()?;
     let install = own
         .install
         .iter()
-        .map(|p| (p.as_str(), "the builder".to_owned()))
+        .map(by_builder)
         .chain(recipe.tools.install.iter().map(|p| (p.as_str(), "the recipe".to_owned())))
         .map(term)
         .collect::<Result<_>>()?;
     let provided = own.provided.into_iter().chain(recipe.tools.provided.iter().cloned()).collect();
     Ok(Request { install, provided, preference: preference(ranks, |_| true), ..Request::default() })
+}
+
+/// The packages of the tree that compiles `thing` (`agent`).
+///
+/// # Errors
+/// When the builder has no such tree.
+pub fn compile(thing: &str, ranks: &[Rank]) -> Result<Request> {
+    let mut own = own_tools()?;
+    let tree = own.compile.remove(thing).with_context(|| format!("the builder has no tree that compiles {thing}"))?;
+    Ok(Request {
+        install: tree.install.iter().map(by_builder).map(term).collect::<Result<_>>()?,
+        provided: own.provided.into_iter().collect(),
+        preference: preference(ranks, |_| true),
+        ..Request::default()
+    })
+}
+
+fn own_tools() -> Result<OwnTools> {
+    toml::from_str(TOOLS).context("the builder's own list of tools can't be read")
+}
+
+fn by_builder(package: &String) -> (&str, String) {
+    (package, "the builder".to_owned())
 }
 
 fn preference(ranks: &[Rank], used: impl Fn(Rank) -> bool) -> BTreeMap<usize, i32> {

@@ -21,7 +21,7 @@ impl Tools {
             format!("{} is not there, and it says which QEMU to use; make it with `bedplate lock`", path.display())
         })?;
         let folder = recipe_file.parent().unwrap_or(Path::new("."));
-        let inputs = fetch::tools(&lock, &recipe, folder, store, progress, false)?;
+        let inputs = fetch::tree(&lock.tool, &recipe, folder, store, progress, false)?;
         Tools::open(store, recipe.image.arch, &inputs, progress)
     }
 }

@@ -32,6 +32,7 @@ fn pause(store: &Path, tools: &Tools) -> anyhow::Result<(LockedComponent, Vec<u8
         suite: Vec::new(),
         package: Vec::new(),
         tool: Vec::new(),
+        compile: BTreeMap::new(),
         user: Vec::new(),
         group: Vec::new(),
         script: Vec::new(),

@@ -68,6 +68,7 @@ impl Bench {
             suite: vec![],
             package: vec![],
             tool: vec![],
+            compile: Default::default(),
             user: vec![],
             group: vec![],
             script: vec![],

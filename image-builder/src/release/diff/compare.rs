@@ -24,7 +24,7 @@ pub fn compare(from: &Contents, to: &Contents) -> Diff {
         from: side(from),
         to: side(to),
         same_image: manifests.is_some_and(|(a, b)| same_image(a, b)),
-        tools: self::packages(&old.tool, &new.tool),
+        tools: self::packages(&tools(old), &tools(new)),
         kernel: manifests.and_then(|(a, b)| step(a.kernel.clone(), b.kernel.clone())),
         command_line: manifests.map(|(a, b)| words(&a.command_line, &b.command_line)).unwrap_or_default(),
         sizes: manifests.map(|(a, b)| differing(&sizes(a, from), &sizes(b, to))).unwrap_or_default(),
@@ -40,6 +40,14 @@ pub fn compare(from: &Contents, to: &Contents) -> Diff {
         ids,
         notes,
     }
+}
+
+/// The packages of all trees of tools; those of a tree that compiles one thing say which, as another tree may have
+/// another version.
+fn tools(lock: &Lock) -> Vec<Package> {
+    let of = |thing: &str, p: &Package| Package { name: format!("{} (compiles the {thing})", p.name), ..p.clone() };
+    let compile = lock.compile.iter().flat_map(|(thing, packages)| packages.iter().map(move |p| of(thing, p)));
+    lock.tool.iter().cloned().chain(compile).collect()
 }
 
 fn same_image(a: &Manifest, b: &Manifest) -> bool {
