@@ -24,6 +24,12 @@ impl Arch {
             Arch::Amd64 => "amd64",
         }
     }
+    /// Rust's name of what runs on it: the target triple.
+    pub fn rust(self) -> &'static str {
+        match self {
+            Arch::Amd64 => "x86_64-unknown-linux-gnu",
+        }
+    }
     /// The multi-arch folder of its libraries.
     pub fn library_folder(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 //!
 //! Made by `bedplate lock`, read by everything after. A build from a lock needs nothing but what it names.
 
+use crate::agent::LockedAgent;
 use crate::arch::Arch;
 use crate::digest::Sha256;
 use anyhow::{Context, Result, bail};
@@ -40,6 +41,9 @@ pub struct Lock {
     pub script: Vec<Script>,
     /// Components by name.
     pub component: BTreeMap<String, LockedComponent>,
+    /// What the agent is compiled from; none if its programs were taken from a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<LockedAgent>,
     /// Files from the recipe's side: overlays (`overlay/NAME/PATH`, over mode and bytes), the agent
     /// (`agent/firstboot`, `agent/stage1`). Files of components beside the recipe have their digest there.
     pub local: BTreeMap<String, Sha256>,

@@ -34,7 +34,7 @@ pub struct Build {
     pub recipe: PathBuf,
     /// Where the release goes.
     pub out: PathBuf,
-    /// Where `firstboot` and `stage1` are.
+    /// Where `firstboot` and `stage1` are, if the recipe does not have them compiled.
     pub agent: PathBuf,
     /// Whether the network is left alone.
     pub offline: bool,
@@ -70,7 +70,7 @@ impl Build {
     pub fn run(&self, store: &Store, progress: &Progress) -> Result<Built> {
         let recipe = Recipe::read(&self.recipe)?;
         let folder = self.folder();
-        let lock = resolve::current(&self.recipe, &recipe, &self.agent)?;
+        let current = resolve::current(&self.recipe, &recipe, &self.agent, store, progress, self.offline)?;
         // Keys first: what is missing here is soon said.
         let keys = KeyFolder::of_recipe(&recipe.keys, folder);
         let signer = keys.db()?;
@@ -83,7 +83,8 @@ impl Build {
             );
         }
         let signers = Signers { db: signer.as_ref(), pcr: policy.as_deref() };
-        let built = self.make(&recipe, &lock, &keys, signers, store, progress)?;
+        let build = Build { agent: current.agent, ..self.clone() };
+        let built = build.make(&recipe, &current.lock, &keys, signers, store, progress)?;
         progress.say(format!("{}: {} {}", self.out.display(), built.name, built.version));
         progress.say(format!("root hash {}", built.root_hash));
         Ok(built)

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: writes the export")]
 
 use super::{LOCAL, MODULES, RECIPE, SUMS, Told, blobs, list, releases};
+use crate::agent;
 use crate::components::{self, Workshop};
 use crate::compose::overlay::Overlay;
 use crate::digest::Sha256;
@@ -39,7 +40,8 @@ pub struct Export {
 pub fn export(what: &Export, store: &Store, progress: &Progress) -> Result<Told> {
     let recipe = Recipe::read(&what.recipe)?;
     let folder = what.recipe.parent().unwrap_or(Path::new(""));
-    let lock = resolve::current(&what.recipe, &recipe, &what.agent)?;
+    let resolve::Current { lock, agent } =
+        resolve::current(&what.recipe, &recipe, &what.agent, store, progress, what.offline)?;
     if std::fs::read_dir(&what.out).is_ok_and(|mut entries| entries.next().is_some()) || what.out.is_file() {
         bail!("{} is there already; an export is written into a new or empty folder", what.out.display());
     }
@@ -48,6 +50,12 @@ pub fn export(what: &Export, store: &Store, progress: &Progress) -> Result<Told>
     let workshop = Workshop { store, tools: &tools, progress };
     let get = |url: &str, digest: &_| fetch::file(url, digest, store, progress, what.offline);
     components::fetch(&recipe, folder, &lock, &workshop, what.offline, &get)?;
+    for tree in lock.compile.values() {
+        fetch::tree(tree, &recipe, folder, store, progress, what.offline)?;
+    }
+    if let Some((sources, locked)) = agent::sources(&recipe, folder)?.zip(lock.agent.as_ref()) {
+        agent::Workshop::new(&recipe, folder, &lock, store, progress, what.offline).fetch(&sources, locked)?;
+    }
     let modules = components::module_files(&recipe, &lock, &workshop, what.offline)?;
 
     let parent = what.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -83,7 +91,7 @@ pub fn export(what: &Export, store: &Store, progress: &Progress) -> Result<Told>
     for (path, source) in modules {
         writer.copy(&source, &format!("{MODULES}/{path}"), None)?;
     }
-    writer.local(&recipe, folder, &lock, &what.agent)?;
+    writer.local(&recipe, folder, &lock, &agent)?;
 
     let list = list::write(&writer.sums);
     std::fs::write(work.path().join(SUMS), &list).with_context(cant)?;

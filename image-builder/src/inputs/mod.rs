@@ -10,6 +10,7 @@
 //! package/ARCHIVE/PATH            packages of the image and of the trees of tools, where the archive had them
 //! release/ARCHIVE/SUITE/InRelease who vouched for them
 //! file/SHA-256/NAME               files of components
+//! crate/NAME-VERSION.crate        crates of the agent
 //! module/PATH/@v/...              Go modules, as a module proxy serves them
 //! local/overlay/NAME/..., local/agent/...
 //! ```
@@ -56,6 +57,9 @@ fn blobs(lock: &Lock) -> Result<BTreeMap<String, Sha256>> {
     for (url, digest) in lock.component.values().flat_map(|c| &c.files) {
         let name = url.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).filter(|n| plain(n));
         found.insert(format!("file/{digest}/{}", name.unwrap_or("file")), *digest);
+    }
+    for (name, digest) in lock.agent.iter().flat_map(|agent| &agent.crates) {
+        found.insert(inside(format!("crate/{name}.crate"))?, *digest);
     }
     Ok(found)
 }

@@ -8,6 +8,7 @@
 
 use super::verify::Problems;
 use super::{Contents, diff};
+use crate::agent;
 use crate::assemble::uki::SECTIONS;
 use crate::digest::Sha256;
 use crate::lock::Lock;
@@ -59,7 +60,8 @@ impl Rebuild {
         let recipe = Recipe::read(&self.recipe)?;
         let folder = self.recipe.parent().unwrap_or(Path::new(""));
         let lock = Lock::read(&release.join(name::LOCK))?.context("the release has no lock")?;
-        let found = local::digests(&recipe, folder, &self.agent)?;
+        let agent = agent::folder(&recipe, folder, &lock, &self.agent, store, progress, self.offline)?;
+        let found = local::digests(&recipe, folder, &agent)?;
         let problems = other_inputs(&self.recipe, &recipe, &lock, &found);
         if !problems.is_empty() {
             bail!(Problems(problems));
@@ -70,7 +72,7 @@ impl Rebuild {
         let build = Build {
             recipe: self.recipe.clone(),
             out: out.clone(),
-            agent: self.agent.clone(),
+            agent,
             offline: self.offline,
             scope: Scope::Unsigned,
         };

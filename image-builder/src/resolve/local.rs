@@ -13,6 +13,11 @@ pub const AGENT: [&str; 2] = ["firstboot", "stage1"];
 /// Says where the agent's programs are, when not beside the running program.
 pub const AGENT_FOLDER: &str = "BEDPLATE_AGENT_DIR";
 
+/// Whether [`AGENT_FOLDER`] says where the agent's programs are.
+pub fn agent_folder_is_told() -> bool {
+    std::env::var_os(AGENT_FOLDER).is_some_and(|folder| !folder.is_empty())
+}
+
 /// Where the agent's programs are: what [`AGENT_FOLDER`] says, else beside the running program.
 ///
 /// # Errors
@@ -31,6 +36,16 @@ pub fn agent_folder() -> Result<PathBuf> {
 /// # Errors
 /// When one is not there or can't be read; or two overlays have one name.
 pub fn digests(recipe: &Recipe, folder: &Path, agent: &Path) -> Result<BTreeMap<String, Sha256>> {
+    let mut found = overlays(recipe, folder)?;
+    found.extend(programs(agent)?);
+    Ok(found)
+}
+
+/// Digests of the files of all overlays.
+///
+/// # Errors
+/// As [`digests`].
+pub fn overlays(recipe: &Recipe, folder: &Path) -> Result<BTreeMap<String, Sha256>> {
     let mut found = BTreeMap::new();
     let mut names = BTreeMap::new();
     for path in &recipe.overlay {
@@ -47,6 +62,15 @@ pub fn digests(recipe: &Recipe, folder: &Path, agent: &Path) -> Result<BTreeMap<
             found.insert(format!("overlay/{}/{path}", overlay.name), digest);
         }
     }
+    Ok(found)
+}
+
+/// Digests of the agent's programs in this folder.
+///
+/// # Errors
+/// As [`digests`].
+pub fn programs(agent: &Path) -> Result<BTreeMap<String, Sha256>> {
+    let mut found = BTreeMap::new();
     for name in AGENT {
         let path = agent.join(name);
         let file = File::open(&path).with_context(|| {

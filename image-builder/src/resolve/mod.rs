@@ -18,6 +18,7 @@ pub mod solve;
 mod suites;
 pub mod wishes;
 
+use crate::agent;
 use crate::components::{self, Workshop};
 use crate::compose::{self, deb::Deb};
 use crate::digest::Sha256;
@@ -72,13 +73,17 @@ pub fn lock(recipe_path: &Path, store: &Store, progress: &Progress, options: &Op
     let path = Lock::path_for(recipe_path);
     let folder = folder_of(recipe_path);
     // Before the network is asked: what is missing here is soon said.
-    let local = local::digests(&recipe, folder, &options.agent)?;
+    let sources = agent::sources(&recipe, folder)?;
+    let mut local = local::overlays(&recipe, folder)?;
+    if sources.is_none() {
+        local.extend(local::programs(&options.agent)?);
+    }
     // A former lock that can't be read any more must not hinder a new one.
     let former = Lock::read(&path).unwrap_or_else(|error| {
         progress.say(format!("{error:#}; no uid or gid is carried over from it, nor the age of a suite compared"));
         None
     });
-    let lock = if options.local_only {
+    let mut lock = if options.local_only {
         let former = former.with_context(|| missing(&path))?;
         if former.recipe != recipe.lock_digest() {
             bail!(changed(recipe_path));
@@ -87,6 +92,14 @@ pub fn lock(recipe_path: &Path, store: &Store, progress: &Progress, options: &Op
     } else {
         Lock { local, ..make(&recipe, folder, former.as_ref(), store, progress, options)? }
     };
+    lock.agent = None;
+    if let Some(sources) = &sources {
+        let workshop = agent::Workshop::new(&recipe, folder, &lock, store, progress, false);
+        let locked = workshop.lock(sources)?;
+        let programs = local::programs(&workshop.programs(sources, &locked)?)?;
+        lock.local.extend(programs);
+        lock.agent = Some(locked);
+    }
     lock.write(&path)?;
     progress.say(format!(
         "{}: {} packages, {} tools, {} components",
@@ -98,17 +111,37 @@ pub fn lock(recipe_path: &Path, store: &Store, progress: &Progress, options: &Op
     Ok(lock)
 }
 
-/// The lock beside a recipe, checked to be of this recipe and of the local inputs as they are now.
+/// A lock that is of its recipe and of the local inputs as they are now.
+#[derive(Debug, Clone)]
+pub struct Current {
+    /// The lock.
+    pub lock: Lock,
+    /// The folder of the agent's programs that it names.
+    pub agent: PathBuf,
+}
+
+/// The lock beside a recipe, checked. The agent is compiled if that is the recipe's way; otherwise its programs are in
+/// the folder `agent`.
 ///
 /// # Errors
-/// When there is none or it differs, with what differs and the command that mends it.
-pub fn current(recipe_path: &Path, recipe: &Recipe, agent: &Path) -> Result<Lock> {
+/// When there is none or it differs, with what differs and the command that mends it; or when the agent can't be
+/// compiled.
+pub fn current(
+    recipe_path: &Path,
+    recipe: &Recipe,
+    agent: &Path,
+    store: &Store,
+    progress: &Progress,
+    offline: bool,
+) -> Result<Current> {
     let path = Lock::path_for(recipe_path);
     let lock = Lock::read(&path)?.with_context(|| missing(&path))?;
     if lock.recipe != recipe.lock_digest() {
         bail!(changed(recipe_path));
     }
-    let found = local::digests(recipe, folder_of(recipe_path), agent)?;
+    let folder = folder_of(recipe_path);
+    let agent = agent::folder(recipe, folder, &lock, agent, store, progress, offline)?;
+    let found = local::digests(recipe, folder, &agent)?;
     let differ = local::differences(&lock.local, &found);
     if !differ.is_empty() {
         bail!(
@@ -117,7 +150,7 @@ pub fn current(recipe_path: &Path, recipe: &Recipe, agent: &Path) -> Result<Lock
             lock::shorten(&differ)
         );
     }
-    Ok(lock)
+    Ok(Current { lock, agent })
 }
 
 fn missing(path: &Path) -> String {
@@ -184,6 +217,7 @@ fn make(
         group,
         script,
         component,
+        agent: None,
         local: BTreeMap::new(),
     })
 }

@@ -37,6 +37,7 @@ fn pause(store: &Path, tools: &Tools) -> anyhow::Result<(LockedComponent, Vec<u8
         group: Vec::new(),
         script: Vec::new(),
         component: BTreeMap::from([("pause".to_owned(), locked.clone())]),
+        agent: None,
         local: BTreeMap::new(),
     };
     let build = GoBuild::new("pause", component, &lock, tools)?;

@@ -73,6 +73,7 @@ impl Bench {
             group: vec![],
             script: vec![],
             component: Default::default(),
+            agent: None,
             local: Default::default(),
         };
         let mut tree = Tree::new();
