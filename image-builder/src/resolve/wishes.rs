@@ -66,20 +66,22 @@ pub fn root(recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
     })
 }
 
-/// The packages of the tools tree: the builder's own and the recipe's.
+/// The packages of the tools tree: the builder's own and the recipe's. What the recipe asks for by name is really
+/// there, even where the builder's own tools can do without it.
 ///
 /// # Errors
 /// When a name is no package name.
 pub fn tools(recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
     let own = own_tools()?;
-    let install = own
+    let install: Vec<(Term, String)> = own
         .install
         .iter()
         .map(by_builder)
         .chain(recipe.tools.install.iter().map(|p| (p.as_str(), "the recipe".to_owned())))
         .map(term)
         .collect::<Result<_>>()?;
-    let provided = own.provided.into_iter().chain(recipe.tools.provided.iter().cloned()).collect();
+    let own_provided = own.provided.into_iter().filter(|name| !install.iter().any(|(term, _)| term.name == *name));
+    let provided = own_provided.chain(recipe.tools.provided.iter().cloned()).collect();
     Ok(Request { install, provided, preference: preference(ranks, |_| true), ..Request::default() })
 }
 
@@ -115,4 +117,22 @@ fn term((package, who): (&str, String)) -> Result<(Term, String)> {
     Term::parse(package)
         .map(|term| (term, who.clone()))
         .map_err(|why| anyhow!("{who} wants a package that can't be: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Tools;
+
+    #[test]
+    fn a_tool_that_the_recipe_names_is_not_provided() {
+        let own = own_tools().unwrap();
+        let example = include_str!("../../../examples/node/recipe.toml");
+        let mut recipe = Recipe::parse(example, "recipe.toml", |_| true).unwrap();
+        assert!(own.provided.iter().all(|name| tools(&recipe, &[]).unwrap().provided.contains(name)));
+        recipe.tools = Tools { install: vec!["dpkg (>= 1)".into(), "ucf".into()], provided: vec!["ucf".into()] };
+        let provided = tools(&recipe, &[]).unwrap().provided;
+        assert!(!provided.contains("dpkg"), "{provided:?}");
+        assert!(provided.contains("ucf"), "the recipe's own word counts");
+    }
 }

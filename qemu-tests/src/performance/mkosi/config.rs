@@ -12,7 +12,7 @@ use std::path::Path;
 const TESTING: &str = "forky";
 
 /// mkosi and what it drives. Its own list names what it needs for every distribution that it can build.
-const INSTALL: [&str; 32] = [
+const INSTALL: [&str; 30] = [
     "mkosi (>= 27)",
     "apt",
     "apt-utils",
@@ -23,7 +23,6 @@ const INSTALL: [&str; 32] = [
     "debian-archive-keyring",
     "diffutils",
     "dosfstools",
-    "dpkg",
     "e2fsprogs",
     "erofs-utils",
     "findutils",
@@ -37,7 +36,6 @@ const INSTALL: [&str; 32] = [
     "mtools",
     "openssl",
     "perl-base",
-    "python3",
     "python3-minimal",
     "python3.13-minimal",
     "sed",
