@@ -122,9 +122,22 @@ fn modules(stack: &str, block: &str, profiles: &[Profile]) -> Vec<String> {
         .map(|(n, line)| {
             // Only the control field has an `end` to replace.
             let at = line.find(']').map_or(0, |at| at + 1);
-            line[..at].replace("end", &jump(n)) + &line[at..]
+            let (control, rest) = line.split_at(at);
+            control.replace("end", &jump(n)) + &with_options(rest, if at == 0 { 2 } else { 1 })
         })
         .collect()
+}
+
+/// A line whose first words stand as they are and whose others are options, to the byte as pam-auth-update(8) writes
+/// it: a blank before each, and one where there is none.
+fn with_options(line: &str, words: usize) -> String {
+    let mut end = 0;
+    for _ in 0..words {
+        end = line.len() - line[end..].trim_start().len();
+        end += line[end..].find(char::is_whitespace).unwrap_or(line.len() - end);
+    }
+    let options: Vec<&str> = line[end..].split_whitespace().collect();
+    format!("{} {}", &line[..end], options.join(" "))
 }
 
 #[cfg(test)]
@@ -137,7 +150,7 @@ mod tests {
         # and here are more per-package modules (the \"Additional\" block)\n$additional\n\
         # end of pam-auth-update config\n";
     const UNIX: &str = "Name: Unix\nDefault: yes\nPriority: 256\nAuth-Type: Primary\nAuth:\n\t[success=end default=ignore]\tpam_unix.so try\n\
-        Auth-Initial:\n\t[success=end default=ignore]\tpam_unix.so\nSession-Type: Additional\nSession:\n\trequired\tpam_unix.so\n";
+        Auth-Initial:\n\t[success=end default=ignore]\tpam_unix.so\nSession-Type: Additional\nSession:\n\trequired\tpam_unix.so a  b\n";
     const OTHER: &str = "Name: Other\nDefault: yes\nPriority: 300\nAuth-Type: Primary\nAuth:\n\t[success=end default=ignore]\tpam_other.so end\n\
         Session-Type: Additional\nSession-Interactive-Only: yes\nSession:\n\toptional\tpam_other.so\n";
     const OFF: &str = "Name: Off\nDefault: no\nPriority: 999\nAuth-Type: Primary\nAuth:\n\trequired\tpam_off.so\n";
@@ -159,11 +172,11 @@ mod tests {
         let session = stack("session");
         assert!(session.contains("block)\nsession\t[default=1]\t\t\tpam_permit.so\n# here's"), "{session}");
         assert!(
-            session.contains("session\toptional\tpam_other.so\nsession\trequired\tpam_unix.so\n# end"),
+            session.contains("session\toptional\tpam_other.so \nsession\trequired\tpam_unix.so a b\n# end"),
             "{session}"
         );
         let quiet = stack("session-noninteractive");
-        assert!(quiet.contains("block)\nsession\trequired\tpam_unix.so\n# end"), "{quiet}");
+        assert!(quiet.contains("block)\nsession\trequired\tpam_unix.so a b\n# end"), "{quiet}");
         assert!(!auth.contains('$') && !auth.contains("pam_off"));
     }
 }
