@@ -13,5 +13,6 @@ pub mod sight;
 pub mod site;
 pub mod tiers;
 pub mod trees;
+pub mod twin;
 pub mod wait;
 pub mod web;

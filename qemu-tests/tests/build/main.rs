@@ -13,6 +13,7 @@ mod rebuild;
 mod release;
 mod sealing;
 mod signing;
+mod twin;
 mod whole;
 
 use image_builder::progress::Progress;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         test("keys on a token sign the same bytes as keys in files", signing::token_signs_the_same),
         test("a component is the same bytes from another store", components::same_bytes),
         test("the tools tree compiles and links c statically", components::static_c),
+        test("the composed root is what the distribution's tools install", twin::same_as_installed),
         test("images of the root come, stay and go with it", components::images_of_the_root),
         test("two people without a network build the same bytes, one after a killed build", whole::same_bytes),
     ];
