@@ -7,7 +7,6 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 RECIPE := examples/node/recipe.toml
-NODE_TARGET := x86_64-unknown-linux-gnu
 BEDPLATE := $(TARGET_DIR)/debug/bedplate
 AGENT_DIR := $(TARGET_DIR)/agent
 
@@ -40,7 +39,7 @@ endef
 # `make -j` must not run tiers side by side: they share the machine, and two cores.
 .NOTPARALLEL:
 
-.PHONY: help demo test begin setup programs agent bedplate lock image lint deny compile unit sim build guest node artifacts secure_boot rack bench clean
+.PHONY: help demo test begin setup agent bedplate lock image lint deny compile unit sim build guest node artifacts secure_boot rack bench clean
 
 help:  ## Show what there is.
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,25 +70,20 @@ setup:  ## Install the few Debian packages that compiling needs.
 bedplate: setup
 	$(CARGO) build --workspace --bin bedplate
 
-# The programs that go into the image: static, small, and without a path of this folder in them.
-agent: setup
-	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/bedplate --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo" \
-	  $(CARGO) build -p firstboot --profile node --target $(NODE_TARGET)
-	mkdir -p $(AGENT_DIR)
-	install -m 0755 -C $(TARGET_DIR)/$(NODE_TARGET)/node/firstboot $(TARGET_DIR)/$(NODE_TARGET)/node/stage1 $(AGENT_DIR)/
-
-programs: bedplate agent  ## Compile the builder and the agent.
-
 examples/node/keys: bedplate
 	[ -d $@ ] || $(BEDPLATE) keys new $@
 
 # The lock is made once; after that only what lies in this repository is read anew.
-lock: programs examples/node/keys  ## Lock the example's inputs.
-	if [ -f examples/node/bedplate.lock ] && BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(BEDPLATE) lock --local --recipe $(RECIPE); then :; \
-	else BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(BEDPLATE) lock --recipe $(RECIPE); fi
+lock: bedplate examples/node/keys  ## Lock the example's inputs, and compile the agent as locked.
+	if [ -f examples/node/bedplate.lock ] && $(BEDPLATE) lock --local --recipe $(RECIPE); then :; \
+	else $(BEDPLATE) lock --recipe $(RECIPE); fi
 
-image: lock  ## Build the example's image into out/node.
-	@$(call tier,image,BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(BEDPLATE) build --recipe $(RECIPE) --out out/node)
+# The programs that go into the image, for tests that take them by themselves.
+agent: lock
+	$(BEDPLATE) agent --recipe $(RECIPE) --out $(AGENT_DIR)
+
+image: agent  ## Build the example's image into out/node.
+	@$(call tier,image,$(BEDPLATE) build --recipe $(RECIPE) --out out/node)
 
 lint: setup  ## Formatting and clippy.
 	@$(call tier,lint,$(CARGO) fmt --check && $(CARGO) clippy -q --workspace --all-targets -- -D warnings)

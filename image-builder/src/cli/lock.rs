@@ -19,7 +19,8 @@ Uids and gids of a lock that is there are kept. A suite that is older than in th
 pub struct Lock {
     #[command(flatten)]
     place: Place,
-    /// Read only the local inputs anew (overlays, the agent), without the network.
+    /// Read only the local inputs anew (overlays, the agent). Asks no archive, and the network only for crates that the
+    /// agent newly needs.
     #[arg(long)]
     local: bool,
     /// Take suites that are older than in the lock that is there.

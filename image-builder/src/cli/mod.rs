@@ -1,5 +1,6 @@
 //! The words people type: one verb each; a verb parses, calls and prints, and decides nothing.
 
+mod agent;
 mod build;
 mod config;
 mod diff;
@@ -97,6 +98,8 @@ enum Verb {
     Lock(lock::Lock),
     /// Build the image that recipe and lock describe.
     Build(build::Build),
+    /// Compile the agent's programs as the lock says, and put them into a folder.
+    Agent(agent::Agent),
     /// Keep all that a lock names in a folder, or take it from there.
     #[command(subcommand)]
     Inputs(inputs::Inputs),
@@ -159,6 +162,7 @@ pub fn main() -> ExitCode {
         Verb::Keys(keys) => keys.run(&console),
         Verb::Lock(lock) => lock.run(&console),
         Verb::Build(build) => build.run(&console),
+        Verb::Agent(agent) => agent.run(&console),
         Verb::Inputs(inputs) => inputs.run(&console),
         Verb::Verify(verify) => verify.run(&console),
         Verb::Why(why) => why.run(&console),

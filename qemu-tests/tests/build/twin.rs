@@ -104,6 +104,7 @@ fn derive(folder: &Path) -> PathBuf {
     recipe.component.clear();
     recipe.overlay.clear();
     recipe.container_image.clear();
+    recipe.agent = None;
     recipe.packages.exclude.clear();
     recipe.packages.hold = vec!["*".into()];
     recipe.tools.install.extend(FOR_SCRIPTS.map(str::to_owned));
