@@ -1,8 +1,10 @@
 // Package baked makes the images that lie in the verified root known to
 // containerd, before the CRI service looks.
 //
-// The root has an OCI image layout whose layers are folders: the manifest's
-// layer blobs only name them, by the diff ID in the image's configuration.
+// The root has an OCI image layout whose layers are folders, by the chain ID of
+// the diff IDs in the image's configuration. Of an image that was composed the
+// manifest's layer blobs only name them; of one that came ready they are left
+// out, as containerd leaves them out with discard_unpacked_layers.
 // Nothing is unpacked and nothing large is copied. A committed snapshot of the
 // overlayfs snapshotter is a link to the folder, so that a container's lower
 // directory is read from the root, where dm-verity checks it.
@@ -32,6 +34,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/log"
+	"github.com/containerd/platforms"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 	"github.com/opencontainers/go-digest"
@@ -49,6 +52,8 @@ const (
 
 	namespace   = "k8s.io"
 	snapshotter = "overlayfs"
+	// ownLayer is the media type of a layer blob that only names a folder.
+	ownLayer = "application/vnd.bedplate.image.layer.v1+json"
 	// Label is on every record that is made here.
 	label = "bedplate/baked"
 	// What the CRI service writes on images it manages, and on those that the
@@ -115,7 +120,16 @@ func sync(ctx context.Context, db *metadata.DB, folder string) (bool, error) {
 		}
 	}
 	missing := slices.DeleteFunc(all, func(i image) bool { return present(ctx, db, folder, i, records) })
-	if len(gone)+len(missing) == 0 {
+	lost, err := lost(ctx, db.Snapshotter(snapshotter))
+	if err != nil {
+		return false, err
+	}
+	for _, record := range known {
+		if wanted[record.Name] == "" && !slices.Contains(gone, record.Name) && stands(ctx, db, record, lost) {
+			gone = append(gone, record.Name)
+		}
+	}
+	if len(gone)+len(missing)+len(lost) == 0 {
 		return false, nil
 	}
 	// One transaction: each costs a wait for the disk, and garbage is not
@@ -127,12 +141,67 @@ func sync(ctx context.Context, db *metadata.DB, folder string) (bool, error) {
 				return err
 			}
 		}
+		for _, name := range lost {
+			if err := db.Snapshotter(snapshotter).Remove(ctx, name); err != nil {
+				return err
+			}
+		}
 		for _, i := range missing {
 			if err := add(ctx, db, store, folder, i, records); err != nil {
 				return fmt.Errorf("%s: %w", strings.Join(i.names, ", "), err)
 			}
 		}
 		return nil
+	})
+}
+
+// lost are the snapshots whose folder the root has no longer, and all on top of
+// them, these first. An image of a registry stands on such a snapshot if it has
+// a layer in common with one that came ready.
+func lost(ctx context.Context, sn snapshots.Snapshotter) ([]string, error) {
+	children := map[string][]string{}
+	var names, bottom []string
+	if err := sn.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		children[info.Parent] = append(children[info.Parent], info.Name)
+		upper := info.Labels[upperdirLabel]
+		if _, err := os.Readlink(upper); err != nil {
+			return nil
+		}
+		if _, err := os.Stat(upper); errors.Is(err, os.ErrNotExist) {
+			bottom = append(bottom, info.Name)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	var take func(name string)
+	take = func(name string) {
+		for _, child := range children[name] {
+			take(child)
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range bottom {
+		take(name)
+	}
+	return names, nil
+}
+
+// stands tells whether an image stands on a lost snapshot. Its record has to go
+// with it: containerd did not fetch what was there, so that it could not unpack
+// it again, and the kubelet would not have an image pulled that is known.
+func stands(ctx context.Context, db *metadata.DB, record images.Image, lost []string) bool {
+	if len(lost) == 0 {
+		return false
+	}
+	ids, err := record.RootFS(ctx, db.ContentStore(), platforms.Default())
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(identity.ChainIDs(slices.Clone(ids)), func(id digest.Digest) bool {
+		return slices.Contains(lost, id.String())
 	})
 }
 
@@ -211,9 +280,14 @@ func present(ctx context.Context, db *metadata.DB, folder string, i image, recor
 	return true
 }
 
-// blobs are all of an image's, what refers to others last.
+// blobs are all of an image's that the layout has, what refers to others last.
 func (i image) blobs() []ocispec.Descriptor {
-	return append(append([]ocispec.Descriptor{}, i.manifest.Layers...), i.manifest.Config, i.target)
+	return append(i.layerBlobs(), i.manifest.Config, i.target)
+}
+
+// layerBlobs are those of composed layers.
+func (i image) layerBlobs() []ocispec.Descriptor {
+	return slices.DeleteFunc(slices.Clone(i.manifest.Layers), func(d ocispec.Descriptor) bool { return d.MediaType != ownLayer })
 }
 
 // chain is the name of the snapshot of the first n layers.
@@ -226,7 +300,7 @@ func (i image) chain(n int) string {
 
 // layer is the folder of a layer.
 func (i image) layer(folder string, n int) string {
-	return filepath.Join(folder, "layers", i.diffIDs[n].Encoded())
+	return filepath.Join(folder, "layers", identity.ChainID(i.diffIDs[:n+1]).Encoded())
 }
 
 func add(ctx context.Context, db *metadata.DB, store images.Store, folder string, i image, records map[string]images.Image) error {
@@ -264,7 +338,7 @@ func (i image) references(desc ocispec.Descriptor) map[string]string {
 	switch desc.Digest {
 	case i.target.Digest:
 		labels["containerd.io/gc.ref.content.config"] = i.manifest.Config.Digest.String()
-		for n, layer := range i.manifest.Layers {
+		for n, layer := range i.layerBlobs() {
 			labels[fmt.Sprintf("containerd.io/gc.ref.content.l.%d", n)] = layer.Digest.String()
 		}
 	case i.manifest.Config.Digest:

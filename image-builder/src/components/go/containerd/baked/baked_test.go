@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	bolt "go.etcd.io/bbolt"
@@ -47,6 +48,17 @@ func open(t *testing.T, folder string) *metadata.DB {
 // lay lays an image of these layers under these names into a layout.
 func lay(t *testing.T, folder string, names []string, layers ...string) {
 	t.Helper()
+	layAs(t, folder, names, false, layers...)
+}
+
+// layReady lays an image that came ready: of its layers only the folders are there.
+func layReady(t *testing.T, folder string, names []string, layers ...string) {
+	t.Helper()
+	layAs(t, folder, names, true, layers...)
+}
+
+func layAs(t *testing.T, folder string, names []string, ready bool, layers ...string) {
+	t.Helper()
 	put := func(path string, value any) ocispec.Descriptor {
 		text, err := json.Marshal(value)
 		if err != nil {
@@ -70,15 +82,18 @@ func lay(t *testing.T, folder string, names []string, layers ...string) {
 	for _, layer := range layers {
 		id := digest.FromString(layer)
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, id)
-		place := filepath.Join(folder, "layers", id.Encoded())
+		place := filepath.Join(folder, "layers", identity.ChainID(config.RootFS.DiffIDs).Encoded())
 		if err := os.MkdirAll(place, 0755); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(place, layer), nil, 0644); err != nil {
 			t.Fatal(err)
 		}
-		desc := put("", map[string]string{"folder": "layers/" + id.Encoded()})
-		desc.MediaType = "application/vnd.bedplate.image.layer.v1+json"
+		desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString("packed " + layer), Size: 7}
+		if !ready {
+			desc = put("", map[string]string{"folder": "layers/" + id.Encoded()})
+			desc.MediaType = ownLayer
+		}
 		manifest.Layers = append(manifest.Layers, desc)
 	}
 	manifest.Config = put("", config)
@@ -232,5 +247,94 @@ func TestImagesOfTheRootComeStayAndGo(t *testing.T) {
 	collect(t, db)
 	if blobs, layers := count(t, ctx, db); blobs != 0 || layers != 0 || len(records(t, ctx, db)) != 0 {
 		t.Fatal(blobs, layers)
+	}
+}
+
+func TestReadyImagesKeepTheirDigestsAndLeaveNothingThatDangles(t *testing.T) {
+	ctx := namespaces.WithNamespace(context.Background(), namespace)
+	folder := t.TempDir()
+	db := open(t, filepath.Join(folder, "containerd"))
+	root := filepath.Join(folder, "root")
+	layReady(t, root, []string{"a.example/web:1"}, "base", "web")
+	synced(t, db, root, true)
+	collect(t, db)
+	synced(t, db, root, false)
+	// Manifest and configuration; two snapshots.
+	if blobs, layers := count(t, ctx, db); blobs != 2 || layers != 2 {
+		t.Fatal(blobs, layers)
+	}
+	store := metadata.NewImageStore(db)
+	record, err := store.Get(ctx, "a.example/web:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if record.Target.Digest != all[0].target.Digest {
+		t.Fatal(record.Target)
+	}
+	// What the CRI service asks before it takes an image for one that is there.
+	if ok, _, _, _, err := images.Check(ctx, db.ContentStore(), record.Target, platforms.Default()); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+
+	// An image of a registry, pulled on top of the base that the root has, and one that has nothing of it.
+	pulled := filepath.Join(folder, "pulled")
+	lay(t, pulled, []string{"b.example/shares:1"}, "base", "own")
+	lay(t, pulled, []string{"b.example/alone:1"}, "other")
+	foreign, err := read(pulled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sn := db.Snapshotter(snapshotter)
+	for _, i := range foreign {
+		for _, desc := range i.blobs() {
+			if err := write(ctx, db.ContentStore(), blob(pulled, desc.Digest), desc, i.references(desc)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n := range i.diffIDs {
+			if _, err := sn.Stat(ctx, i.chain(n+1)); err == nil {
+				continue
+			}
+			if _, err := sn.Prepare(ctx, "unpack", i.chain(n)); err != nil {
+				t.Fatal(err)
+			}
+			if err := sn.Commit(ctx, i.chain(n+1), "unpack"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := store.Create(ctx, images.Image{Name: i.names[1], Target: i.target}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := sn.Prepare(ctx, "container", foreign[0].chain(2)); err != nil {
+		t.Fatal(err)
+	}
+	synced(t, db, root, false)
+
+	// The next root has another image: what stood on the former's base goes with it, to be pulled again.
+	if err := os.RemoveAll(root); err != nil {
+		t.Fatal(err)
+	}
+	layReady(t, root, []string{"a.example/web:1"}, "another base", "web")
+	synced(t, db, root, true)
+	collect(t, db)
+	synced(t, db, root, false)
+	names := []string{}
+	known, err := store.List(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, record := range known {
+		names = append(names, record.Name)
+	}
+	if len(names) != 3 || !slices.Contains(names, "b.example/alone:1") || !slices.Contains(names, "a.example/web:1") {
+		t.Fatal(names)
+	}
+	if _, layers := count(t, ctx, db); layers != 3 {
+		t.Fatal(layers)
 	}
 }
