@@ -89,3 +89,43 @@ impl TryFrom<String> for Sha256 {
         text.parse()
     }
 }
+
+/// A SHA-256 digest as OCI writes it, `sha256:` and the digits (Image Format Specification 1.1, Content Descriptors,
+/// "Digests"). Other algorithms are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct OciDigest(pub Sha256);
+
+impl fmt::Display for OciDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.0)
+    }
+}
+
+impl From<OciDigest> for String {
+    fn from(digest: OciDigest) -> String {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for OciDigest {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = text.strip_prefix("sha256:").and_then(|digits| digits.parse().ok());
+        digits
+            .map(OciDigest)
+            .ok_or_else(|| format!("{text:?} is not a digest of an image; expected sha256: and 64 hexadecimal digits"))
+    }
+}
+
+impl schemars::JsonSchema for OciDigest {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OciDigest".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^sha256:[0-9a-f]{64}$" })
+    }
+}

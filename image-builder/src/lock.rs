@@ -44,6 +44,9 @@ pub struct Lock {
     /// What the agent is compiled from; none if its programs were taken from a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<LockedAgent>,
+    /// Container images that are taken ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub container_image: Vec<LockedImage>,
     /// Files from the recipe's side: overlays (`overlay/NAME/PATH`, over mode and bytes), the agent
     /// (`agent/firstboot`, `agent/stage1`). Files of components beside the recipe have their digest there.
     pub local: BTreeMap<String, Sha256>,
@@ -150,6 +153,27 @@ pub struct LockedComponent {
     /// Files fetched: address -> digest.
     #[serde(default)]
     pub files: BTreeMap<String, Sha256>,
+}
+
+/// One container image that is taken ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedImage {
+    /// Its first name in the recipe.
+    pub name: String,
+    /// Digest of its manifest, which containerd knows it by.
+    pub manifest: Sha256,
+    /// Digest of its configuration.
+    pub config: Sha256,
+    /// Digests of its layers as they are packed, the lowest first.
+    pub layers: Vec<Sha256>,
+}
+
+impl LockedImage {
+    /// Everything that it is made of.
+    pub fn blobs(&self) -> impl Iterator<Item = &Sha256> {
+        [&self.manifest, &self.config].into_iter().chain(&self.layers)
+    }
 }
 
 /// The format this version reads and writes.

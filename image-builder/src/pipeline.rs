@@ -112,6 +112,7 @@ impl Build {
         let workshop = Workshop { store, tools: &tools, progress };
         let get = |url: &str, digest: &_| fetch::file(url, digest, store, progress, self.offline);
         components::fetch(recipe, folder, lock, &workshop, self.offline, &get)?;
+        images::take::fetch(recipe, folder, lock, store, &get)?;
         let mut entries = components::build(recipe, lock, &workshop)?;
         if !images::known_to(recipe) {
             entries.extend(pause_archive(&entries, lock)?);
@@ -119,7 +120,8 @@ impl Build {
         entries.push(self.agent(recipe)?);
 
         let mut tree = compose_tree(recipe, folder, lock, &inputs, &entries, store, &tools, progress)?;
-        images::lay(recipe, lock.arch, &mut tree)?;
+        let ready = images::take::open(recipe, lock, store)?;
+        images::lay(recipe, lock.arch, &ready, &mut tree)?;
         let kernel = kernel::select(&tree)?;
         check_kernel(&tree, &kernel)?;
         tree.remove_below("/boot", "the kernel is in the signed UKI, and nothing reads it from the root");

@@ -9,7 +9,7 @@ pub use read::Faults;
 pub use trust::{Addon, AddonMatch, Enrol, VendorCertificate, VendorVariable};
 
 use crate::arch::Arch;
-use crate::digest::Sha256;
+use crate::digest::{OciDigest, Sha256};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -186,14 +186,27 @@ fn default_mode() -> String {
     "0755".into()
 }
 
-/// A container image that lies in the root: made of files of the root.
+/// A container image that lies in the root: made of files of the root, or ready from a layout or an archive.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ContainerImage {
     /// Its names, as pods write them in full: `registry.k8s.io/coredns/coredns:v1.14.7`.
     pub names: Vec<String>,
     /// Path in the container -> file of the root.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
+    /// Address of a ready image's archive: an OCI image layout or a docker-archive, as a tar file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Or such a file beside the recipe, or a folder that is an OCI image layout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Digest of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+    /// Which image of it: digest of its manifest, or of its index. Must be given for a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<OciDigest>,
     /// The program and its first arguments.
     #[serde(default)]
     pub entrypoint: Vec<String>,
@@ -206,6 +219,18 @@ pub struct ContainerImage {
     /// User or `user:group` it runs as; root if not given.
     #[serde(default)]
     pub user: String,
+}
+
+impl ContainerImage {
+    /// Whether it comes ready, and is not composed.
+    pub fn is_ready(&self) -> bool {
+        self.url.is_some() || self.path.is_some()
+    }
+
+    /// What it goes by in the lock.
+    pub fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
 }
 
 /// Signing keys.

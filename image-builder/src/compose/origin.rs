@@ -15,6 +15,8 @@ pub enum Origin {
     Component(String, String),
     /// An overlay folder.
     Overlay(String),
+    /// A container image that was taken ready: name, and digest of its manifest.
+    Image(String, String),
     /// Done as data for a maintainer script or by the builder itself: the emulation's name.
     Emulation(Cow<'static, str>),
 }
@@ -25,6 +27,7 @@ impl fmt::Display for Origin {
             Origin::Package(name, version) => write!(f, "package {name} {version}"),
             Origin::Component(name, version) => write!(f, "component {name} {version}"),
             Origin::Overlay(name) => write!(f, "overlay {name}"),
+            Origin::Image(name, digest) => write!(f, "image {name} {digest}"),
             Origin::Emulation(name) => write!(f, "emulation {name}"),
         }
     }
@@ -33,7 +36,7 @@ impl fmt::Display for Origin {
 impl FromStr for Origin {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = || format!("{text:?} names no input; expected a package, component, overlay or emulation");
+        let unknown = || format!("{text:?} names no input; expected a package, component, overlay, image or emulation");
         let (kind, name) = text.split_once(' ').ok_or_else(unknown)?;
         let versioned = || {
             let (name, version) = name.split_once(' ').ok_or_else(unknown)?;
@@ -43,6 +46,7 @@ impl FromStr for Origin {
             "package" => versioned().map(|(name, version)| Origin::Package(name, version)),
             "component" => versioned().map(|(name, version)| Origin::Component(name, version)),
             "overlay" => Ok(Origin::Overlay(name.to_owned())),
+            "image" => versioned().map(|(name, digest)| Origin::Image(name, digest)),
             "emulation" => Ok(Origin::Emulation(name.to_owned().into())),
             _ => Err(unknown()),
         }
@@ -72,12 +76,13 @@ mod tests {
             Origin::Package("mount".into(), "2.41-5".into()),
             Origin::Component("kube".into(), "kubernetes v1.37.2, etcd v3.7.3".into()),
             Origin::Overlay("my site".into()),
+            Origin::Image("registry.example.org/a/b:1".into(), "sha256:ab".into()),
             Origin::Emulation("users".into()),
         ];
         for origin in all {
             assert_eq!(origin.to_string().parse(), Ok(origin));
         }
-        for text in ["", "package", "package mount", "tool gcc 14"] {
+        for text in ["", "package", "package mount", "image a", "tool gcc 14"] {
             assert!(text.parse::<Origin>().unwrap_err().contains("names no input"), "{text}");
         }
     }

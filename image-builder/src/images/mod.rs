@@ -1,14 +1,20 @@
 //! Tree -> Tree with container images in it: they are there when containerd starts, without a registry and without
 //! being imported.
 //!
-//! An image is laid down as an OCI image layout whose layers are folders, so that nothing is unpacked on the node: a
+//! Images are composed of files of the root, or come ready from a layout or an archive ([`take`]). They are laid down as an
+//! OCI image layout whose layers are folders, so that nothing is unpacked on the node: a
 //! container's lower directories are these folders, read from the verified root. Files that the root has anyway cost
 //! nothing a second time. containerd's plugin `baked` (`components/go/containerd/baked`) makes the records.
 //!
-//! Guarantees: equal trees and recipes give equal images; a layer's name follows from all that is in it, and is the
-//! name of no layer of any registry.
+//! Guarantees: equal trees, recipes and locks give equal images; the name of a composed layer follows from all that is in
+//! it, and is the name of no layer of any registry; a ready image keeps its digests.
 
+mod layer;
 mod layout;
+mod source;
+mod spec;
+pub mod take;
+mod unpack;
 
 use crate::arch::Arch;
 use crate::compose::finish;
@@ -16,7 +22,9 @@ use crate::compose::tree::{Content, Entry, Kind, Origin, Tree, TreePath};
 use crate::digest::Sha256;
 use crate::recipe::{ContainerImage, Recipe};
 use anyhow::{Context, Result, ensure};
-use std::collections::BTreeMap;
+use layout::Laid;
+use std::collections::{BTreeMap, BTreeSet};
+use take::Ready;
 
 /// Where images lie in the root.
 pub const FOLDER: &str = "/usr/share/bedplate/images";
@@ -25,7 +33,7 @@ pub const PAUSE_IMAGE: &str = "localhost/bedplate/pause:1";
 /// The program in it.
 const PAUSE: &str = "/usr/lib/bedplate/pause";
 
-/// An image, as data.
+/// A composed image, as data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// All its names.
@@ -79,11 +87,12 @@ pub fn known_to(recipe: &Recipe) -> bool {
     recipe.component.values().any(|component| component.modules.as_deref() == Some("containerd"))
 }
 
-/// Lays the recipe's images into the tree, and that of the pause program if there is one.
+/// Lays the recipe's images into the tree, and that of the pause program if there is one. `ready` are those that are not
+/// composed.
 ///
 /// # Errors
 /// When the tree lacks a file that an image is to have.
-pub fn lay(recipe: &Recipe, arch: Arch, tree: &mut Tree) -> Result<()> {
+pub fn lay(recipe: &Recipe, arch: Arch, ready: &[Ready], tree: &mut Tree) -> Result<()> {
     if !known_to(recipe) {
         ensure!(
             recipe.container_image.is_empty(),
@@ -96,19 +105,28 @@ pub fn lay(recipe: &Recipe, arch: Arch, tree: &mut Tree) -> Result<()> {
     if tree.file(PAUSE).is_some() {
         images.push(composed(&pause(), tree)?);
     }
-    for image in &recipe.container_image {
+    for image in recipe.container_image.iter().filter(|image| !image.is_ready()) {
         images.push(composed(image, tree)?);
     }
+    let images: Vec<Laid> =
+        images.into_iter().map(|image| layout::composed(image, arch)).chain(ready.iter().map(layout::ready)).collect();
     if images.is_empty() {
         return Ok(());
     }
     let at = |path: &str| TreePath::new(&format!("{FOLDER}/{path}")).map_err(anyhow::Error::msg);
-    for (path, bytes) in layout::layout(&images, arch) {
+    for (path, bytes) in layout::layout(&images) {
         let origin = Origin::Emulation("images".into());
         tree.insert(at(&path)?, plain(Kind::File(Content::bytes(bytes)), 0o644, origin));
     }
-    for layer in images.iter().flat_map(|image| &image.layers) {
-        let folder = layout::folder(&layer.id());
+    // Nobody's folder, although images lie in it.
+    tree.insert(at("layers")?, plain(Kind::Directory, 0o755, Origin::Emulation("images".into())));
+    let mut laid = BTreeSet::new();
+    for (id, layer) in images.iter().flat_map(|image| &image.layers) {
+        // What images share lies there once.
+        if !laid.insert(*id) {
+            continue;
+        }
+        let folder = layout::folder(id);
         for (path, entry) in &layer.entries {
             let mut entry = entry.clone();
             if let Kind::HardLink(target) = &mut entry.kind {
@@ -118,6 +136,15 @@ pub fn lay(recipe: &Recipe, arch: Arch, tree: &mut Tree) -> Result<()> {
         }
     }
     finish::folders(tree)
+}
+
+/// The images that lie in a tree: names and digests of manifests.
+///
+/// # Errors
+/// When their index can't be read.
+pub fn list(tree: &Tree) -> Result<BTreeMap<String, Sha256>> {
+    let Some((_, index)) = tree.file(&format!("{FOLDER}/{}", layout::INDEX_FILE)) else { return Ok(BTreeMap::new()) };
+    layout::names(&index.read()?).context("the index of the images in the root can't be read")
 }
 
 fn plain(kind: Kind, mode: u32, origin: Origin) -> Entry {
@@ -139,7 +166,7 @@ fn pause() -> ContainerImage {
 fn composed(image: &ContainerImage, tree: &Tree) -> Result<Image> {
     let mut layer = Tree::new();
     for (path, from) in &image.files {
-        let name = image.names.first().map_or("", String::as_str);
+        let name = image.name();
         let (entry, content) = tree
             .file(from)
             .with_context(|| format!("the image {name} is to have {from}, and the root has no such file"))?;

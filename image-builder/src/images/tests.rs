@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::Value;
 
-const RECIPE: &str = r#"
+pub(super) const RECIPE: &str = r#"
 format = 1
 image = { name = "test", version = "1" }
 packages = { install = [] }
@@ -37,7 +37,7 @@ fn tree() -> Tree {
 
 fn laid(recipe: &str) -> Tree {
     let mut tree = tree();
-    lay(&toml::from_str(recipe).unwrap(), Arch::Amd64, &mut tree).unwrap();
+    lay(&toml::from_str(recipe).unwrap(), Arch::Amd64, &[], &mut tree).unwrap();
     tree
 }
 
@@ -116,24 +116,24 @@ fn the_same_tree_gives_the_same_images_and_none_where_there_are_none() {
     assert_eq!(laid(RECIPE).digest(), laid(RECIPE).digest());
     let recipe = RECIPE.split("[[").next().unwrap();
     let mut tree = Tree::new();
-    lay(&toml::from_str(recipe).unwrap(), Arch::Amd64, &mut tree).unwrap();
+    lay(&toml::from_str(recipe).unwrap(), Arch::Amd64, &[], &mut tree).unwrap();
     assert!(tree.is_empty());
 }
 
 #[test]
 fn another_containerd_gets_no_images() {
     let bare = RECIPE.replace("modules = \"containerd\"", "packages = [\"containerd\"]");
-    let error = lay(&toml::from_str(&bare).unwrap(), Arch::Amd64, &mut tree()).unwrap_err().to_string();
+    let error = lay(&toml::from_str(&bare).unwrap(), Arch::Amd64, &[], &mut tree()).unwrap_err().to_string();
     assert!(error.contains("the containerd that ships with the builder"), "{error}");
     let mut tree = tree();
-    lay(&toml::from_str(bare.split("[[").next().unwrap()).unwrap(), Arch::Amd64, &mut tree).unwrap();
+    lay(&toml::from_str(bare.split("[[").next().unwrap()).unwrap(), Arch::Amd64, &[], &mut tree).unwrap();
     assert!(tree.file(&format!("{FOLDER}/index.json")).is_none());
 }
 
 #[test]
 fn a_file_that_the_root_lacks_is_named() {
     let mut tree = Tree::new();
-    let error = lay(&toml::from_str(RECIPE).unwrap(), Arch::Amd64, &mut tree).unwrap_err().to_string();
+    let error = lay(&toml::from_str(RECIPE).unwrap(), Arch::Amd64, &[], &mut tree).unwrap_err().to_string();
     assert_eq!(
         error,
         "the image registry.example.org/dns:1 is to have /usr/bin/coredns, and the root has no such file"

@@ -7,6 +7,7 @@ use crate::components::{self, Workshop};
 use crate::compose::overlay::Overlay;
 use crate::digest::Sha256;
 use crate::fetch;
+use crate::images;
 use crate::lock::{FILE_NAME, Lock};
 use crate::progress::{Progress, Task, Unit};
 use crate::recipe::Recipe;
@@ -56,6 +57,7 @@ pub fn export(what: &Export, store: &Store, progress: &Progress) -> Result<Told>
     if let Some((sources, locked)) = agent::sources(&recipe, folder)?.zip(lock.agent.as_ref()) {
         agent::Workshop::new(&recipe, folder, &lock, store, progress, what.offline).fetch(&sources, locked)?;
     }
+    images::take::fetch(&recipe, folder, &lock, store, &get)?;
     let modules = components::module_files(&recipe, &lock, &workshop, what.offline)?;
 
     let parent = what.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

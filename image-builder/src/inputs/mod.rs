@@ -11,6 +11,7 @@
 //! release/ARCHIVE/SUITE/InRelease who vouched for them
 //! file/SHA-256/NAME               files of components
 //! crate/NAME-VERSION.crate        crates of the agent
+//! image/SHA-256                   manifests, configurations and layers of container images
 //! module/PATH/@v/...              Go modules, as a module proxy serves them
 //! local/overlay/NAME/..., local/agent/...
 //! ```
@@ -61,6 +62,8 @@ fn blobs(lock: &Lock) -> Result<BTreeMap<String, Sha256>> {
     for (name, digest) in lock.agent.iter().flat_map(|agent| &agent.crates) {
         found.insert(inside(format!("crate/{name}.crate"))?, *digest);
     }
+    let images = lock.container_image.iter().flat_map(|image| image.blobs());
+    found.extend(images.map(|digest| (format!("image/{digest}"), *digest)));
     Ok(found)
 }
 

@@ -1,6 +1,8 @@
 //! Text to recipe, with every fault of it told in one run.
 
-use super::{Addon, Component, ContainerImage, Packages, Recipe};
+mod container_image;
+
+use super::{Addon, Component, Packages, Recipe};
 use crate::compose::overlay::Overlay;
 use crate::digest::Sha256;
 use crate::resolve::relation::Term;
@@ -88,6 +90,11 @@ impl Recipe {
         if !(priorities.is_empty() && pin.is_empty() && hold.is_empty()) {
             text += &serde_json::to_string(&(priorities, pin, hold)).unwrap_or_else(|e| e.to_string());
         }
+        let ready = self.container_image.iter().filter(|image| image.is_ready());
+        let ready: Vec<_> = ready.map(|image| (image.name(), image.sha256, image.digest)).collect();
+        if !ready.is_empty() {
+            text += &serde_json::to_string(&ready).unwrap_or_else(|e| e.to_string());
+        }
         Sha256::of(text)
     }
 }
@@ -146,7 +153,7 @@ impl Checks<'_> {
             self.component(name, component);
         }
         for (i, image) in recipe.container_image.iter().enumerate() {
-            self.container_image(i, image);
+            self.container_image(i, image, &recipe.container_image[..i]);
         }
         for (key, uri) in [("db", &recipe.keys.db), ("pcr", &recipe.keys.pcr), ("release", &recipe.keys.release)] {
             if let Some(Err(why)) = uri.as_deref().map(pkcs11::Uri::parse) {
@@ -358,43 +365,6 @@ impl Checks<'_> {
         }
     }
 
-    fn container_image(&mut self, i: usize, image: &ContainerImage) {
-        let at = i.to_string();
-        if image.names.is_empty() || image.files.is_empty() {
-            self.fault(
-                "BP-R017",
-                &["container-image", &at],
-                "a container image has no name or no files".into(),
-                "pods find it by its name, and what it runs is one of its files",
-                "give it names = [\"registry.example.org/name:1\"] and files = { \"/program\" = \"/usr/bin/program\" }",
-            );
-        }
-        for (n, name) in image.names.iter().enumerate() {
-            if !is_full_name(name) {
-                self.fault(
-                    "BP-R017",
-                    &["container-image", &at, "names", &n.to_string()],
-                    format!("{name:?} is no image's full name"),
-                    "containerd knows images by registry, path and tag, and fills in nothing",
-                    "write it like \"registry.example.org/name:1\"",
-                );
-            }
-        }
-        for (path, from) in &image.files {
-            for place in [path, from] {
-                if !place.starts_with('/') || place.ends_with('/') || place.split('/').any(|p| p == "..") {
-                    self.fault(
-                        "BP-R017",
-                        &["container-image", &at, "files", path],
-                        format!("{place:?} is no file's place"),
-                        "left of = is a place in the container, right of it one in the root, both absolute",
-                        "write it like \"/program\" = \"/usr/bin/program\"",
-                    );
-                }
-            }
-        }
-    }
-
     fn outputs(&mut self, recipe: &Recipe) {
         let output = &recipe.output;
         for (key, size) in [("esp", &output.esp), ("slot", &output.slot)] {
@@ -435,23 +405,6 @@ impl Checks<'_> {
         let place = Some(self.source.place(offset(self.table, path).unwrap_or(0)));
         self.faults.push(Diagnostic { code: code.into(), what, place, why: why.into(), mend: mend.into() });
     }
-}
-
-/// Registry, path and tag (OCI Distribution Specification 1.1, "Pulling manifests"): the registry is an address, or
-/// `localhost`.
-fn is_full_name(name: &str) -> bool {
-    let Some((registry, rest)) = name.split_once('/') else { return false };
-    let Some((path, tag)) = rest.split_once(':') else { return false };
-    let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.bytes().all(|b| lower(b) || b"._-".contains(&b))
-    };
-    (registry == "localhost" || registry.contains(['.', ':']))
-        && registry.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b))
-        && path.split('/').all(part)
-        && !tag.is_empty()
-        && tag.len() <= 128
-        && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 /// Where the value at a path stands; of a table, or where the path ends early, the last key that is there.

@@ -3,7 +3,7 @@
 mod contents;
 pub mod diff;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod full;
 mod rebuild;
 pub mod verify;

@@ -85,6 +85,8 @@ enum Input {
     /// A component and of how many Go modules it is compiled.
     Component(usize),
     Overlay,
+    /// A container image and of how many layers it is.
+    Image(usize),
     /// Packages and scripts that the emulation stands in for.
     Emulation(Vec<String>),
 }
@@ -175,6 +177,9 @@ fn input(lock: &Lock, origin: &Origin) -> Input {
         }
         Origin::Component(name, _) => Input::Component(lock.component.get(name).map_or(0, |c| c.modules.len())),
         Origin::Overlay(_) => Input::Overlay,
+        Origin::Image(name, _) => {
+            Input::Image(lock.container_image.iter().find(|i| i.name == *name).map_or(0, |i| i.layers.len()))
+        }
         Origin::Emulation(name) => {
             let scripts = lock.script.iter().filter(|s| crate::compose::emulate::emulates(&s.verdict, name));
             Input::Emulation(scripts.map(|s| format!("{} ({})", s.package, s.script)).collect())
@@ -270,6 +275,7 @@ impl Input {
             Input::Component(modules @ 1..) => {
                 writeln!(f, "It comes from the {origin}, compiled from {}.", count(*modules, "Go module"))
             }
+            Input::Image(layers @ 1..) => writeln!(f, "It comes from the {origin}, of {}.", count(*layers, "layer")),
             Input::Emulation(scripts) if scripts.is_empty() => {
                 writeln!(f, "The builder made it ({origin}).")
             }
@@ -277,7 +283,9 @@ impl Input {
                 let scripts = crate::lock::shorten(scripts);
                 writeln!(f, "The builder made it ({origin}), in place of maintainer scripts: {scripts}.")
             }
-            Input::Package { .. } | Input::Component(_) | Input::Overlay => writeln!(f, "It comes from the {origin}."),
+            Input::Package { .. } | Input::Component(_) | Input::Overlay | Input::Image(_) => {
+                writeln!(f, "It comes from the {origin}.")
+            }
         }
     }
 
@@ -331,7 +339,8 @@ mod tests {
         user = [{ name = "root", uid = 0, gid = 0, comment = "", home = "/", shell = "/bin/sh", from = "base-passwd" }]
         group = [{ name = "root", gid = 0, from = "base-passwd" }]
         script = [{ package = "mawk", script = "postinst", sha256 = "SHA", verdict = "emulate:alternatives+users" }]
-        component = { kube = { modules = ["k8s.io/kubernetes@v1.37.2", "k8s.io/api@v0.37.2"] } }"#;
+        component = { kube = { modules = ["k8s.io/kubernetes@v1.37.2", "k8s.io/api@v0.37.2"] } }
+        container-image = [{ name = "a.example/web:1", manifest = "SHA", config = "SHA", layers = ["SHA", "SHA"] }]"#;
     const FILES: &str = r#"
         {"path":"/","kind":"directory","mode":"0755","uid":0,"gid":0,"origin":"package base-files 13"}
         {"path":"/bin","kind":"symlink","mode":"0777","uid":0,"gid":0,"target":"usr/bin","origin":"package base-files 13"}
@@ -345,6 +354,7 @@ mod tests {
         {"path":"/usr/bin/kubelet","kind":"file","mode":"0755","uid":0,"gid":0,"size":1,"origin":"package kubelet 1.37"}
         {"path":"/usr/bin/mawk","kind":"file","mode":"0755","uid":0,"gid":0,"size":7,"origin":"package mawk 1.3"}
         {"path":"/usr/lib/libfdisk.so.1","kind":"file","mode":"0644","uid":0,"gid":0,"size":500000,"origin":"package libfdisk1 2.41"}
+        {"path":"/usr/share/bedplate/images/layers/x/bin/su","kind":"file","mode":"4755","uid":0,"gid":0,"size":7,"origin":"image a.example/web:1 sha256:ab"}
         {"path":"/usr/lib/systemd/system/getty.target","kind":"file","mode":"0644","uid":0,"gid":0,"size":50,"origin":"package systemd 257"}"#;
     const LEFT_OUT: &str = r#"
         {"path":"/usr/share/man/ls.1","origin":"package coreutils 9.7","why":"the recipe's packages.exclude has \"/usr/share/man/**\""}"#;
@@ -358,6 +368,7 @@ mod tests {
     fn every_kind_of_path_is_explained() {
         let asked = [
             "/usr/lib/libfdisk.so.1",
+            "/usr/share/bedplate/images/layers/x/bin/su",
             "/usr/bin/kubelet",
             "/usr/bin/kube",
             "/bin/mawk",

@@ -23,6 +23,7 @@ use crate::components::{self, Workshop};
 use crate::compose::{self, deb::Deb};
 use crate::digest::Sha256;
 use crate::fetch::{self, Network};
+use crate::images;
 use crate::lock::{self, Group, Lock, Package, User};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
@@ -204,6 +205,8 @@ fn make(
     let of_tools = tool.iter().filter_map(|p| Some((p.name.clone(), fetched.get(&p.sha256)?.clone()))).collect();
     let tools = Tools::open(store, recipe.image.arch, &of_tools, progress)?;
     let component = components::lock(recipe, &Workshop { store, tools: &tools, progress })?;
+    let get = |url: &str, digest: &_| fetch::file(url, digest, store, progress, false);
+    let container_image = images::take::lock(recipe, folder, store, &get)?;
     Ok(Lock {
         format: lock::FORMAT,
         recipe: recipe.lock_digest(),
@@ -218,6 +221,7 @@ fn make(
         script,
         component,
         agent: None,
+        container_image,
         local: BTreeMap::new(),
     })
 }

@@ -38,6 +38,7 @@ fn pause(store: &Path, tools: &Tools) -> anyhow::Result<(LockedComponent, Vec<u8
         script: Vec::new(),
         component: BTreeMap::from([("pause".to_owned(), locked.clone())]),
         agent: None,
+        container_image: Vec::new(),
         local: BTreeMap::new(),
     };
     let build = GoBuild::new("pause", component, &lock, tools)?;

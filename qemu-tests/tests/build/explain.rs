@@ -33,6 +33,7 @@ pub fn every_path_has_its_input() {
                 Origin::Package(name, version) => lock.package.iter().any(|p| p.name == *name && p.version == *version),
                 Origin::Component(name, _) => name == "firstboot" || lock.component.contains_key(name),
                 Origin::Overlay(name) => overlays.contains(name.as_str()),
+                Origin::Image(name, _) => lock.container_image.iter().any(|image| image.name == *name),
                 Origin::Emulation(_) => true,
             };
             assert!(known, "{}: {origin} is not in the lock", listed.path);

@@ -74,6 +74,7 @@ impl Bench {
             script: vec![],
             component: Default::default(),
             agent: None,
+            container_image: Vec::new(),
             local: Default::default(),
         };
         let mut tree = Tree::new();

@@ -75,12 +75,41 @@ fn a_container_image_needs_full_names_and_places() {
         ("localhost/a/b:1", "coredns:1", "\"coredns:1\" is no image's full name"),
         ("localhost/a/b:1", "a.b/c", "\"a.b/c\" is no image's full name"),
         ("localhost/a/b:1", "a.b/C:1", "\"a.b/C:1\" is no image's full name"),
-        ("[\"localhost/a/b:1\"]", "[]", "no name or no files"),
+        ("[\"localhost/a/b:1\"]", "[]", "has no name"),
+        ("localhost/a/b:1", "localhost/bedplate/coredns:1.14.7", "two container images are called"),
         ("\"/coredns\" =", "\"coredns\" =", "\"coredns\" is no file's place"),
         ("\"/usr/bin/coredns\"", "\"/usr/../coredns\"", "\"/usr/../coredns\" is no file's place"),
     ] {
         let told = faults(&good.replace(from, to));
         assert!(told.contains("BP-R017") && told.contains(said), "{said}: {told}");
+    }
+}
+
+#[test]
+fn a_ready_container_image_has_one_source_and_its_digest() {
+    let sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let of = |source: &str| format!("{GOOD}\n[[container-image]]\nnames = [\"localhost/a/b:1\"]\n{source}\n");
+    let parsed = |source: &str| Recipe::parse(&of(source), "recipe.toml", |_| true).unwrap();
+    let file = format!("path = \"b.tar\"\nsha256 = \"{sha256}\"");
+    let folder = format!("path = \"b\"\ndigest = \"sha256:{sha256}\"");
+    let fetched = format!("url = \"https://example.org/b.tar\"\nsha256 = \"{sha256}\"");
+    let [one, other] = [parsed(&file), parsed(&folder)].map(|recipe| recipe.lock_digest());
+    assert_ne!(one, other);
+    assert_ne!(one, Recipe::parse(GOOD, "recipe.toml", |_| true).unwrap().lock_digest());
+    // Where it is served does not matter.
+    assert_eq!(one, parsed(&fetched).lock_digest());
+    for (source, said) in [
+        (String::new(), "a container image has no source"),
+        (format!("sha256 = \"{sha256}\"\nfiles = {{ \"/a\" = \"/b\" }}"), "a container image has no source"),
+        (format!("{file}\nurl = \"https://example.org/b.tar\""), "has two sources"),
+        ("path = \"b.tar\"".to_owned(), "has no digest"),
+        (format!("url = \"https://example.org/b\"\ndigest = \"sha256:{sha256}\""), "has no digest"),
+        (format!("{file}\nuser = \"1\""), "taken ready and composed at once"),
+        (file.replace("b.tar", "missing/b.tar"), "missing/b.tar"),
+        (folder.replace("sha256:", "sha512:"), "is not a digest of an image"),
+    ] {
+        let told = faults(&of(&source));
+        assert!(told.contains(said), "{said}: {told}");
     }
 }
 
