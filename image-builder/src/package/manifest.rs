@@ -71,6 +71,9 @@ pub struct Manifest {
     /// Addons by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub addons: BTreeMap<String, AddonSum>,
+    /// Container images that lie in the root: their names, and digests of their manifests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub container_images: BTreeMap<String, Sha256>,
     /// Every other file of the release, by its path in the folder.
     pub files: BTreeMap<String, FileSum>,
 }

@@ -22,6 +22,7 @@ use crate::assemble::addon::file_name;
 use crate::assemble::pcr;
 use crate::compose::tree::Tree;
 use crate::digest::Sha256;
+use crate::images;
 use crate::lock::Lock;
 use crate::progress::{Progress, Unit};
 use crate::recipe::{Artifact, Recipe};
@@ -295,7 +296,7 @@ pub(crate) fn describe(
     store: &Store,
     progress: &Progress,
 ) -> Result<()> {
-    let Inputs { recipe, lock, root, kernel, uki, full, keys, enrolment, addons, .. } = *inputs;
+    let Inputs { recipe, lock, tree, root, kernel, uki, full, keys, enrolment, addons } = *inputs;
     let put = |name: &str, bytes: &[u8]| put(folder, name, bytes);
     let mut names: Vec<String> =
         [name::DISK, name::UKI, name::FILES, name::LEFT_OUT, name::SBOM, name::LOCK].map(str::to_owned).to_vec();
@@ -339,6 +340,7 @@ pub(crate) fn describe(
         unsigned_full_uki: full.map(|full| full.unsigned.digest()),
         pcr_11: Some(Sha256::from(pcr::measured(uki.image()))),
         addons: addons.iter().map(described).collect(),
+        container_images: images::list(tree)?,
         files: known,
     };
     let text = manifest.to_text()?;

@@ -60,6 +60,7 @@ pub(crate) fn release(version: &str, lock: Lock, listed: &str, left_out: &str) -
             unsigned_full_uki: None,
             pcr_11: None,
             addons: Default::default(),
+            container_images: Default::default(),
             files: BTreeMap::from(sums),
         }),
         files: Some(files::read(&json(listed)).unwrap()),

@@ -1,8 +1,8 @@
 //! The software bill of materials of a release: CycloneDX 1.6, JSON. Pure but for reading content.
 //!
 //! Guarantees: equal locks, recipes and trees give equal bytes; every package, component, Go module and program
-//! that is in the image or in its UKI is named once. What is not known is said: Rust crates of the agent, and
-//! licences that no machine-readable file tells.
+//! that is in the image or in its UKI is named once. What is not known is said: Rust crates of the agent, what is in
+//! container images that were taken ready, and licences that no machine-readable file tells.
 
 mod document;
 mod licence;
@@ -13,6 +13,8 @@ use crate::components::go_sum;
 use crate::compose::deb::field;
 use crate::compose::emulate::dpkg_status;
 use crate::compose::tree::{Kind, Origin, Tree};
+use crate::digest::{OciDigest, Sha256};
+use crate::images;
 use crate::lock::{Lock, LockedComponent, Package};
 use crate::recipe::Recipe;
 use crate::seal::{RootImage, ids};
@@ -43,9 +45,10 @@ pub(super) fn sbom(sources: &Sources) -> Result<String> {
     let mut bill = Bill::new(sources)?;
     bill.packages();
     bill.components()?;
+    bill.images()?;
     bill.agent();
     let mut document = bill.document()?;
-    let serial = ids::derived("sbom", &crate::digest::Sha256::of(serde_json::to_vec(&document)?));
+    let serial = ids::derived("sbom", &Sha256::of(serde_json::to_vec(&document)?));
     document.serial_number = Some(serial.urn().to_string());
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
@@ -257,6 +260,33 @@ impl<'a> Bill<'a> {
         Some(self.module(&format!("stdlib@{version}"), None))
     }
 
+    /// The container images that lie in the root. One under several names is one.
+    fn images(&mut self) -> Result<()> {
+        let Sources { lock, tree, .. } = *self.sources;
+        let mut all: BTreeMap<Sha256, Vec<String>> = BTreeMap::new();
+        for (name, digest) in images::list(tree)? {
+            all.entry(digest).or_default().push(name);
+        }
+        for (digest, names) in all {
+            // Its first name in the recipe, if it is in the lock.
+            let locked = lock.container_image.iter().find(|image| image.manifest == digest).map(|image| &image.name);
+            let Some(name) = locked.or_else(|| names.iter().find(|n| !n.contains('@'))).cloned() else { continue };
+            let (repository, tag) = name.rsplit_once(':').unwrap_or((&name, ""));
+            self.add_to_top(Component {
+                kind: "container",
+                reference: format!("container:{}", OciDigest(digest)),
+                name: repository.to_owned(),
+                version: tag.to_owned(),
+                hashes: sha256(digest),
+                licenses: licenses(None::<BTreeSet<_>>),
+                purl: purl::oci(repository, tag, &OciDigest(digest).to_string(), lock.arch.go()),
+                properties: names.iter().map(|name| property("bedplate:image-name", name)).collect(),
+                ..Component::default()
+            });
+        }
+        Ok(())
+    }
+
     /// The agent, and the stub that the UKI begins with.
     fn agent(&mut self) {
         let Sources { recipe, lock, .. } = *self.sources;
@@ -307,7 +337,10 @@ impl<'a> Bill<'a> {
         let top = Dependency { reference: image.reference.clone(), depends_on: self.top.into_iter().collect() };
         let of_others = self.needs.into_iter().filter(|(reference, _)| self.found.contains_key(reference));
         let of_others = of_others.map(|(reference, on)| Dependency { reference, depends_on: on.into_iter().collect() });
-        let agent = self.found.keys().filter(|reference| reference.starts_with("agent:")).cloned().collect();
+        let ready: BTreeSet<String> =
+            lock.container_image.iter().map(|image| format!("container:{}", OciDigest(image.manifest))).collect();
+        let unknown = |reference: &&String| reference.starts_with("agent:") || ready.contains(*reference);
+        let unknown = self.found.keys().filter(unknown).cloned().collect();
         Ok(Document {
             bom_format: "CycloneDX",
             spec_version: "1.6",
@@ -327,8 +360,8 @@ impl<'a> Bill<'a> {
                 component: image,
             },
             dependencies: std::iter::once(top).chain(of_others).collect(),
-            // The crates that the agent is compiled from stand in no lock of an image.
-            compositions: vec![Composition { aggregate: "incomplete", assemblies: agent }],
+            // The crates that the agent is compiled from stand in no lock of an image, nor what is in a ready image.
+            compositions: vec![Composition { aggregate: "incomplete", assemblies: unknown }],
             components: self.found.into_values().collect(),
         })
     }

@@ -24,6 +24,21 @@ pub(super) fn golang(module: &str) -> String {
     format!("pkg:golang/{}@{}", path.join("/"), encoded(version))
 }
 
+/// `pkg:oci/coredns@sha256:ab...?arch=amd64&repository_url=registry.k8s.io/coredns/coredns&tag=v1.14.7`, with the
+/// digest's colon encoded, as the type's definition has it.
+pub(super) fn oci(repository: &str, tag: &str, digest: &str, arch: &str) -> String {
+    let name = repository.rsplit('/').next().unwrap_or(repository).to_lowercase();
+    let digest = digest.replace(':', "%3A");
+    let url: Vec<String> = repository.split('/').map(encoded).collect();
+    format!(
+        "pkg:oci/{}@{digest}?arch={}&repository_url={}&tag={}",
+        encoded(&name),
+        encoded(arch),
+        url.join("/"),
+        encoded(tag)
+    )
+}
+
 /// Percent-encoded but for letters, digits, `.-_~` and the colon.
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
@@ -50,6 +65,10 @@ mod tests {
         assert_eq!(
             golang("github.com/Azure/go-ansiterm@v2.5.0+incompatible"),
             "pkg:golang/github.com/Azure/go-ansiterm@v2.5.0%2Bincompatible"
+        );
+        assert_eq!(
+            oci("localhost:5000/a/Web", "1", "sha256:ab", "arm64"),
+            "pkg:oci/web@sha256%3Aab?arch=arm64&repository_url=localhost:5000/a/Web&tag=1"
         );
     }
 }

@@ -55,6 +55,7 @@ fn lock() -> Lock {
         script = []
         package = [{}]
         tool = [{}]
+        container-image = [{{ name = "a.example/web:1", manifest = "{digest}", config = "{digest}", layers = [] }}]
         local = {{ "agent/firstboot" = "{digest}", "agent/stage1" = "{digest}" }}
         [component.site]
         [component.runc]
@@ -76,10 +77,21 @@ fn tree() -> Tree {
         ("/usr/lib/bedplate/dpkg/status", STATUS, Origin::Emulation("dpkg-status".into())),
         ("/usr/share/doc/libc6/copyright", COPYRIGHT, Origin::Package("libc6".into(), "2.41".into())),
         ("/usr/share/doc/kubelet/copyright", "All rights reserved.", Origin::Package("kubelet".into(), "1".into())),
+        (
+            "/usr/share/bedplate/images/index.json",
+            r#"{"manifests":[
+                {"digest":"sha256:READY","annotations":{"io.containerd.image.name":"a.example/web:1"}},
+                {"digest":"sha256:READY","annotations":{"io.containerd.image.name":"a.example/web@sha256:READY"}},
+                {"digest":"sha256:MADE","annotations":{"io.containerd.image.name":"localhost/bedplate/pause:1"}}
+            ]}"#,
+            Origin::Emulation("images".into()),
+        ),
         ("/usr/bin/runc", "ELF", Origin::Component("runc".into(), "v1.5.2".into())),
     ];
     for (path, text, origin) in files {
-        let kind = Kind::File(Content::bytes(text.as_bytes()));
+        let digest = |text: &str| Sha256::of(text).to_string();
+        let text = text.replace("READY", &digest("x")).replace("MADE", &digest("made"));
+        let kind = Kind::File(Content::bytes(text.into_bytes()));
         let entry = Entry { kind, mode: 0o644, uid: 0, gid: 0, xattrs: BTreeMap::new(), origin };
         tree.insert(TreePath::new(path).unwrap(), entry);
     }

@@ -2,6 +2,7 @@
 
 use super::{Change, ChangeKind, ComponentDiff, Diff, FileChange, Side, Step, Words};
 use crate::compose::tree::Origin;
+use crate::digest::{OciDigest, Sha256};
 use crate::lock::{Lock, LockedComponent, Package};
 use crate::package::files::{Listed, ListedKind};
 use crate::package::manifest::Manifest;
@@ -17,6 +18,7 @@ pub fn compare(from: &Contents, to: &Contents) -> Diff {
     let (old, new) = (&from.lock, &to.lock);
     let packages = packages(&old.package, &new.package);
     let components = components(&old.component, &new.component);
+    let images = images(from, to);
     let ids = ids(old, new);
     let notes = notes(from, to, &packages, &components, &ids);
     Diff {
@@ -33,10 +35,11 @@ pub fn compare(from: &Contents, to: &Contents) -> Diff {
             .files
             .as_ref()
             .zip(to.files.as_ref())
-            .map(|(a, b)| files(a, b, &moved(&packages, &components)))
+            .map(|(a, b)| files(a, b, &moved(&packages, &components, &images)))
             .unwrap_or_default(),
         packages,
         components,
+        images,
         ids,
         notes,
     }
@@ -215,10 +218,28 @@ fn ids(old: &Lock, new: &Lock) -> Vec<Change> {
     changes(&all(old), &all(new), |_, _| ChangeKind::Changed)
 }
 
+/// Of a release all images, by its manifest; a lock knows those that are taken ready.
+fn images(from: &Contents, to: &Contents) -> Vec<Change> {
+    let (old, new) = match (&from.manifest, &to.manifest) {
+        (Some(old), Some(new)) => (digests(&old.container_images), digests(&new.container_images)),
+        _ => (locked_images(&from.lock), locked_images(&to.lock)),
+    };
+    changes(&old, &new, |_, _| ChangeKind::Changed)
+}
+
+fn digests(images: &BTreeMap<String, Sha256>) -> BTreeMap<String, String> {
+    images.iter().map(|(name, digest)| (name.clone(), OciDigest(*digest).to_string())).collect()
+}
+
+fn locked_images(lock: &Lock) -> BTreeMap<String, String> {
+    lock.container_image.iter().map(|image| (image.name.clone(), OciDigest(image.manifest).to_string())).collect()
+}
+
 /// The inputs that differ themselves.
-fn moved(packages: &[Change], components: &BTreeMap<String, ComponentDiff>) -> BTreeSet<String> {
+fn moved(packages: &[Change], components: &BTreeMap<String, ComponentDiff>, images: &[Change]) -> BTreeSet<String> {
     let packages = packages.iter().map(|change| format!("package {}", change.name));
-    packages.chain(components.keys().map(|name| format!("component {name}"))).collect()
+    let images = images.iter().map(|change| format!("image {}", change.name));
+    packages.chain(images).chain(components.keys().map(|name| format!("component {name}"))).collect()
 }
 
 /// What the builder made follows from everything else.
@@ -258,6 +279,7 @@ fn input(origin: &Origin) -> String {
     match origin {
         Origin::Package(name, _) => format!("package {name}"),
         Origin::Component(name, _) => format!("component {name}"),
+        Origin::Image(name, _) => format!("image {name}"),
         other => other.to_string(),
     }
 }

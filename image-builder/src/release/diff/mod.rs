@@ -31,6 +31,8 @@ pub struct Diff {
     pub tools: Vec<Change>,
     /// Components, by name.
     pub components: BTreeMap<String, ComponentDiff>,
+    /// Container images: names, and digests of their manifests. Of locks only those that are taken ready.
+    pub images: Vec<Change>,
     /// Release of the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Step<String>>,
@@ -150,8 +152,8 @@ pub struct FileChange {
 impl Diff {
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
-        let Diff { packages, tools, components, kernel, command_line, sizes, ids, local, files, .. } = self;
-        let lists = [packages, tools, ids, local];
+        let Diff { packages, tools, components, images, kernel, command_line, sizes, ids, local, files, .. } = self;
+        let lists = [packages, tools, images, ids, local];
         lists.iter().all(|list| list.is_empty())
             && (components.is_empty() && kernel.is_none() && sizes.is_empty() && files.is_empty())
             && *command_line == Words::default()

@@ -108,6 +108,7 @@ fn sections(diff: &Diff, all_files: bool) -> Vec<Section> {
     add("Kernel and command line".into(), kernel.chain(words).collect());
     add(titled("Packages", kinds(&diff.packages)), diff.packages.iter().map(changed).collect());
     add("Components".into(), components(diff));
+    add(titled("Container images", kinds(&diff.images)), diff.images.iter().map(changed).collect());
     add("Users and groups".into(), diff.ids.iter().map(changed).collect());
     add(titled("Files", kinds_of_files(&diff.files)), by_input(&diff.files));
     let (title, shown): (_, fn(&&FileChange) -> bool) = match all_files {

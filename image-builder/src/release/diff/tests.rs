@@ -84,6 +84,37 @@ fn a_lock_tells_what_it_can() {
 }
 
 #[test]
+fn container_images_come_go_and_change() {
+    let with = |mut contents: Contents, images: &[(&str, u8)]| {
+        let digests = images.iter().map(|(name, digest)| ((*name).to_owned(), [*digest; 32].into()));
+        contents.manifest.as_mut().unwrap().container_images = digests.collect();
+        // The one that both a lock and a release know.
+        let sha256 = crate::digest::Sha256::from([images[0].1; 32]);
+        let name = images[0].0.to_owned();
+        contents.lock.container_image =
+            vec![crate::lock::LockedImage { name, manifest: sha256, config: sha256, layers: vec![sha256] }];
+        contents
+    };
+    let listed = r#"{"path":"/usr/share/bedplate/images/layers/x","kind":"file","mode":"0755","uid":0,"gid":0,"size":5,"sha256":"AA","origin":"image a.example/web:1 sha256:01"}"#;
+    let side = |version: &str, listed: &str, images: &[(&str, u8)]| {
+        with(release(version, lock("a 1 trixie the recipe", ""), &files(listed), ""), images)
+    };
+    let old = side("1", listed, &[("a.example/web:1", 1), ("a.example/gone:1", 2), ("a.example/same:1", 3)]);
+    let listed = listed.replace("AA", "BB").replace("sha256:01", "sha256:04");
+    let new = side("2", &listed, &[("a.example/web:1", 4), ("a.example/same:1", 3), ("a.example/new:1", 5)]);
+    let diff = compare(&old, &new);
+    assert!(!diff.is_empty());
+    assert!(diff.files[0].expected && diff.files[0].input == "image a.example/web:1", "{:?}", diff.files);
+    insta::assert_snapshot!(text(&diff, false));
+    // A lock knows only what is taken ready.
+    let images = compare(&old, &Contents { manifest: None, ..new }).images;
+    assert_eq!(
+        images.iter().map(|change| (change.name.as_str(), change.kind)).collect::<Vec<_>>(),
+        [("a.example/web:1", ChangeKind::Changed)]
+    );
+}
+
+#[test]
 fn the_same_release_twice() {
     let diff = compare(&old(), &old());
     assert!(diff.is_empty() && diff.same_image && diff.notes.is_empty());
