@@ -24,6 +24,16 @@ impl Machine<'_> {
         self.run_pod(plane, pod, &manifest(pod, &self.name, script))
     }
 
+    /// The same for a pod of another image, which must be on the node.
+    ///
+    /// # Errors
+    /// As [`Machine::probe`].
+    pub fn probe_image(&mut self, plane: &mut ControlPlane, pod: &str, image: &str, script: &str) -> Result<String> {
+        let mut manifest = manifest(pod, &self.name, script);
+        manifest["spec"]["containers"][0]["image"] = json!(image);
+        self.run_pod(plane, pod, &manifest)
+    }
+
     /// The same for a pod that sees the node's processes, and containerd's socket where `ctr` looks for it.
     ///
     /// # Errors

@@ -97,12 +97,12 @@ fn look(
 
 /// Collects garbage, and kills containerd, which systemd starts again. The pod lives on meanwhile, and ends once there is
 /// somebody who sees how.
-const KILL: &str = "ctr -n k8s.io content prune references > /dev/null; for p in /proc/[0-9]*; do \
+pub const KILL: &str = "ctr -n k8s.io content prune references > /dev/null; for p in /proc/[0-9]*; do \
                     if [ \"$(cat $p/comm 2> /dev/null)\" = containerd ]; then kill -9 ${p#/proc/}; fi; done; \
                     sleep 2; until ctr version > /dev/null 2>&1; do sleep 1; done; sleep 5";
 
 /// The images that containerd knows, each with what it refers to and whether its content is there, before `after` is run.
-fn images_of(
+pub fn images_of(
     machine: &mut Machine,
     plane: &mut qemu_tests::control_plane::ControlPlane,
     pod: &str,

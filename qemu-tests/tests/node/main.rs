@@ -1,9 +1,10 @@
 //! Tier *node*: the whole image under Secure Boot, as it would run on a server.
 //!
 //! Boots are dear, so tests share them: `lifecycle` is one machine from its first power-on over a reboot, the others
-//! are machines that must stop.
+//! are machines that must stop, and one whose root has an image of an archive.
 
 mod lifecycle;
+mod ready_image;
 mod refused_boot;
 mod refused_config;
 mod refused_disks;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 struct Tier {
     bench: Shared<Bench>,
     lifecycle: Shared<lifecycle::Evidence>,
+    ready_image: Shared<ready_image::Evidence>,
 }
 
 impl Tier {
@@ -31,7 +33,9 @@ type Check = fn(&Tier) -> Result<()>;
 
 fn main() -> ExitCode {
     let tier = Arc::new(Tier::default());
-    let checks = [lifecycle::CHECKS, refused_boot::CHECKS, refused_disks::CHECKS, refused_config::CHECKS].concat();
+    let checks =
+        [lifecycle::CHECKS, ready_image::CHECKS, refused_boot::CHECKS, refused_disks::CHECKS, refused_config::CHECKS]
+            .concat();
     let trials = checks.into_iter().map(|(name, check)| {
         let tier = tier.clone();
         tiers::case(name, move || check(&tier))
