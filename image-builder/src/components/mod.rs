@@ -135,6 +135,21 @@ fn without_modules(component: &recipe::Component) -> LockedComponent {
     }
 }
 
+/// Whether a lock is of the components as this version of the builder carries them.
+///
+/// # Errors
+/// When it is not, naming the component and the command that mends it.
+pub fn check(recipe: &Recipe, lock: &Lock) -> Result<()> {
+    for (name, component) in &recipe.component {
+        if let Source::Modules(modules) = Source::of(name, component)?
+            && lock.component.get(name).and_then(|locked| locked.source) != Some(modules.source_digest())
+        {
+            bail!("the lock does not fit component {name} of this version of the builder; run `bedplate lock`");
+        }
+    }
+    Ok(())
+}
+
 /// Brings what the components are made of into the store; with `offline`, checks that it is there.
 ///
 /// `get` fetches an address whose bytes have a known digest; paths are relative to `recipe_folder`.

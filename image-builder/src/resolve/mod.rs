@@ -89,6 +89,8 @@ pub fn lock(recipe_path: &Path, store: &Store, progress: &Progress, options: &Op
         if former.recipe != recipe.lock_digest() {
             bail!(changed(recipe_path));
         }
+        // Here, where a new lock is on the way: a build would say it minutes later.
+        components::check(&recipe, &former)?;
         relock_local(former, local, &recipe, folder, store, progress)?
     } else {
         Lock { local, ..make(&recipe, folder, former.as_ref(), store, progress, options)? }
