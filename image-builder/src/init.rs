@@ -27,6 +27,13 @@ enum Laid {
 /// Where the example's recipe finds the overlays, and where a site's does.
 const OVERLAYS_OF_EXAMPLE: &str = "\"../../overlays/";
 const OVERLAYS_OF_SITE: &str = "\"overlays/";
+/// Where the example has the agent compiled from: a site has the programs that came with the builder.
+const AGENT_OF_EXAMPLE: &str =
+    "# The agent, compiled by a locked compiler from locked crates: the same bytes on any host.
+[agent]
+source = \"../..\"
+
+";
 
 const SITE_HEAD: &str = "\
 # What the machines of this site are. There is no secret in this file: it may lie in git.
@@ -100,7 +107,7 @@ fn fill(folder: &Path, cluster: &Uuid) -> Result<()> {
 
 /// The example's recipe, with the overlays beside it.
 fn recipe() -> String {
-    RECIPE.replace(OVERLAYS_OF_EXAMPLE, OVERLAYS_OF_SITE)
+    RECIPE.replace(OVERLAYS_OF_EXAMPLE, OVERLAYS_OF_SITE).replace(AGENT_OF_EXAMPLE, "")
 }
 
 /// The example's site file under an id of its own.
