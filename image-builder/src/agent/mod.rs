@@ -61,7 +61,18 @@ pub struct Workshop<'a> {
 /// # Errors
 /// When they are not there or are no workspace that the agent can be compiled from.
 pub fn sources(recipe: &Recipe, folder: &Path) -> Result<Option<Sources>> {
-    let Some(agent) = recipe.agent.as_ref().filter(|_| !local::agent_folder_is_told()) else { return Ok(None) };
+    match local::agent_folder_is_told() {
+        true => Ok(None),
+        false => sources_of(recipe, folder),
+    }
+}
+
+/// The sources that this recipe names, wherever the programs are taken from.
+///
+/// # Errors
+/// As [`sources`].
+pub fn sources_of(recipe: &Recipe, folder: &Path) -> Result<Option<Sources>> {
+    let Some(agent) = &recipe.agent else { return Ok(None) };
     let path = folder.join(&agent.source);
     Sources::read(&path).with_context(|| format!("can't take the agent's sources from {}", path.display())).map(Some)
 }
@@ -139,6 +150,9 @@ impl<'a> Workshop<'a> {
 
     fn tools(&self) -> Result<Tools> {
         let Workshop { recipe, folder, store, progress, offline, .. } = *self;
+        if self.tree.is_empty() {
+            bail!("the lock has no packages that compile the agent; run `bedplate lock`");
+        }
         let packages = fetch::tree(self.tree, recipe, folder, store, progress, offline)?;
         Tools::open(store, recipe.image.arch, &packages, progress)
     }

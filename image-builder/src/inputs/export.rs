@@ -54,7 +54,7 @@ pub fn export(what: &Export, store: &Store, progress: &Progress) -> Result<Told>
     for tree in lock.compile.values() {
         fetch::tree(tree, &recipe, folder, store, progress, what.offline)?;
     }
-    if let Some((sources, locked)) = agent::sources(&recipe, folder)?.zip(lock.agent.as_ref()) {
+    if let Some((sources, locked)) = agent::sources_of(&recipe, folder)?.zip(lock.agent.as_ref()) {
         agent::Workshop::new(&recipe, folder, &lock, store, progress, what.offline).fetch(&sources, locked)?;
     }
     images::take::fetch(&recipe, folder, &lock, store, &get)?;
