@@ -3,6 +3,7 @@
 //! One program for all of it, without the usual harness: compiling C starts this program again, and must do so
 //! before it has threads.
 
+mod agent;
 mod components;
 mod explain;
 mod init;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         test("a component is the same bytes from another store", components::same_bytes),
         test("the tools tree compiles and links c statically", components::static_c),
         test("the composed root is what the distribution's tools install", twin::same_as_installed),
+        test("the agent is the same bytes on another host", agent::same_on_another_host),
         test("images of the root come, stay and go with it", components::images_of_the_root),
         test("two people without a network build the same bytes, one after a killed build", whole::same_bytes),
     ];
