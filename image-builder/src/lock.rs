@@ -30,7 +30,7 @@ pub struct Lock {
     pub package: Vec<Package>,
     /// Packages of the tools tree, by name.
     pub tool: Vec<Package>,
-    /// Packages of the trees that compile one thing each, by the thing (`agent`) and name.
+    /// Packages of the trees that compile one thing each, by the thing (`agent`, `kernel`) and name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub compile: BTreeMap<String, Vec<Package>>,
     /// Users of the image, with pinned ids.
@@ -48,7 +48,7 @@ pub struct Lock {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub container_image: Vec<LockedImage>,
     /// Files from the recipe's side: overlays (`overlay/NAME/PATH`, over mode and bytes), the agent
-    /// (`agent/firstboot`, `agent/stage1`). Files of components beside the recipe have their digest there.
+    /// (`agent/firstboot`, `agent/stage1`), fragments of a kernel's configuration (`kernel/NAME`). Files of components beside the recipe have their digest there.
     pub local: BTreeMap<String, Sha256>,
 }
 

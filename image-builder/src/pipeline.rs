@@ -8,7 +8,8 @@ use crate::compose::overlay::Overlay;
 use crate::compose::tree::{Content, Origin, Tree};
 use crate::digest::Sha256;
 use crate::fetch::{self, Inputs};
-use crate::kernel::{self, options};
+use crate::kernel;
+use crate::kernel::compile::{SourceKernel, Workplace};
 use crate::lock::{Lock, Package};
 use crate::package::{self, Scope};
 use crate::progress::Progress;
@@ -118,6 +119,10 @@ impl Build {
             entries.extend(pause_archive(&entries, lock)?);
         }
         entries.push(self.agent(recipe)?);
+        if let Some(kernel) = SourceKernel::of(recipe, folder, lock)? {
+            let at = Workplace { recipe, folder, store, progress, offline: self.offline };
+            entries.extend(kernel.entries(&kernel.build(&at)?)?);
+        }
 
         let mut tree = compose_tree(recipe, folder, lock, &inputs, &entries, store, &tools, progress)?;
         let ready = images::take::open(recipe, lock, store)?;
@@ -290,15 +295,9 @@ fn pause_archive(entries: &[ComponentEntry], lock: &Lock) -> Result<Option<Compo
     }))
 }
 
-/// Refuses a kernel that lacks what a node needs, naming each option with its reason.
+/// Refuses a kernel that lacks what a node needs.
 fn check_kernel(tree: &Tree, kernel: &kernel::Kernel) -> Result<()> {
     let path = format!("/boot/config-{}", kernel.release);
     let config = tree.file(&path).with_context(|| format!("the root has no {path}"))?.1.read()?;
-    let needed = options::read(options::NODE_OPTIONS).map_err(anyhow::Error::msg)?;
-    let missing = options::missing(&needed, &String::from_utf8_lossy(&config));
-    if !missing.is_empty() {
-        let list: Vec<String> = missing.iter().map(|o| format!("{} ({})", o.name, o.reason)).collect();
-        bail!("the kernel {} lacks what a node needs: {}", kernel.release, list.join("; "));
-    }
-    Ok(())
+    kernel::check(&kernel.release, &String::from_utf8_lossy(&config))
 }

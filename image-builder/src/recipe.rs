@@ -59,7 +59,8 @@ pub struct Recipe {
 impl Recipe {
     /// What this image needs compiled in a tree of its own, by the names these have in [`crate::lock::Lock::compile`].
     pub fn compiled(&self) -> Vec<&'static str> {
-        self.agent.iter().map(|_| crate::agent::TREE).collect()
+        let agent = self.agent.iter().map(|_| crate::agent::TREE);
+        agent.chain(self.kernel.source.iter().map(|_| crate::kernel::TREE)).collect()
     }
 }
 
@@ -129,7 +130,14 @@ pub struct Packages {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Kernel {
     /// Kernel package; may be a metapackage (`linux-image-amd64`).
-    pub package: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// In its place, a package with a kernel's source (`linux-source-6.12`), to be compiled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Fragments of its configuration, laid over the kernel's own for the architecture, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<PathBuf>,
     /// Arguments on the signed command line, beside those the builder adds.
     #[serde(default)]
     pub arguments: Vec<String>,

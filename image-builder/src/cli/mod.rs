@@ -6,6 +6,7 @@ mod config;
 mod diff;
 mod init;
 mod inputs;
+mod kernel;
 mod keys;
 mod lock;
 mod pages;
@@ -34,6 +35,7 @@ use std::process::ExitCode;
   bedplate lock
   bedplate build --out out
   bedplate inputs export /archive/node-0.1.0
+  bedplate kernel config
   bedplate verify out --key keys/release.pub
   bedplate verify out --key keys/release.pub --rebuild
   bedplate why /usr/bin/mount
@@ -103,6 +105,9 @@ enum Verb {
     /// Keep all that a lock names in a folder, or take it from there.
     #[command(subcommand)]
     Inputs(inputs::Inputs),
+    /// Compile the recipe's kernel, or show what it has of what a node needs.
+    #[command(subcommand)]
+    Kernel(kernel::Kernel),
     /// Check a release: signature, sums, UKI, root hash.
     Verify(verify::Verify),
     /// Tell which input put a path into the image, what it replaced, and who wanted that input.
@@ -164,6 +169,7 @@ pub fn main() -> ExitCode {
         Verb::Build(build) => build.run(&console),
         Verb::Agent(agent) => agent.run(&console),
         Verb::Inputs(inputs) => inputs.run(&console),
+        Verb::Kernel(kernel) => kernel.run(&console),
         Verb::Verify(verify) => verify.run(&console),
         Verb::Why(why) => why.run(&console),
         Verb::Diff(diff) => diff.run(&console),

@@ -8,6 +8,7 @@ use crate::compose::overlay::Overlay;
 use crate::digest::Sha256;
 use crate::fetch;
 use crate::images;
+use crate::kernel;
 use crate::lock::{FILE_NAME, Lock};
 use crate::progress::{Progress, Task, Unit};
 use crate::recipe::Recipe;
@@ -47,6 +48,9 @@ pub fn export(what: &Export, store: &Store, progress: &Progress) -> Result<Told>
         bail!("{} is there already; an export is written into a new or empty folder", what.out.display());
     }
     let inputs = fetch::all(&lock, &recipe, folder, store, progress, what.offline)?;
+    for tree in lock.compile.values() {
+        fetch::tree(tree, &recipe, folder, store, progress, what.offline)?;
+    }
     let tools = Tools::open(store, lock.arch, &inputs.tool, progress)?;
     let workshop = Workshop { store, tools: &tools, progress };
     let get = |url: &str, digest: &_| fetch::file(url, digest, store, progress, what.offline);
@@ -159,12 +163,16 @@ impl Writer<'_> {
         Ok(digest)
     }
 
-    /// Overlays and the agent, as the lock has them.
+    /// Overlays, the agent and the kernel's configuration, as the lock has them.
     fn local(&mut self, recipe: &Recipe, folder: &Path, lock: &Lock, agent: &Path) -> Result<()> {
         for named in &recipe.overlay {
             let overlay = Overlay::at(&folder.join(named));
             let below = format!("{LOCAL}/overlay/{}", overlay.name);
             self.overlay(&overlay.folder, &below)?;
+        }
+        for named in &recipe.kernel.config {
+            let name = format!("kernel/{}", kernel::fragment_name(named));
+            self.copy(&folder.join(named), &format!("{LOCAL}/{name}"), lock.local.get(&name).copied())?;
         }
         for name in local::AGENT {
             let digest = lock.local.get(&format!("agent/{name}")).copied();

@@ -109,6 +109,14 @@ fn local_inputs(folder: &Path, lock: &Lock) -> Result<()> {
                 .extend(digests.into_iter().map(|(path, digest)| (format!("overlay/{}/{path}", overlay.name), digest)));
         }
     }
+    let kernel = folder.join(LOCAL).join("kernel");
+    if kernel.is_dir() {
+        for entry in std::fs::read_dir(&kernel)? {
+            let path = entry?.path();
+            let digest = Sha256::of_reader(File::open(&path)?)?.0;
+            found.insert(format!("kernel/{}", crate::kernel::fragment_name(&path)), digest);
+        }
+    }
     for name in local::AGENT {
         if let Ok(file) = File::open(folder.join(LOCAL).join("agent").join(name)) {
             found.insert(format!("agent/{name}"), Sha256::of_reader(file)?.0);

@@ -13,7 +13,7 @@
 //! crate/NAME-VERSION.crate        crates of the agent
 //! image/SHA-256                   manifests, configurations and layers of container images
 //! module/PATH/@v/...              Go modules, as a module proxy serves them
-//! local/overlay/NAME/..., local/agent/...
+//! local/overlay/NAME/..., local/agent/..., local/kernel/...
 //! ```
 //!
 //! Guarantees: a folder appears under its name when it is complete; nothing reaches a store before its digest was held

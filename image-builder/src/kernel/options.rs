@@ -1,31 +1,46 @@
 //! What the node needs of a kernel, checked against the configuration the kernel was built with.
 
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use super::fragment::values;
+use serde::{Deserialize, Serialize};
 
 /// The options the node needs, from `kernel-config/node.toml`.
 pub const NODE_OPTIONS: &str = include_str!("../../../kernel-config/node.toml");
 
 /// One option and why it is needed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Needed {
     /// Name without `CONFIG_`.
     pub name: String,
     /// Whether a module will do.
     pub need: Need,
+    /// An option without which the kernel need not have this one.
+    #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
+    pub only_with: Option<String>,
     /// Why.
     pub reason: String,
 }
 
 /// Whether a module will do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
     /// `y` or `m`.
     Any,
     /// `y`.
     BuiltIn,
+}
+
+/// A needed option, and what a kernel has of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Found<'a> {
+    /// The option.
+    #[serde(flatten)]
+    pub option: &'a Needed,
+    /// `y`, `m`, or nothing.
+    pub has: Option<String>,
+    /// Whether that is enough.
+    pub enough: bool,
 }
 
 /// Reads a list of options.
@@ -41,16 +56,26 @@ pub fn read(text: &str) -> Result<Vec<Needed>, String> {
     toml::from_str::<File>(text).map(|f| f.option).map_err(|e| e.to_string())
 }
 
-/// The options that a kernel with this `/boot/config-*` text lacks.
-pub fn missing<'a>(options: &'a [Needed], config: &str) -> Vec<&'a Needed> {
-    let set: BTreeMap<&str, &str> =
-        config.lines().filter_map(|line| line.strip_prefix("CONFIG_")?.split_once('=')).collect();
-    let has = |option: &Needed| match set.get(option.name.as_str()) {
-        Some(&"y") => true,
-        Some(&"m") => option.need == Need::Any,
-        _ => false,
+/// What a kernel with this `/boot/config-*` text has of each option.
+pub fn found<'a>(options: &'a [Needed], config: &str) -> Vec<Found<'a>> {
+    let values = values(config);
+    let find = |option: &'a Needed| {
+        let has = values.get(option.name.as_str()).copied();
+        let enough = match has {
+            Some("y") => true,
+            Some("m") => option.need == Need::Any,
+            _ => option.only_with.as_deref().is_some_and(|other| !values.contains_key(other)),
+        };
+        Found { option, has: has.map(str::to_owned), enough }
     };
-    options.iter().filter(|o| !has(o)).collect()
+    options.iter().map(find).collect()
+}
+
+/// What is missing of these, with the reasons, in one line; none if nothing is.
+pub fn lacks(found: &[Found]) -> Option<String> {
+    let missing = found.iter().filter(|f| !f.enough).map(|f| format!("{} ({})", f.option.name, f.option.reason));
+    let missing: Vec<String> = missing.collect();
+    (!missing.is_empty()).then(|| missing.join("; "))
 }
 
 #[cfg(test)]
@@ -74,6 +99,15 @@ mod tests {
         )
         .unwrap();
         let config = "CONFIG_A=m\nCONFIG_B=m\n# CONFIG_C is not set\n";
-        assert_eq!(missing(&options, config).iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["B", "C"]);
+        assert_eq!(lacks(&found(&options, config)).unwrap(), "B (r); C (r)");
+        assert_eq!(lacks(&found(&options, "CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=m\n")), None);
+    }
+
+    #[test]
+    fn an_option_may_be_needed_with_another_only() {
+        let options = read("[[option]]\nname='SIG'\nneed='built-in'\nif='MODULES'\nreason='r'\n").unwrap();
+        assert_eq!(lacks(&found(&options, "CONFIG_MODULES=y\n")).unwrap(), "SIG (r)");
+        assert_eq!(lacks(&found(&options, "# CONFIG_MODULES is not set\n")), None);
+        assert_eq!(lacks(&found(&options, "CONFIG_MODULES=y\nCONFIG_SIG=y\n")), None);
     }
 }

@@ -41,7 +41,9 @@ pub fn select(tree: &Tree) -> Result<Kernel> {
             Ok(kernel)
         }
         (Some((a, _)), Some((b, _))) => bail!("the root has the kernels {b} and {a}; an image has one"),
-        _ => bail!("the root has no kernel: no /boot/vmlinuz-*; name one in the recipe's kernel.package"),
+        _ => bail!(
+            "the root has no kernel: no /boot/vmlinuz-*; name one in the recipe's kernel.package or kernel.source"
+        ),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Text to recipe, with every fault of it told in one run.
 
 mod container_image;
+mod kernel;
 
 use super::{Addon, Component, Packages, Recipe};
 use crate::compose::overlay::Overlay;
@@ -95,6 +96,11 @@ impl Recipe {
         if !ready.is_empty() {
             text += &serde_json::to_string(&ready).unwrap_or_else(|e| e.to_string());
         }
+        if let Some(source) = &self.kernel.source {
+            // Where a fragment lies does not matter, either.
+            let names: Vec<_> = self.kernel.config.iter().map(|path| crate::kernel::fragment_name(path)).collect();
+            text += &serde_json::to_string(&(source, names)).unwrap_or_else(|e| e.to_string());
+        }
         Sha256::of(text)
     }
 }
@@ -141,11 +147,8 @@ impl Checks<'_> {
         for (i, name) in recipe.packages.hold.iter().enumerate() {
             self.shape(&["packages", "hold", &i.to_string()], name);
         }
-        self.package(&["kernel", "package"], &recipe.kernel.package);
+        self.kernel(&recipe.kernel);
         self.packages(&["tools", "install"], &recipe.tools.install);
-        for (i, argument) in recipe.kernel.arguments.iter().enumerate() {
-            self.argument(&["kernel", "arguments", &i.to_string()], argument);
-        }
         for (i, folder) in recipe.overlay.iter().enumerate() {
             self.there(&["overlay", &i.to_string()], folder, "the overlay folder");
         }

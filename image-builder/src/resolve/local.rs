@@ -1,7 +1,8 @@
-//! Inputs from the recipe's side: overlay files and the agent's programs, by digest.
+//! Inputs from the recipe's side: overlay files, the agent's programs and a kernel's configuration, by digest.
 
 use crate::compose::overlay::Overlay;
 use crate::digest::Sha256;
+use crate::kernel;
 use crate::recipe::Recipe;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ pub fn agent_folder() -> Result<PathBuf> {
     Ok(own.parent().unwrap_or(Path::new("/")).to_owned())
 }
 
-/// Digests of all local inputs: `overlay/NAME/PATH` (over mode and bytes), `agent/NAME`. `folder` is the
+/// Digests of all local inputs: `overlay/NAME/PATH` (over mode and bytes), `agent/NAME`, `kernel/NAME`. `folder` is the
 /// recipe's.
 ///
 /// # Errors
@@ -61,6 +62,11 @@ pub fn overlays(recipe: &Recipe, folder: &Path) -> Result<BTreeMap<String, Sha25
         for (path, digest) in overlay.digests()? {
             found.insert(format!("overlay/{}/{path}", overlay.name), digest);
         }
+    }
+    for named in &recipe.kernel.config {
+        let path = folder.join(named);
+        let text = std::fs::read(&path).with_context(|| format!("can't read the fragment {}", path.display()))?;
+        found.insert(format!("kernel/{}", kernel::fragment_name(named)), Sha256::of(text));
     }
     Ok(found)
 }

@@ -188,7 +188,7 @@ fn make(
     let tool = pick(of_tools, "the packages of the tools tree")?;
     let mut compile = BTreeMap::new();
     for thing in recipe.compiled() {
-        let request = wishes::compile(thing, &suites.ranks)?;
+        let request = wishes::compile(thing, recipe, &suites.ranks)?;
         compile.insert(thing.to_owned(), pick(request, &format!("the packages that compile the {thing}"))?);
     }
     let wanted: Vec<&Package> = package.iter().chain(&tool).collect();

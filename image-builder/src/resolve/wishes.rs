@@ -53,7 +53,7 @@ pub fn root(recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
         .packages
         .install
         .iter()
-        .chain([&recipe.kernel.package])
+        .chain(&recipe.kernel.package)
         .map(|p| (p.as_str(), "the recipe".to_owned()))
         .chain(components)
         .map(term)
@@ -76,7 +76,7 @@ pub fn tools(recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
     let install: Vec<(Term, String)> = own
         .install
         .iter()
-        .map(by_builder)
+        .map(|p| by_builder(p))
         .chain(recipe.tools.install.iter().map(|p| (p.as_str(), "the recipe".to_owned())))
         .map(term)
         .collect::<Result<_>>()?;
@@ -85,15 +85,17 @@ pub fn tools(recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
     Ok(Request { install, provided, preference: preference(ranks, |_| true), ..Request::default() })
 }
 
-/// The packages of the tree that compiles `thing` (`agent`).
+/// The packages of the tree that compiles `thing` (`agent`, `kernel`): the builder's own, and what the recipe has compiled.
 ///
 /// # Errors
-/// When the builder has no such tree.
-pub fn compile(thing: &str, ranks: &[Rank]) -> Result<Request> {
+/// When the builder has no such tree, or a name is no package name.
+pub fn compile(thing: &str, recipe: &Recipe, ranks: &[Rank]) -> Result<Request> {
     let mut own = own_tools()?;
     let tree = own.compile.remove(thing).with_context(|| format!("the builder has no tree that compiles {thing}"))?;
+    let source = recipe.kernel.source.iter().filter(|_| thing == crate::kernel::TREE);
+    let source = source.map(|package| (package.as_str(), "the recipe".to_owned()));
     Ok(Request {
-        install: tree.install.iter().map(by_builder).map(term).collect::<Result<_>>()?,
+        install: tree.install.iter().map(|p| by_builder(p)).chain(source).map(term).collect::<Result<_>>()?,
         provided: own.provided.into_iter().collect(),
         preference: preference(ranks, |_| true),
         ..Request::default()
@@ -104,7 +106,7 @@ fn own_tools() -> Result<OwnTools> {
     toml::from_str(TOOLS).context("the builder's own list of tools can't be read")
 }
 
-fn by_builder(package: &String) -> (&str, String) {
+fn by_builder(package: &str) -> (&str, String) {
     (package, "the builder".to_owned())
 }
 

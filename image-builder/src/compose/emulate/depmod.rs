@@ -38,7 +38,8 @@ pub fn apply(tree: &mut Tree, store: &Store, tools: &Tools) -> Result<()> {
                 _ => None,
             })
             .collect();
-        if !files.iter().any(|(at, _)| at.name().contains(".ko")) {
+        // One without modules has a list of what is built in, which modprobe(8) asks for, too.
+        if !files.iter().any(|(at, _)| at.name().contains(".ko") || at.name() == "modules.builtin") {
             continue;
         }
         let listed: String = files.iter().map(|(at, content)| format!("{at} {}\n", content.digest())).collect();

@@ -46,6 +46,7 @@ pub(super) fn sbom(sources: &Sources) -> Result<String> {
     bill.packages();
     bill.components()?;
     bill.images()?;
+    bill.kernel();
     bill.agent();
     let mut document = bill.document()?;
     let serial = ids::derived("sbom", &Sha256::of(serde_json::to_vec(&document)?));
@@ -285,6 +286,19 @@ impl<'a> Bill<'a> {
             });
         }
         Ok(())
+    }
+
+    /// The source of a kernel that was compiled; one from a package is among the packages.
+    fn kernel(&mut self) {
+        let Sources { recipe, lock, .. } = *self.sources;
+        let tree = lock.compile.get(crate::kernel::TREE).map(Vec::as_slice).unwrap_or_default();
+        let named = |package: &str| {
+            recipe.kernel.source.as_deref().is_some_and(|s| s.split([' ', '(']).next() == Some(package))
+        };
+        if let Some(source) = tree.iter().find(|p| named(&p.name)) {
+            let reference = self.package(source);
+            self.top.insert(reference);
+        }
     }
 
     /// The agent, and the stub that the UKI begins with.

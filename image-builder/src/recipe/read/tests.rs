@@ -131,3 +131,26 @@ fn only_what_decides_the_lock_changes_its_digest() {
     assert_ne!(good, digest(&GOOD.replace("[archive.security]\n", "[archive.security]\npriority = 5\n")));
     assert_eq!(good, digest(&GOOD.replace("[archive.security]\n", "[archive.security]\npriority = 0\n")));
 }
+
+#[test]
+fn a_kernel_is_from_a_package_or_compiled_from_fragments() {
+    let with = |kernel: &str| GOOD.replace("package = \"linux-image-amd64\"", kernel);
+    let good = "source = \"linux-source-6.12\"\nconfig = [\"a/base.config\", \"site.config\"]";
+    let recipe = Recipe::parse(&with(good), "recipe.toml", |_| true).unwrap();
+    assert_eq!(recipe.compiled(), ["kernel"]);
+    for (kernel, said) in [
+        ("", "names no kernel"),
+        (&format!("package = \"linux-image-amd64\"\n{good}"), "names more than one kernel"),
+        ("source = \"linux-source-6.12\"", "nothing says how"),
+        ("package = \"linux-image-amd64\"\nconfig = [\"a.config\"]", "is configured already"),
+        (&good.replace("site.config", "b/base.config"), "two fragments are called \"base.config\""),
+    ] {
+        let told = faults(&with(kernel));
+        assert!(told.contains("BP-R022") && told.contains(said), "{said}: {told}");
+    }
+    assert!(faults(&with(&good.replace("site", "missing/site"))).contains("missing/site.config"));
+    let digest = |kernel: &str| Recipe::parse(&with(kernel), "recipe.toml", |_| true).unwrap().lock_digest();
+    assert_eq!(digest(good), digest(&good.replace("a/base", "b/base")));
+    assert_ne!(digest(good), digest(&good.replace("6.12", "6.13")));
+    assert_ne!(digest(good), digest(&good.replace("site", "other")));
+}

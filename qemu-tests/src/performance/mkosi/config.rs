@@ -115,7 +115,7 @@ pub(super) fn write(
 
 fn configuration(recipe: &Recipe, extra: &str) -> String {
     let packages: Vec<&str> =
-        recipe.packages.install.iter().chain([&recipe.kernel.package]).map(String::as_str).collect();
+        recipe.packages.install.iter().chain(&recipe.kernel.package).map(String::as_str).collect();
     let exclude: Vec<&str> = recipe.packages.exclude.iter().map(String::as_str).collect();
     let release = recipe.archive.values().filter(|a| !a.tools_only).flat_map(|a| &a.suites).next();
     format!(
