@@ -15,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Machine<'_> {
     /// Runs a shell script in a pod on this node and gives what it printed. It sees the node's status at
-    /// `/run/bedplate`, its volumes at `/volumes` (writable) and its machine-id at `/machine-id`; it runs under the
-    /// runtime's default seccomp profile.
+    /// `/run/bedplate`, its volumes at `/volumes` (writable), its machine-id at `/machine-id` and its securityfs at
+    /// `/security`; it runs under the runtime's default seccomp profile.
     ///
     /// # Errors
     /// When the pod does not end well in time.
@@ -95,6 +95,7 @@ fn manifest(pod: &str, node: &str, script: &str) -> Value {
         ("lib64", "/usr/lib64", "/lib64", true),
         ("status", "/run/bedplate", "/run/bedplate", true),
         ("machine-id", "/etc/machine-id", "/machine-id", true),
+        ("security", "/sys/kernel/security", "/security", true),
         ("volumes", "/var/lib/volumes", "/volumes", false),
     ];
     json!({

@@ -8,6 +8,7 @@ mod components;
 mod explain;
 mod init;
 mod inputs;
+mod kernel;
 mod microcode;
 mod person;
 mod rebuild;
@@ -61,6 +62,11 @@ fn main() -> ExitCode {
         test("the bill of materials is complete and as cyclonedx wants it", explain::bill_of_materials),
         test("a scanner of the image finds every package", explain::scanners_find_every_package),
         test("the uki hands over the microcode of the packages", microcode::handed_over),
+        test("the modules of the image are those of the package, byte for byte", kernel::modules_as_signed),
+        test(
+            "the fragments take effect on the locked source and give what a node needs",
+            kernel::fragments_take_effect,
+        ),
         test("a build from an export alone gives the same bytes", inputs::same_bytes_from_an_export),
         test("keys on a token sign the same bytes as keys in files", signing::token_signs_the_same),
         test("a component is the same bytes from another store", components::same_bytes),

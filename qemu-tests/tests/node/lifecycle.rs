@@ -18,6 +18,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("its disks are a mounted mirror", |t| mirror(evidence(t)?)),
     ("the first sync is let go when the node is ready", |t| sync_let_go(evidence(t)?)),
     ("a pod runs under the default seccomp profile", |t| seccomp(evidence(t)?)),
+    ("secure boot locks the kernel down, and modules of the image load there", |t| locked_down(evidence(t)?)),
     ("an image of the root outlives garbage collection and a restart of containerd", |t| images(evidence(t)?)),
     ("units handed over by smbios have no effect", |t| no_foreign_unit(evidence(t)?)),
     ("a reboot in order ends by itself", |t| went_down(evidence(t)?)),
@@ -89,7 +90,9 @@ fn look(
 ) -> Result<Seen> {
     let script = "while read -r key value; do case $key in Seccomp:) echo \"seccomp $value\";; esac; done \
                   < /proc/self/status; echo \"machine-id $(cat /machine-id)\"; echo \"proof $(cat /volumes/data/proof)\"; \
-                  echo \"sync-speed $(cat /sys/block/md0/md/sync_speed_max)\"";
+                  echo \"sync-speed $(cat /sys/block/md0/md/sync_speed_max)\"; \
+                  echo \"lockdown $(cat /security/lockdown)\"; \
+                  while read -r name rest; do echo \"module-$name $rest\"; done < /proc/modules";
     let text = machine.probe(plane, name, &format!("{before}{script}"))?;
     let status = machine.status(plane, &format!("{name}-status"))?;
     Ok(Seen { status, lines: text.lines().map(str::to_owned).collect() })
@@ -176,6 +179,18 @@ fn sync_let_go(seen: &Evidence) -> Result<()> {
 fn seccomp(seen: &Evidence) -> Result<()> {
     let mode = seen.first.line("seccomp")?;
     ensure!(mode == "2", "the pod's seccomp mode is {mode}, not 2 (filter)");
+    Ok(())
+}
+
+/// The kernel is Debian's, so what is loaded was taken for its signature alone.
+fn locked_down(seen: &Evidence) -> Result<()> {
+    let mode = seen.first.line("lockdown")?;
+    ensure!(mode.contains("[integrity]"), "the kernel is locked down as {mode}");
+    // The one stage 1 loads from the initrd, the other udev or the kernel from the root.
+    for module in ["dm_verity", "br_netfilter"] {
+        let line = seen.first.line(&format!("module-{module}"))?;
+        ensure!(line.contains(" Live "), "{module}: {line}");
+    }
     Ok(())
 }
 
