@@ -39,7 +39,7 @@ endef
 # `make -j` must not run tiers side by side: they share the machine, and two cores.
 .NOTPARALLEL:
 
-.PHONY: help demo test begin setup agent bedplate lock image lint deny compile unit sim build guest node artifacts secure_boot rack bench clean
+.PHONY: help demo test begin setup agent bedplate lock image lint deny compile unit sim build guest node artifacts secure_boot rack bench kernel clean
 
 help:  ## Show what there is.
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -129,6 +129,24 @@ secure_boot: image  ## From firmware without keys to a node that starts only wha
 bench: image  ## Measure builds and boots; write docs/performance.md.
 	$(CARGO) build -q --workspace --bins
 	BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(TARGET_DIR)/debug/bench --release out/node --recipe $(RECIPE) $(BENCH)
+
+# The example with a kernel of our own: kernel-config/*.config over Debian's source. Compiling it takes longer than all
+# tests, so it is none of them. make kernel KERNELS="--runs 3" boots each three times.
+KERNEL_SITE := out/kernel-site
+KERNEL_SOURCE := linux-source-6.12
+KERNEL_CONFIG := $(foreach f,base storage network kubernetes security machine,kernel-config/$(f).config)
+
+$(KERNEL_SITE)/recipe.toml: $(RECIPE) Makefile
+	mkdir -p $(KERNEL_SITE)
+	sed -e 's|^package = "linux-image-amd64"|source = "$(KERNEL_SOURCE)"\nconfig = [$(foreach f,$(KERNEL_CONFIG),"../../$(f)",)]|' \
+	  -e 's|^folder = "keys"|folder = "../../examples/node/keys"|' $< > $@
+
+kernel: image $(KERNEL_SITE)/recipe.toml  ## Compile a kernel, boot a node with it, and compare it with Debian's.
+	export BEDPLATE_AGENT_DIR=$(AGENT_DIR); site="--recipe $(KERNEL_SITE)/recipe.toml"; \
+	$(BEDPLATE) lock --local $$site || $(BEDPLATE) lock $$site; \
+	$(BEDPLATE) kernel config $$site; time $(BEDPLATE) kernel build $$site; $(BEDPLATE) build $$site --out out/kernel
+	$(CARGO) build -q --workspace --bins
+	$(TARGET_DIR)/debug/kernels --release out/kernel --recipe $(KERNEL_SITE)/recipe.toml $(KERNELS)
 
 clean:  ## Remove what was built here; the store stays.
 	$(CARGO) clean
