@@ -54,7 +54,8 @@ impl Kernel {
         let store = place.store.open()?;
         let recipe = Recipe::read(&place.recipe)?;
         let folder = place.recipe.parent().unwrap_or(Path::new(""));
-        let lock = resolve::current(&place.recipe, &recipe, &local::agent_folder()?)?;
+        let resolve::Current { lock, .. } =
+            resolve::current(&place.recipe, &recipe, &local::agent_folder()?, &store, &console.progress, *offline)?;
         let at = Workplace { recipe: &recipe, folder, store: &store, progress: &console.progress, offline: *offline };
         let compiled = SourceKernel::of(&recipe, folder, &lock)?;
         let Kernel::Build { check, .. } = &self else {

@@ -37,16 +37,16 @@ pub fn agent_folder() -> Result<PathBuf> {
 /// # Errors
 /// When one is not there or can't be read; or two overlays have one name.
 pub fn digests(recipe: &Recipe, folder: &Path, agent: &Path) -> Result<BTreeMap<String, Sha256>> {
-    let mut found = overlays(recipe, folder)?;
+    let mut found = files(recipe, folder)?;
     found.extend(programs(agent)?);
     Ok(found)
 }
 
-/// Digests of the files of all overlays.
+/// Digests of the files beside the recipe: those of overlays, and fragments of a kernel's configuration.
 ///
 /// # Errors
 /// As [`digests`].
-pub fn overlays(recipe: &Recipe, folder: &Path) -> Result<BTreeMap<String, Sha256>> {
+pub fn files(recipe: &Recipe, folder: &Path) -> Result<BTreeMap<String, Sha256>> {
     let mut found = BTreeMap::new();
     let mut names = BTreeMap::new();
     for path in &recipe.overlay {

@@ -75,7 +75,7 @@ pub fn lock(recipe_path: &Path, store: &Store, progress: &Progress, options: &Op
     let folder = folder_of(recipe_path);
     // Before the network is asked: what is missing here is soon said.
     let sources = agent::sources(&recipe, folder)?;
-    let mut local = local::overlays(&recipe, folder)?;
+    let mut local = local::files(&recipe, folder)?;
     if sources.is_none() {
         local.extend(local::programs(&options.agent)?);
     }
