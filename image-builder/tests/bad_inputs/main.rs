@@ -171,7 +171,9 @@ fn a_lock_is_refused_when_recipe_or_local_inputs_differ() {
     let place = Place::new();
     let recipe = |place: &Place| Recipe::read(&place.path("recipe.toml")).unwrap();
     let current = |place: &Place| {
-        resolve::current(&place.path("recipe.toml"), &recipe(place), &place.path("agent"))
+        let (file, agent) = (place.path("recipe.toml"), place.path("agent"));
+        resolve::current(&file, &recipe(place), &agent, &place.store(), &Progress::silent(), true)
+            .map(|current| current.lock)
             .map_err(|error| place.sentence(&error))
     };
     insta::assert_snapshot!("no_lock", current(&place).unwrap_err());
