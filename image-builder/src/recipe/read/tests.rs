@@ -137,7 +137,7 @@ fn a_kernel_is_from_a_package_or_compiled_from_fragments() {
     let with = |kernel: &str| GOOD.replace("package = \"linux-image-amd64\"", kernel);
     let good = "source = \"linux-source-6.12\"\nconfig = [\"a/base.config\", \"site.config\"]";
     let recipe = Recipe::parse(&with(good), "recipe.toml", |_| true).unwrap();
-    assert_eq!(recipe.compiled(), ["kernel"]);
+    assert_eq!(recipe.compiled(), ["agent", "kernel"]);
     for (kernel, said) in [
         ("", "names no kernel"),
         (&format!("package = \"linux-image-amd64\"\n{good}"), "names more than one kernel"),
