@@ -113,5 +113,6 @@ fn with_fragments(more: &[PathBuf]) -> String {
     }
     let text = std::fs::read_to_string(crate::recipe()).unwrap();
     let text = text.replace("package = \"linux-image-amd64\"", &format!("{kernel}]"));
+    let text = text.replace("[agent]\nsource = \"../..\"\n", "");
     text.replace("../../overlays", &repository().join("overlays").display().to_string())
 }
