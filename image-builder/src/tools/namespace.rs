@@ -162,10 +162,11 @@ fn outer(room: &Namespace, command: Vec<OsString>) -> Result<i32> {
     Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
 }
 
-const HINT: &str = "this host lets you make no namespaces, which compiling C code needs; allow them \
+const HINT: &str = "this host lets you make no namespaces, which compiling needs; allow them \
     (sysctl user.max_user_namespaces=15000, and where the host has them \
     kernel.unprivileged_userns_clone=1 and kernel.apparmor_restrict_unprivileged_userns=0), run as root, or take \
-    the component from files or packages";
+    from elsewhere what is compiled: a component from files or packages, the agent by BEDPLATE_AGENT_DIR, the kernel from \
+    a package";
 
 /// Builds the root, enters it and becomes the program.
 fn inner(room: &Namespace, command: Vec<OsString>) -> Result<i32> {
