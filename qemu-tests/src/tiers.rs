@@ -4,6 +4,7 @@
 //! a test starts ends with that thread.
 #![allow(clippy::disallowed_methods, reason = "edge: keeps the list of tiers and their seconds")]
 
+use image_builder::resolve::local::AGENT_FOLDER;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::fmt::Display;
 use std::io::Write;
@@ -51,6 +52,12 @@ pub fn target_folder() -> PathBuf {
         profile.parent().map(PathBuf::from)
     };
     from_program().unwrap_or_else(|| PathBuf::from("target"))
+}
+
+/// The folder of the agent's programs, for builders that are to take them from there: what [`AGENT_FOLDER`] says, else
+/// where `make agent` puts them.
+pub fn agent_folder() -> PathBuf {
+    std::env::var_os(AGENT_FOLDER).map_or_else(|| target_folder().join("agent"), PathBuf::from)
 }
 
 /// Something that several tests look at and that is made once, by the first that asks: a boot and what came of it.

@@ -6,17 +6,16 @@ use image_builder::package::manifest::Manifest;
 use image_builder::package::name;
 use image_builder::resolve::local::AGENT_FOLDER;
 use qemu_tests::bench::{release_of_example, repository};
-use qemu_tests::tiers::target_folder;
+use qemu_tests::tiers::{agent_folder, target_folder};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// What `bedplate` gave on standard output, run in this folder.
 fn bedplate(folder: &Path, words: &[&str]) -> String {
-    let agent = std::env::var_os(AGENT_FOLDER).map_or_else(|| target_folder().join("agent"), PathBuf::from);
     let mut command = Command::new(target_folder().join("debug/bedplate"));
-    let done = command.args(words).env(AGENT_FOLDER, agent).current_dir(folder).output().unwrap();
+    let done = command.args(words).env(AGENT_FOLDER, agent_folder()).current_dir(folder).output().unwrap();
     assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap()
 }

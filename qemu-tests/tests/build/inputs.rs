@@ -9,9 +9,9 @@ use crate::whole::equal;
 use image_builder::resolve::local::AGENT_FOLDER;
 use image_builder::store::Store;
 use qemu_tests::bench::release_of_example;
-use qemu_tests::tiers::target_folder;
+use qemu_tests::tiers::{agent_folder, target_folder};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 pub fn same_bytes_from_an_export() {
@@ -19,7 +19,6 @@ pub fn same_bytes_from_an_export() {
     // Beside the store as a rule, so that its files can have further names instead of copies.
     let place = tempfile::Builder::new().prefix("bedplate-export-").tempdir_in("/var/tmp").unwrap();
     let (export, store, out) = (place.path().join("export"), place.path().join("store"), place.path().join("out"));
-    let agent = std::env::var_os(AGENT_FOLDER).map_or_else(|| target_folder().join("agent"), PathBuf::from);
     let bedplate = |words: &[&str], paths: &[&Path]| {
         let root = nix::unistd::geteuid().is_root();
         let mut command = Command::new("unshare");
@@ -29,7 +28,7 @@ pub fn same_bytes_from_an_export() {
             .arg(target_folder().join("debug/bedplate"))
             .args(words)
             .args(paths);
-        let done = command.env(AGENT_FOLDER, &agent).output().expect("unshare starts");
+        let done = command.env(AGENT_FOLDER, agent_folder()).output().expect("unshare starts");
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(done.status.success(), "{command:?}: {}\n{said}", done.status);
         said

@@ -10,10 +10,10 @@ use image_builder::lock::Lock;
 use image_builder::package::name;
 use image_builder::progress::Progress;
 use image_builder::recipe::Recipe;
-use image_builder::resolve::{self, local};
+use image_builder::resolve;
 use image_builder::store::Store;
 use qemu_tests::bench::{release_of_example, repository};
-use qemu_tests::tiers::target_folder;
+use qemu_tests::tiers::agent_folder;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Read;
@@ -62,7 +62,7 @@ pub fn fragments_take_effect() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = folder.path().join("recipe.toml");
     let store = Store::open(&Store::default_folder()).unwrap();
-    let options = resolve::Options { agent: agent(), ..resolve::Options::of_host().unwrap() };
+    let options = resolve::Options { agent: agent_folder(), ..resolve::Options::of_host().unwrap() };
     std::fs::write(&recipe, with_fragments(&[])).unwrap();
     let lock = resolve::lock(&recipe, &store, &Progress::silent(), &options).unwrap();
     let at = |recipe, progress| Workplace { recipe, folder: folder.path(), store: &store, progress, offline: false };
@@ -96,10 +96,6 @@ pub fn fragments_take_effect() {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert!(!error.contains("base.config"), "{error}");
-}
-
-fn agent() -> PathBuf {
-    std::env::var_os(local::AGENT_FOLDER).map_or_else(|| target_folder().join("agent"), PathBuf::from)
 }
 
 /// The example's recipe with the kernel that `make kernel` compiles, and further fragments.

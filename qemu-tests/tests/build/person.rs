@@ -8,10 +8,9 @@ use image_builder::lock::Lock;
 use image_builder::progress::Progress;
 use image_builder::qemu::Interrupt;
 use image_builder::recipe::Recipe;
-use image_builder::resolve::local::AGENT_FOLDER;
 use image_builder::store::{Fetched, Store};
 use qemu_tests::bench::repository;
-use qemu_tests::tiers::target_folder;
+use qemu_tests::tiers::{agent_folder, target_folder};
 use qemu_tests::wait::wait_until;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -58,8 +57,7 @@ impl Person {
         let root = repository();
         person.copy(&root.join("examples/node"), &person.path("examples/node"));
         person.copy(&root.join("overlays"), &person.path("overlays"));
-        let agent = std::env::var_os(AGENT_FOLDER).map_or_else(|| target_folder().join("agent"), PathBuf::from);
-        person.copy(&agent, &person.path("agent"));
+        person.copy(&agent_folder(), &person.path("agent"));
         let bedplate = target_folder().join("debug/bedplate");
         person.copy(&bedplate, &person.path("bedplate"));
 

@@ -4,7 +4,7 @@
 use image_builder::package::name;
 use image_builder::resolve::local::AGENT_FOLDER;
 use qemu_tests::bench::{release_of_example, repository};
-use qemu_tests::tiers::target_folder;
+use qemu_tests::tiers::{agent_folder, target_folder};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -31,9 +31,8 @@ impl Stranger {
     }
 
     fn bedplate(&self, words: &[&str]) -> Output {
-        let agent = std::env::var_os(AGENT_FOLDER).map_or_else(|| target_folder().join("agent"), PathBuf::from);
         let mut command = Command::new(target_folder().join("debug/bedplate"));
-        command.args(words).env(AGENT_FOLDER, agent).current_dir(self.folder.path()).output().unwrap()
+        command.args(words).env(AGENT_FOLDER, agent_folder()).current_dir(self.folder.path()).output().unwrap()
     }
 
     /// Gives what was said on standard error if it failed.

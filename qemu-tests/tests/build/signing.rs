@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use image_builder::digest::Sha256;
 use qemu_tests::bench::{release_of_example, repository};
-use qemu_tests::tiers::target_folder;
+use qemu_tests::tiers::{agent_folder, target_folder};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -99,11 +99,9 @@ impl Site {
     }
 
     fn build(&self) -> Output {
-        let agent = std::env::var_os(image_builder::resolve::local::AGENT_FOLDER);
-        let agent = agent.map_or_else(|| target_folder().join("agent"), PathBuf::from);
         let mut command = Command::new(target_folder().join("debug/bedplate"));
         command.args(["build", "--offline", "--recipe"]).arg(self.path("examples/node/recipe.toml"));
-        command.arg("--out").arg(self.path("out")).env("BEDPLATE_AGENT_DIR", agent);
+        command.arg("--out").arg(self.path("out")).env("BEDPLATE_AGENT_DIR", agent_folder());
         command.env("SOFTHSM2_CONF", self.path("softhsm2.conf")).output().unwrap()
     }
 

@@ -15,7 +15,7 @@ use image_builder::progress::Progress;
 use image_builder::recipe::Recipe;
 use image_builder::resolve::local::AGENT_FOLDER;
 use image_builder::store::{Fetched, Store};
-use qemu_tests::tiers::target_folder;
+use qemu_tests::tiers::{agent_folder, target_folder};
 use qemu_tests::twin::differences::{Reasons, compare};
 use qemu_tests::twin::seen::{self, Root, What};
 use qemu_tests::twin::{archive, boot};
@@ -113,9 +113,8 @@ fn derive(folder: &Path) -> PathBuf {
     fs::write(&file, toml::to_string(&recipe).unwrap()).unwrap();
     fs::copy(Lock::path_for(&example), Lock::path_for(&file))
         .unwrap_or_else(|e| panic!("{e}; `make image` makes the lock"));
-    let agent = std::env::var_os(AGENT_FOLDER).map_or_else(|| target_folder().join("agent"), PathBuf::from);
     let mut command = Command::new(target_folder().join("debug/bedplate"));
-    run(command.args(["lock", "--recipe"]).arg(&file).env(AGENT_FOLDER, agent));
+    run(command.args(["lock", "--recipe"]).arg(&file).env(AGENT_FOLDER, agent_folder()));
     file
 }
 

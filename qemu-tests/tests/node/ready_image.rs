@@ -18,7 +18,7 @@ use image_builder::store::Store;
 use qemu_tests::bench::{Bench, repository};
 use qemu_tests::machine::{BOOT, Machine};
 use qemu_tests::site;
-use qemu_tests::tiers::target_folder;
+use qemu_tests::tiers::{agent_folder, target_folder};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -101,14 +101,13 @@ fn make_site(bench: &Bench, at: &dyn Fn(&str) -> PathBuf) -> Result<String> {
     let offline = |url: &str, _: &Sha256| bail!("it asked for {url}");
     lock.container_image = take::lock(&recipe, &at("examples/node"), &store, &offline)?;
     lock.write(&at("examples/node/bedplate.lock"))?;
-    let agent = std::env::var_os(local::AGENT_FOLDER).map_or_else(|| target_folder().join("agent"), PathBuf::from);
     let mut command = Command::new(target_folder().join("debug/bedplate"));
     let built = command
         .args(["build", "--offline", "--draft", "--out"])
         .arg(at("out"))
         .arg("--recipe")
         .arg(recipe_file)
-        .env(local::AGENT_FOLDER, agent)
+        .env(local::AGENT_FOLDER, agent_folder())
         .output()?;
     ensure!(built.status.success(), "it can't be built: {}", String::from_utf8_lossy(&built.stderr));
     Ok(manifest)

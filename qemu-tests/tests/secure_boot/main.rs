@@ -17,7 +17,7 @@ use on_disk::efi_vars::{GLOBAL, IMAGE_SECURITY_DATABASE, VariableStore};
 use on_disk::pe::{Image, NewSection};
 use qemu_tests::bench::{Bench, repository};
 use qemu_tests::machine::{BOOT, Machine};
-use qemu_tests::tiers::{self, Shared, target_folder};
+use qemu_tests::tiers::{self, Shared, agent_folder, target_folder};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -120,9 +120,8 @@ impl Site {
     }
 
     fn start(&self, words: &[&str]) -> Result<std::process::Output> {
-        let agent = std::env::var_os(local::AGENT_FOLDER).map_or_else(|| target_folder().join("agent"), PathBuf::from);
         let mut command = Command::new(target_folder().join("debug/bedplate"));
-        command.args(words).current_dir(self.folder.path()).env(local::AGENT_FOLDER, agent);
+        command.args(words).current_dir(self.folder.path()).env(local::AGENT_FOLDER, agent_folder());
         Ok(command.output()?)
     }
 }
