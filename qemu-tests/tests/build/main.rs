@@ -5,6 +5,7 @@
 
 mod agent;
 mod components;
+mod ends;
 mod explain;
 mod init;
 mod inputs;
@@ -75,6 +76,10 @@ fn main() -> ExitCode {
         test("the agent is the same bytes on another host", agent::same_on_another_host),
         test("images of the root come, stay and go with it", components::images_of_the_root),
         test("two people without a network build the same bytes, one after a killed build", whole::same_bytes),
+        test(
+            "builds ended at fifty random moments leave a store that the next one uses",
+            ends::at_fifty_random_moments,
+        ),
     ];
     tiers::run("build", trials)
 }

@@ -79,6 +79,35 @@ impl Person {
         person
     }
 
+    /// Leaves of the recipe's components these alone, without these paths, and of its artifacts a small disk; makes the
+    /// lock one of that recipe.
+    pub fn keep_little(&self, names: &[&str], without: &[&str]) {
+        let file = self.path("examples/node/recipe.toml");
+        let mut recipe = Recipe::read(&file).unwrap();
+        recipe.component.retain(|name, _| names.contains(&name.as_str()));
+        // They need containerd.
+        recipe.container_image.clear();
+        recipe.output.artifacts.clear();
+        (recipe.output.esp, recipe.output.slot) = ("300 MiB".into(), "512 MiB".into());
+        recipe.packages.exclude.extend(without.iter().map(|glob| (*glob).to_owned()));
+        fs::write(&file, toml::to_string(&recipe).unwrap()).unwrap();
+        let recipe = Recipe::read(&file).unwrap();
+        let place = Lock::path_for(&file);
+        let mut lock = Lock::read(&place).unwrap().unwrap();
+        lock.component.retain(|name, _| names.contains(&name.as_str()));
+        Lock { recipe: recipe.lock_digest(), ..lock }.write(&place).unwrap();
+    }
+
+    /// Takes away what some stages made, but never the tools and the components: `which` is asked once for each.
+    pub fn forget_stages(&self, mut which: impl FnMut() -> bool) {
+        for entry in fs::read_dir(self.path("store/output")).into_iter().flatten().flatten() {
+            let kept = ["tools", "component"].iter().any(|kept| entry.file_name() == *kept);
+            if !kept && which() {
+                fs::remove_dir_all(entry.path()).unwrap();
+            }
+        }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
