@@ -241,6 +241,21 @@ fn read_member<R: Read>(mut entry: tar::Entry<'_, R>) -> Result<Option<Member>> 
         }
     }
     let header = entry.header();
+    let name = |name: Option<&[u8]>| String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
+    let (user, group) = (name(header.username_bytes()), name(header.groupname_bytes()));
+    let mode = header.mode()? & 0o7777;
+    let id = |id: u64| u32::try_from(id).with_context(|| format!("its member {path} has the owner {id}"));
+    let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
+    let Some(kind) = kind(&mut entry, &path)? else { return Ok(None) };
+    Ok(Some(Member { path, kind, mode, uid, gid, user, group, xattrs }))
+}
+
+/// What an archive's entry at `path` is; none if it only says something of the archive. A file is read for its digest.
+///
+/// # Errors
+/// When it is nothing that a root can have, or the archive ends in it.
+pub(crate) fn kind<R: Read>(entry: &mut tar::Entry<'_, R>, path: &str) -> Result<Option<MemberKind>> {
+    let header = entry.header();
     let link = || -> Result<String> {
         let target = entry.link_name_bytes().with_context(|| format!("its link {path} has no target"))?;
         String::from_utf8(target.into_owned())
@@ -248,20 +263,12 @@ fn read_member<R: Read>(mut entry: tar::Entry<'_, R>) -> Result<Option<Member>> 
     };
     let device =
         || -> Result<(u32, u32)> { Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0))) };
-    let name = |name: Option<&[u8]>| String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
-    let (user, group) = (name(header.username_bytes()), name(header.groupname_bytes()));
-    let mode = header.mode()? & 0o7777;
-    let id = |id: u64| u32::try_from(id).with_context(|| format!("its member {path} has the owner {id}"));
-    let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
-    let kind = match header.entry_type() {
-        tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
-            if header.entry_type() == tar::EntryType::GNUSparse {
-                bail!("its member {path} is a sparse file, which the builder does not read");
-            }
+    Ok(Some(match header.entry_type() {
+        tar::EntryType::Regular | tar::EntryType::Continuous => {
             let (offset, size) = (entry.raw_file_position(), entry.size());
-            let (digest, read) = Sha256::of_reader(&mut entry)?;
+            let (digest, read) = Sha256::of_reader(entry)?;
             if read != size {
-                bail!("its data.tar ends inside {path}");
+                bail!("it ends inside {path}");
             }
             MemberKind::File(offset, size, digest)
         }
@@ -272,9 +279,9 @@ fn read_member<R: Read>(mut entry: tar::Entry<'_, R>) -> Result<Option<Member>> 
         tar::EntryType::Block => device().map(|(a, b)| MemberKind::BlockDevice(a, b))?,
         tar::EntryType::Fifo => MemberKind::Fifo,
         tar::EntryType::XGlobalHeader => return Ok(None),
+        tar::EntryType::GNUSparse => bail!("its member {path} is a sparse file, which the builder does not read"),
         other => bail!("its member {path} has the unknown tar type {:?}", char::from(other.as_byte())),
-    };
-    Ok(Some(Member { path, kind, mode, uid, gid, user, group, xattrs }))
+    }))
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@
 #![allow(clippy::disallowed_methods, reason = "edge: writes the stage's output")]
 
 use super::spec::Packing;
-use crate::compose::deb::{Member, MemberKind};
+use crate::compose::deb::{self, Member};
 use crate::compose::tree::Content;
 use crate::digest::{OciDigest, Sha256};
 use crate::stage::StageKey;
 use crate::store::{Fetched, Store};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -100,37 +100,14 @@ fn read(data: &Path) -> Result<Vec<Member>> {
 }
 
 fn member(mut entry: tar::Entry<'_, impl Read>, headers: &[u8]) -> Result<Option<Member>> {
-    let utf8 = |bytes: Vec<u8>| {
-        String::from_utf8(bytes)
-            .map_err(|e| anyhow::anyhow!("{:?} in it is not UTF-8", String::from_utf8_lossy(e.as_bytes())))
-    };
-    let path = utf8(entry.path_bytes().into_owned())?;
+    let path = String::from_utf8(entry.path_bytes().into_owned())
+        .map_err(|e| anyhow::anyhow!("{:?} in it is not UTF-8", String::from_utf8_lossy(e.as_bytes())))?;
     let xattrs = xattrs(headers).with_context(|| format!("the attributes of {path} can't be read"))?;
-    let header = entry.header().clone();
-    let target = entry.link_name_bytes().map(|target| utf8(target.into_owned())).transpose()?;
-    let link = || target.clone().with_context(|| format!("its link {path} has no target"));
-    let device =
-        || -> Result<(u32, u32)> { Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0))) };
+    let header = entry.header();
     let mode = header.mode()? & 0o7777;
     let id = |id: u64| u32::try_from(id).with_context(|| format!("{path} in it has the owner {id}"));
     let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
-    let kind = match header.entry_type() {
-        tar::EntryType::Regular | tar::EntryType::Continuous => {
-            let (offset, size) = (entry.raw_file_position(), entry.size());
-            let (digest, read) = Sha256::of_reader(&mut entry)?;
-            ensure!(read == size, "it ends inside {path}");
-            MemberKind::File(offset, size, digest)
-        }
-        tar::EntryType::Directory => MemberKind::Directory,
-        tar::EntryType::Symlink => MemberKind::Symlink(link()?),
-        tar::EntryType::Link => MemberKind::HardLink(link()?),
-        tar::EntryType::Char => device().map(|(a, b)| MemberKind::CharDevice(a, b))?,
-        tar::EntryType::Block => device().map(|(a, b)| MemberKind::BlockDevice(a, b))?,
-        tar::EntryType::Fifo => MemberKind::Fifo,
-        tar::EntryType::XGlobalHeader => return Ok(None),
-        tar::EntryType::GNUSparse => bail!("{path} in it is a sparse file, which the builder does not read"),
-        other => bail!("{path} in it has the unknown tar type {:?}", char::from(other.as_byte())),
-    };
+    let Some(kind) = deb::kind(&mut entry, &path)? else { return Ok(None) };
     let (user, group) = (String::new(), String::new());
     Ok(Some(Member { path, kind, mode, uid, gid, user, group, xattrs }))
 }
