@@ -1,6 +1,6 @@
 //! The order of the stages, on one page.
 
-use crate::assemble::{self, CommandLine, Parts, UnsignedFullUki, UnsignedUki, addon, pcr};
+use crate::assemble::{self, CommandLine, Parts, addon, pcr};
 use crate::components::oci_archive::{self, PAUSE_ARCHIVE};
 use crate::components::{self, ComponentEntry, ComponentKind, Workshop};
 use crate::compose;
@@ -14,9 +14,9 @@ use crate::lock::{Lock, Package};
 use crate::package::{self, Scope};
 use crate::progress::Progress;
 use crate::recipe::{Enrol, Recipe};
-use crate::seal::{self, Compression, RootImage};
+use crate::seal::{self, Compression};
 use crate::sign::enrolment::{self, Enrolment};
-use crate::sign::{self, Signer, keys::KeyFolder};
+use crate::sign::{self, SignedAddon, Signer, keys::KeyFolder};
 use crate::store::{Fetched, Store};
 use crate::tools::Tools;
 use crate::{images, initrd, resolve};
@@ -135,40 +135,35 @@ impl Build {
             tree.remove_below(folder, "the microcode is in the signed UKI, and a running kernel takes none");
         }
         let compression = Compression::from_recipe(&recipe.output)?;
-        let root = seal::seal(&tree, compression, lock.snapshot, store, progress)?;
-
         let stage1 = Content::of_file(&self.agent.join("stage1")).context("stage 1 can't be read")?;
-        let initrd =
-            initrd::build(&tree, &kernel, &stage1, &recipe.kernel.initrd_modules, lock.snapshot, store, progress)?;
+        let extra = &recipe.kernel.initrd_modules;
+        let (root, initrd) = rayon::join(
+            || seal::seal(&tree, compression, lock.snapshot, store, progress),
+            || initrd::build(&tree, &kernel, &stage1, extra, lock.snapshot, store, progress),
+        );
+        let (root, initrd) = (root?, initrd?);
         let command_line = CommandLine::new(&root.root_hash, &recipe.kernel.arguments)?;
+        let addons = addons(recipe, &tools, &kernel, &command_line, signers)?;
         let mut more = Vec::new();
         if recipe.keys.enrol == Enrol::SetupMode {
             more.extend(enrolment.for_initrd()?);
         }
         more.extend(addon::list(&recipe.addon));
-        let addons = match recipe.addon.is_empty() {
-            true => Vec::new(),
-            false => {
-                let stub = read_tool(&tools, addon::STUB)?;
-                addon::addons(&recipe.addon, &stub, &kernel.release, &command_line)?
-            }
+        let config_keys = recipe.keys.require_signed_config.then(|| keys.config_public()).transpose()?;
+        let pcr_key = keys.pcr_certificate()?.map(|pem| pcr_key(&pem)).transpose()?;
+        let parts = Parts {
+            stub: &read_tool(&tools, assemble::uki::STUB)?,
+            kernel: &kernel.image.read().context("the kernel can't be read")?,
+            release: &kernel.release,
+            initrd: &initrd.complete(&command_line, config_keys.as_deref(), &more)?,
+            microcode: microcode.as_deref(),
+            os_release: &tree.file("/usr/lib/os-release").context("the root has no /usr/lib/os-release")?.1.read()?,
+            command_line: &command_line,
+            pcr_public_key: pcr_key.as_deref(),
         };
-        let addons = addons.iter().map(|a| sign::sign_addon(a, signers.db)).collect::<Result<Vec<_>>>()?;
-        let microcode = microcode.as_deref();
-        let (unsigned, full) = self.unsigned(
-            recipe,
-            keys,
-            &tree,
-            &root,
-            &kernel,
-            &initrd,
-            microcode,
-            &command_line,
-            &more,
-            &tools,
-            store,
-            progress,
-        )?;
+        let unsigned = assemble::uki(&parts)?;
+        let full = self.scope != Scope::Draft && recipe.output.artifacts.iter().any(|a| a.is_full());
+        let full = full.then(|| assemble::full(&parts, &root, initrd.snapshot, store, progress)).transpose()?;
         let uki = sign::sign(&unsigned, signers.db, signers.pcr)?;
         if self.scope != Scope::Unsigned {
             uki.check_policy()?;
@@ -204,45 +199,21 @@ impl Build {
             origin: Origin::Component("firstboot".into(), recipe.image.version.clone()),
         })
     }
+}
 
-    /// The thin UKI, and the full one if something of it is wanted.
-    #[allow(clippy::too_many_arguments, reason = "a stage takes what it is made of")]
-    fn unsigned(
-        &self,
-        recipe: &Recipe,
-        keys: &KeyFolder,
-        tree: &Tree,
-        root: &RootImage,
-        kernel: &kernel::Kernel,
-        initrd: &initrd::Initrd,
-        microcode: Option<&[u8]>,
-        command_line: &CommandLine,
-        more: &[(String, Vec<u8>)],
-        tools: &Tools,
-        store: &Store,
-        progress: &Progress,
-    ) -> Result<(UnsignedUki, Option<UnsignedFullUki>)> {
-        let config_keys = match recipe.keys.require_signed_config {
-            true => Some(keys.config_public()?),
-            false => None,
-        };
-        let pcr_key = keys.pcr_certificate()?.map(|pem| pcr_key(&pem)).transpose()?;
-        let stub = read_tool(tools, assemble::uki::STUB)?;
-        let os_release = tree.file("/usr/lib/os-release").context("the root has no /usr/lib/os-release")?.1.read()?;
-        let parts = Parts {
-            stub: &stub,
-            kernel: &kernel.image.read().context("the kernel can't be read")?,
-            release: &kernel.release,
-            initrd: &initrd.complete(command_line, config_keys.as_deref(), more)?,
-            microcode,
-            os_release: &os_release,
-            command_line,
-            pcr_public_key: pcr_key.as_deref(),
-        };
-        let full = self.scope != Scope::Draft && recipe.output.artifacts.iter().any(|a| a.is_full());
-        let full = full.then(|| assemble::full(&parts, root, initrd.snapshot, store, progress)).transpose()?;
-        Ok((assemble::uki(&parts)?, full))
+/// The signed addons that the recipe asks for.
+fn addons(
+    recipe: &Recipe,
+    tools: &Tools,
+    kernel: &kernel::Kernel,
+    command_line: &CommandLine,
+    signers: Signers,
+) -> Result<Vec<SignedAddon>> {
+    if recipe.addon.is_empty() {
+        return Ok(Vec::new());
     }
+    let unsigned = addon::addons(&recipe.addon, &read_tool(tools, addon::STUB)?, &kernel.release, command_line)?;
+    unsigned.iter().map(|addon| sign::sign_addon(addon, signers.db)).collect()
 }
 
 fn pcr_key(certificate: &[u8]) -> Result<String> {
