@@ -24,8 +24,8 @@ use std::path::PathBuf;
 /// Raised when equal inputs give other bytes than before.
 const REVISION: u32 = 2;
 
-/// zstd level: the kernel unpacks all levels at the same speed, and the archive is made once.
-const LEVEL: i32 = 15;
+/// zstd level: the kernel unpacks all levels at the same speed. The next ones take a multiple of the time for little.
+const LEVEL: i32 = 12;
 
 /// The part of the initrd that does not depend on the root hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
