@@ -12,6 +12,7 @@ use crate::stage::StageKey;
 use crate::store::Store;
 use crate::tools::Tools;
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
@@ -64,13 +65,13 @@ pub fn apply(tree: &mut Tree, store: &Store, tools: &Tools) -> Result<()> {
 fn run(output: &Path, kernel: &str, files: &[(TreePath, Content)], tools: &Tools) -> Result<()> {
     let depmod = tools.tool("depmod")?;
     let root = output.join("work");
-    for (at, content) in files {
+    files.par_iter().try_for_each(|(at, content)| {
         let to = root.join(at.as_str().trim_start_matches('/'));
         let failed = || format!("can't write {}", to.display());
         std::fs::create_dir_all(to.parent().unwrap_or(&root)).with_context(failed)?;
         let mut file = File::create(&to).with_context(failed)?;
-        std::io::copy(&mut content.reader()?, &mut file).with_context(failed)?;
-    }
+        std::io::copy(&mut content.reader()?, &mut file).with_context(failed).map(drop)
+    })?;
     // Whichever of the two the tool was built for.
     std::os::unix::fs::symlink("usr/lib", root.join("lib"))?;
     depmod.command().arg("-b").arg(&root).arg(kernel).run()?;
