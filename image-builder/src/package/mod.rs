@@ -138,7 +138,7 @@ pub fn write(
     fill(inputs, aside.path(), tools, progress)?;
     if scope != Scope::Draft {
         let known = artifacts(inputs, aside.path(), tools, store, progress)?;
-        describe(inputs, scope, known, aside.path(), store, progress)?;
+        describe(inputs, scope, known, aside.path(), progress)?;
     }
     open_to_all(aside.path()).with_context(failed)?;
     if out.exists() {
@@ -270,7 +270,7 @@ fn fill(inputs: &Inputs, folder: &Path, tools: &Tools, progress: &Progress) -> R
 }
 
 /// Writes what the recipe asks for beside the disk image and the thin UKI, and gives the digests that are known by what
-/// the files were made of.
+/// the files were made of. Hashing the disk image takes as long as all of that, and goes on beside it.
 fn artifacts(
     inputs: &Inputs,
     folder: &Path,
@@ -283,8 +283,17 @@ fn artifacts(
         true => qcow2::write(inputs, folder, tools, store, progress).map(|sum| vec![(name::QCOW2.into(), sum)]),
         false => Ok(Vec::new()),
     };
-    let (disk, full) = rayon::join(disk, || full::write(inputs, folder, store, progress));
-    Ok(disk?.into_iter().chain(full?).collect())
+    let raw = || {
+        let path = folder.join(name::DISK);
+        let failed = || format!("can't read {}", path.display());
+        let task = progress.task("hashing the disk image", path.metadata().with_context(failed)?.len(), Unit::Bytes);
+        let (sha256, size) = sparse::remembered_digest(&path, store).with_context(failed)?;
+        task.add(size);
+        anyhow::Ok((name::DISK.to_owned(), FileSum { size, sha256 }))
+    };
+    let full = || full::write(inputs, folder, store, progress);
+    let (raw, (disk, full)) = rayon::join(raw, || rayon::join(disk, full));
+    Ok(disk?.into_iter().chain(full?).chain([raw?]).collect())
 }
 
 /// Hashes what was written and is not `known`, and writes and signs the manifest over all.
@@ -293,7 +302,6 @@ pub(crate) fn describe(
     scope: Scope,
     mut known: BTreeMap<String, FileSum>,
     folder: &Path,
-    store: &Store,
     progress: &Progress,
 ) -> Result<()> {
     let Inputs { recipe, lock, tree, root, kernel, uki, full, keys, enrolment, addons } = *inputs;
@@ -309,15 +317,12 @@ pub(crate) fn describe(
     if recipe.output.artifacts.contains(&Artifact::Netboot) {
         names.extend(netboot::TEXTS.map(|text| format!("{}/{text}", name::NETBOOT)));
     }
+    names.retain(|name| !known.contains_key(name));
     let size = |name: &String| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len());
     let task = progress.task("hashing the release", names.iter().map(size).sum(), Unit::Bytes);
     let sums = names.into_par_iter().map(|name| {
         let path = folder.join(&name);
-        let (sha256, size) = match name == name::DISK {
-            true => sparse::remembered_digest(&path, store),
-            false => sparse::digest(&path).map_err(anyhow::Error::from),
-        }
-        .with_context(|| format!("can't read {}", path.display()))?;
+        let (sha256, size) = sparse::digest(&path).with_context(|| format!("can't read {}", path.display()))?;
         task.add(size);
         Ok((name, FileSum { size, sha256 }))
     });
