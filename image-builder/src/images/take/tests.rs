@@ -282,6 +282,25 @@ fn a_build_needs_the_blobs_alone() {
 }
 
 #[test]
+fn an_archive_behind_an_address_is_fetched_once() {
+    const URL: &str = "https://images.example.org/web.tar";
+    let bytes = archive(&plain());
+    let site = Site::new(&format!("url = {URL:?}\nsha256 = \"{}\"\n", Sha256::of(&bytes)));
+    let asked = std::cell::Cell::new(0);
+    let get = |url: &str, digest: &Sha256| {
+        assert_eq!(url, URL);
+        asked.set(asked.get() + 1);
+        site.store.put(digest, &bytes[..], url)
+    };
+    let mut lock = Site::of_archive(&bytes, "").lock().unwrap();
+    let of_file = std::mem::take(&mut lock.container_image);
+    lock.container_image = lock_images(&site.recipe, site.folder.path(), &site.store, &get).unwrap();
+    assert_eq!(lock.container_image, of_file);
+    fetch(&site.recipe, site.folder.path(), &lock, &site.store, &get).unwrap();
+    assert_eq!(asked.get(), 1);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let good = plain();
     let wanted = manifest_of(&good, "amd64");
