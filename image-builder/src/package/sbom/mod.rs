@@ -1,8 +1,9 @@
 //! The software bill of materials of a release: CycloneDX 1.6, JSON. Pure but for reading content.
 //!
-//! Guarantees: equal locks, recipes and trees give equal bytes; every package, component, Go module and program
-//! that is in the image or in its UKI is named once. What is not known is said: Rust crates of the agent, what is in
-//! container images that were taken ready, and licences that no machine-readable file tells.
+//! Guarantees: equal locks, recipes and trees give equal bytes; every package, component, Go module, crate and
+//! program that is in the image or in its UKI is named once. What is not known is said: the crates of an agent that was
+//! given as programs, what is in container images that were taken ready, and licences that no machine-readable file
+//! tells.
 
 mod document;
 mod licence;
@@ -27,8 +28,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The tools package whose program every UKI begins with.
 const STUB: &str = "systemd-boot-efi";
-/// The agent's programs: name, and the lock's entry in `local`.
+/// The agent's programs: name, and the lock's entry in `local` if they are not compiled from a locked source.
 const AGENT: [(&str, &str); 2] = [("firstboot", "agent/firstboot"), ("stage1", "agent/stage1")];
+
+/// How references to them begin.
+const AGENT_REFERENCE: &str = "agent:";
 
 /// What a bill is made from.
 #[derive(Debug, Clone, Copy)]
@@ -301,18 +305,30 @@ impl<'a> Bill<'a> {
         }
     }
 
-    /// The agent, and the stub that the UKI begins with.
+    /// The agent with the crates that it is compiled from, some of which only compile others, and the stub that the UKI
+    /// begins with.
     fn agent(&mut self) {
         let Sources { recipe, lock, .. } = *self.sources;
+        let crates: BTreeSet<String> =
+            lock.agent.iter().flat_map(|a| &a.crates).map(|(name, digest)| self.agent_crate(name, *digest)).collect();
         for (name, local) in AGENT {
-            let Some(digest) = lock.local.get(local) else { continue };
+            let given = lock.local.get(local);
+            let source = lock.agent.as_ref().map(|a| property("bedplate:source-sha256", a.source.to_string()));
+            if given.is_none() && source.is_none() {
+                continue;
+            }
+            let reference = format!("{AGENT_REFERENCE}{name}");
+            if lock.agent.is_some() {
+                self.needs.entry(reference.clone()).or_default().extend(crates.iter().cloned());
+            }
             self.add_to_top(Component {
                 kind: "application",
-                reference: format!("agent:{name}"),
+                reference,
                 name: name.to_owned(),
                 version: recipe.image.version.clone(),
-                hashes: sha256(*digest),
+                hashes: given.map(|digest| sha256(*digest)).unwrap_or_default(),
                 licenses: licenses(None::<BTreeSet<_>>),
+                properties: source.into_iter().collect(),
                 ..Component::default()
             });
         }
@@ -320,6 +336,22 @@ impl<'a> Bill<'a> {
             let reference = self.package(stub);
             self.top.insert(reference);
         }
+    }
+
+    /// Adds a crate, `NAME-VERSION`, and gives its reference.
+    fn agent_crate(&mut self, name_version: &str, digest: Sha256) -> String {
+        let (name, version) = purl::crate_and_version(name_version);
+        let purl = purl::cargo(name, version);
+        self.add(Component {
+            kind: "library",
+            reference: purl.clone(),
+            name: name.to_owned(),
+            version: version.to_owned(),
+            hashes: sha256(digest),
+            licenses: licenses(None::<BTreeSet<_>>),
+            purl,
+            ..Component::default()
+        })
     }
 
     fn add(&mut self, component: Component) -> String {
@@ -353,7 +385,9 @@ impl<'a> Bill<'a> {
         let of_others = of_others.map(|(reference, on)| Dependency { reference, depends_on: on.into_iter().collect() });
         let ready: BTreeSet<String> =
             lock.container_image.iter().map(|image| format!("container:{}", OciDigest(image.manifest))).collect();
-        let unknown = |reference: &&String| reference.starts_with("agent:") || ready.contains(*reference);
+        let given = lock.agent.is_none();
+        let unknown =
+            |reference: &&String| (given && reference.starts_with(AGENT_REFERENCE)) || ready.contains(*reference);
         let unknown = self.found.keys().filter(unknown).cloned().collect();
         Ok(Document {
             bom_format: "CycloneDX",
@@ -374,7 +408,7 @@ impl<'a> Bill<'a> {
                 component: image,
             },
             dependencies: std::iter::once(top).chain(of_others).collect(),
-            // The crates that the agent is compiled from stand in no lock of an image, nor what is in a ready image.
+            // What an agent that was given is compiled from stands in no lock of an image, nor what is in a ready image.
             compositions: vec![Composition { aggregate: "incomplete", assemblies: unknown }],
             components: self.found.into_values().collect(),
         })

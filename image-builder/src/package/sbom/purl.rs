@@ -24,6 +24,23 @@ pub(super) fn golang(module: &str) -> String {
     format!("pkg:golang/{}@{}", path.join("/"), encoded(version))
 }
 
+/// `pkg:cargo/rustls@0.23.31`.
+pub(super) fn cargo(name: &str, version: &str) -> String {
+    format!("pkg:cargo/{}@{}", encoded(name), encoded(version))
+}
+
+/// Name and version in `NAME-VERSION`: the version begins behind the first hyphen that three numbers follow.
+pub(super) fn crate_and_version(text: &str) -> (&str, &str) {
+    let is_version = |rest: &str| {
+        let number = |n: &str| n.parse::<u64>().is_ok();
+        let mut parts = rest.splitn(3, '.');
+        let patch = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+        parts.next().is_some_and(number) && parts.next().is_some_and(number) && parts.next().is_some_and(patch)
+    };
+    let mut cuts = text.match_indices('-').map(|(at, _)| (&text[..at], &text[at + 1..]));
+    cuts.find(|(_, rest)| is_version(rest)).unwrap_or((text, ""))
+}
+
 /// `pkg:oci/coredns@sha256:ab...?arch=amd64&repository_url=registry.k8s.io/coredns/coredns&tag=v1.14.7`, with the
 /// digest's colon encoded, as the type's definition has it.
 pub(super) fn oci(repository: &str, tag: &str, digest: &str, arch: &str) -> String {
@@ -66,9 +83,22 @@ mod tests {
             golang("github.com/Azure/go-ansiterm@v2.5.0+incompatible"),
             "pkg:golang/github.com/Azure/go-ansiterm@v2.5.0%2Bincompatible"
         );
+        assert_eq!(cargo("ring", "1.0.0+x"), "pkg:cargo/ring@1.0.0%2Bx");
         assert_eq!(
             oci("localhost:5000/a/Web", "1", "sha256:ab", "arm64"),
             "pkg:oci/web@sha256%3Aab?arch=arm64&repository_url=localhost:5000/a/Web&tag=1"
         );
+    }
+
+    #[test]
+    fn a_crates_version_begins_with_three_numbers() {
+        for (text, name, version) in [
+            ("adler2-2.0.1", "adler2", "2.0.1"),
+            ("libblkid-rs-0.4.1", "libblkid-rs", "0.4.1"),
+            ("wasi-0.11.1+wasi-snapshot-preview1", "wasi", "0.11.1+wasi-snapshot-preview1"),
+            ("x-86-64-1.0.0-rc.1", "x-86-64", "1.0.0-rc.1"),
+        ] {
+            assert_eq!(crate_and_version(text), (name, version));
+        }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::agent::LockedAgent;
 use crate::compose::tree::{Content, Entry, TreePath};
 use crate::digest::Sha256;
 use serde_json::Value;
@@ -114,6 +115,30 @@ fn made(lock: &Lock) -> String {
 #[test]
 fn everything_in_the_image_is_named() {
     insta::assert_snapshot!(made(&lock()));
+}
+
+/// One whose lock has the agent compiled.
+#[test]
+fn a_compiled_agent_brings_its_crates() {
+    let mut lock = lock();
+    lock.local.clear();
+    let crates = BTreeMap::from([("rustls-0.23.31".to_owned(), Sha256::of("crate"))]);
+    lock.agent = Some(LockedAgent { source: Sha256::of("source"), crates });
+    let document: Value = serde_json::from_str(&made(&lock)).unwrap();
+    let component = |reference: &str| {
+        let all = document["components"].as_array().unwrap();
+        all.iter().find(|c| c["bom-ref"] == reference).unwrap_or_else(|| panic!("no {reference}"))
+    };
+    let of_registry = component("pkg:cargo/rustls@0.23.31");
+    assert_eq!(of_registry["hashes"][0]["content"], Sha256::of("crate").to_string());
+    for program in ["agent:firstboot", "agent:stage1"] {
+        let source = &component(program)["properties"][0];
+        assert_eq!(source["value"], Sha256::of("source").to_string());
+        let needs = document["dependencies"].as_array().unwrap().iter().find(|d| d["ref"] == program).unwrap();
+        assert_eq!(needs["dependsOn"], serde_json::json!(["pkg:cargo/rustls@0.23.31"]));
+        let incomplete = document["compositions"][0]["assemblies"].as_array().unwrap();
+        assert!(!incomplete.iter().any(|reference| reference == program));
+    }
 }
 
 #[test]
