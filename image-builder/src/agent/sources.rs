@@ -31,11 +31,9 @@ impl Sources {
             std::fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
         };
         let Part { members, crates, manifest, lock } =
-            workspace::part(&text("Cargo.toml")?, &text("Cargo.lock")?, PACKAGE)?;
-        let mut files = BTreeMap::from([
-            (CARGO_LOCK.to_owned(), lock.into_bytes()),
-            ("Cargo.toml".to_owned(), manifest.into_bytes()),
-        ]);
+            workspace::part(&text(MANIFEST)?, &text("Cargo.lock")?, PACKAGE)?;
+        let mut files =
+            BTreeMap::from([(CARGO_LOCK.to_owned(), lock.into_bytes()), (MANIFEST.to_owned(), manifest.into_bytes())]);
         for member in members.values() {
             take(&folder.join(member), member, &mut files)?;
         }
@@ -50,7 +48,7 @@ impl Sources {
 
     /// Digest of what decides which crates are needed: `Cargo.lock` and the manifests.
     pub(super) fn manifests(&self) -> Sha256 {
-        let wanted = |path: &str| path == CARGO_LOCK || path.ends_with("Cargo.toml");
+        let wanted = |path: &str| path == CARGO_LOCK || path.ends_with(MANIFEST);
         let list = self.files.iter().filter(|(path, _)| wanted(path));
         Sha256::of(list.map(|(path, bytes)| format!("{} {path}\n", Sha256::of(bytes))).collect::<String>())
     }
@@ -76,6 +74,21 @@ impl Sources {
     }
 }
 
+/// A package's description.
+const MANIFEST: &str = "Cargo.toml";
+
+/// A manifest without what only its tests need, so that those crates are neither locked nor fetched.
+fn without_tests(manifest: &[u8]) -> Result<Vec<u8>> {
+    const TESTS: &str = "dev-dependencies";
+    let mut manifest: toml::Table = toml::from_str(std::str::from_utf8(manifest)?)?;
+    manifest.remove(TESTS);
+    let platforms = manifest.get_mut("target").and_then(toml::Value::as_table_mut);
+    for (_, platform) in platforms.into_iter().flat_map(toml::Table::iter_mut) {
+        platform.as_table_mut().map(|platform| platform.remove(TESTS));
+    }
+    Ok(toml::to_string(&manifest)?.into_bytes())
+}
+
 /// Folders of a package that its programs are not made of.
 const LEFT_OUT: [&str; 5] = ["benches", "examples", "snapshots", "target", "tests"];
 
@@ -92,8 +105,10 @@ fn take(folder: &Path, below: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Re
         match kind.is_dir() {
             true => take(&entry.path(), &path, files)?,
             false => {
-                let bytes = std::fs::read(entry.path());
-                files.insert(path, bytes.with_context(|| format!("can't read {}", entry.path().display()))?);
+                let failed = || format!("can't read {}", entry.path().display());
+                let bytes = std::fs::read(entry.path()).with_context(failed)?;
+                let bytes = if name == MANIFEST { without_tests(&bytes).with_context(failed)? } else { bytes };
+                files.insert(path, bytes);
             }
         }
     }
@@ -115,6 +130,17 @@ mod tests {
         assert!(!sources.files.keys().any(|path| path.starts_with("image-builder/") || path.contains("/tests/")));
         assert!(sources.crates.keys().any(|name| name.starts_with("libblkid-rs-")));
         assert!(!sources.crates.keys().any(|name| name.starts_with("resolvo-")), "that is the builder's");
+    }
+
+    #[test]
+    fn what_only_tests_need_is_left_out() {
+        let manifest = "[package]\nname = \"x\"\n[dev-dependencies]\na = \"1\"\n[dependencies]\nb = \"1\"\n\
+                        [target.'cfg(unix)'.dev-dependencies]\nc = \"1\"\n";
+        let left: toml::Table =
+            toml::from_str(std::str::from_utf8(&without_tests(manifest.as_bytes()).unwrap()).unwrap()).unwrap();
+        let wanted: toml::Table =
+            toml::from_str("target.'cfg(unix)' = {}\n[package]\nname = \"x\"\n[dependencies]\nb = \"1\"\n").unwrap();
+        assert_eq!(left, wanted);
     }
 
     #[test]
