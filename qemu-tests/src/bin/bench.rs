@@ -85,7 +85,7 @@ impl Cli {
             figures.write(&file)?;
         }
         if wanted(Part::Mkosi) {
-            figures.mkosi = Some(mkosi::measure(&self.builder()?, self.runs.into(), progress)?);
+            figures.mkosi = Some(mkosi::measure(&self.builder()?, &self.release, self.runs.into(), progress)?);
             figures.write(&file)?;
         }
         if wanted(Part::Boots) {

@@ -5,16 +5,17 @@
 #![allow(clippy::disallowed_methods, reason = "edge: makes the stores and changes the file")]
 
 use super::figures::{Builds, Run};
-use super::{host, measured};
+use super::{floor, host, measured};
 use anyhow::{Context, Result};
 use image_builder::lock::Lock;
 use image_builder::progress::Progress;
 use image_builder::recipe::Recipe;
 use image_builder::store::Store;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What of the user's store a cold build has.
 pub const REUSED: [&str; 2] = ["blob", "output/component"];
@@ -59,6 +60,9 @@ impl Builder {
             builds.cold.push(build(&[])?);
             say("cold", &builds.cold[round - 1]);
             forget_stages(&store)?;
+            builds.clusters_draft.push(build(&["--draft"])?);
+            say("clusters alone, draft", &builds.clusters_draft[round - 1]);
+            forget_stages(&store)?;
             builds.clusters.push(build(&[])?);
             say("clusters alone", &builds.clusters[round - 1]);
             builds.warm.push(build(&[])?);
@@ -80,12 +84,17 @@ impl Builder {
             measured::run(&self.bedplate, &self.agent, &lock)?;
             builds.changed_draft.push(build(&["--draft"])?);
             say("draft after a change", &builds.changed_draft[round - 1]);
+            floor::measure(&own, &Lock::path_for(&self.recipe), &out, scratch.path(), &mut builds.floor)?;
         }
         Ok(builds)
     }
 }
 
-/// Takes away what stages made, but for tools, components and compressed clusters.
+/// How long ext4 searches for inodes that were not freed just now (`recently_deleted` in `fs/ext4/ialloc.c`), and some.
+const FREED: Duration = Duration::from_secs(8);
+
+/// Takes away what stages made, but for tools, components and compressed clusters, and lets the file system recover from
+/// that: nobody who builds has just removed thousands of files.
 fn forget_stages(store: &Path) -> Result<()> {
     for entry in fs::read_dir(store.join("output"))? {
         let entry = entry?;
@@ -99,6 +108,8 @@ fn forget_stages(store: &Path) -> Result<()> {
             fs::remove_dir_all(entry.path())?;
         }
     }
+    nix::unistd::syncfs(&File::open(store)?)?;
+    std::thread::sleep(FREED);
     Ok(())
 }
 

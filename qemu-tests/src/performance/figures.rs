@@ -46,6 +46,9 @@ pub struct Builds {
     /// Inputs, components, tools and compressed clusters in the store, nothing else.
     #[serde(default)]
     pub clusters: Vec<Run>,
+    /// The same to a draft.
+    #[serde(default)]
+    pub clusters_draft: Vec<Run>,
     /// Everything in the store.
     pub warm: Vec<Run>,
     /// The overlay file that was changed before the next two, and again before the last.
@@ -57,6 +60,23 @@ pub struct Builds {
     /// A draft after another change.
     #[serde(default)]
     pub changed_draft: Vec<Run>,
+    /// What no build can be faster than.
+    #[serde(default)]
+    pub floor: Option<Floor>,
+}
+
+/// The bytes of a build read once and written once, and nothing else done.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Floor {
+    /// Bytes of the packages that the root is made of, as they were fetched.
+    pub inputs: u64,
+    /// Seconds in which they were read, each round.
+    pub read: Vec<f64>,
+    /// Bytes of the disk image, without its holes.
+    pub outputs: u64,
+    /// Seconds in which they were written, each round.
+    pub written: Vec<f64>,
 }
 
 /// Builds of mkosi.

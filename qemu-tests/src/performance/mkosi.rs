@@ -11,15 +11,18 @@ use super::builds::{Builder, Project, copy};
 use super::figures::{Mkosi, Run};
 use super::{host, measured};
 use anyhow::{Context, Result, bail, ensure};
+use image_builder::assemble::uki::STUB;
 use image_builder::components::{self, ComponentKind, Workshop};
 use image_builder::fetch::Network;
 use image_builder::lock::Lock;
+use image_builder::package::name;
 use image_builder::progress::Progress;
 use image_builder::recipe::Recipe;
 use image_builder::store::Store;
 use image_builder::tools::Tools;
 use image_builder::tools::namespace::Namespace;
 use on_disk::gpt::{self, SectorSize, kind};
+use on_disk::pe::Image;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -35,12 +38,12 @@ const EXTRA: &str = "extra";
 /// Measures `rounds` rounds of mkosi's builds.
 ///
 /// # Errors
-/// When this is not root, mkosi can't be had, or a build of it fails.
-pub fn measure(builder: &Builder, rounds: usize, progress: &Progress) -> Result<Mkosi> {
+/// When this is not root, mkosi can't be had, or a build of it fails; `release` gives the initrd.
+pub fn measure(builder: &Builder, release: &Path, rounds: usize, progress: &Progress) -> Result<Mkosi> {
     ensure!(nix::unistd::geteuid().is_root(), "mkosi installs a system, for which it has to be root");
     let store = Store::open(&Store::default_folder())?;
     let scratch = store.scratch("mkosi")?;
-    let room = Room::new(builder, scratch.path(), &store, progress)?;
+    let room = Room::new(builder, release, scratch.path(), &store, progress)?;
     let version = room.tool("mkosi")?.command().arg("--version").run()?.stdout_text();
     let version = version.trim().trim_start_matches("mkosi ").to_owned();
     let mut figures = Mkosi { host: host::read(), version, ..Mkosi::default() };
@@ -49,7 +52,7 @@ pub fn measure(builder: &Builder, rounds: usize, progress: &Progress) -> Result<
     };
     progress.say("mkosi fetches its packages and fills its incremental cache");
     room.build(&WHOLE, false)?;
-    room.build(&INCREMENTAL, true)?;
+    room.build(&INCREMENTAL, false)?;
     for round in 1..=rounds {
         figures.cold.push(room.build(&WHOLE, true)?);
         say(round, "cold", &figures.cold[round - 1]);
@@ -72,7 +75,7 @@ struct Room {
 }
 
 impl Room {
-    fn new(builder: &Builder, folder: &Path, store: &Store, progress: &Progress) -> Result<Room> {
+    fn new(builder: &Builder, release: &Path, folder: &Path, store: &Store, progress: &Progress) -> Result<Room> {
         let recipe = Recipe::read(&builder.recipe)?;
         let tools = tools(builder, &recipe, folder, store, progress)?;
         let [site, etc, work, temporary] = ["site", "etc", "work", "temporary"].map(|name| folder.join(name));
@@ -97,6 +100,7 @@ impl Room {
         let room = Room { namespace, work, project, overlays };
         room.lay_components(&builder.recipe, store, progress)?;
         room.lay_overlays()?;
+        room.lay_boot(builder, release, store, progress)?;
         config::write(&room.work, EXTRA, &recipe, &|archive, suite| {
             let mirror = Network::of_host()?.mirror(&recipe, archive, suite, folder)?;
             Ok(mirror.url)
@@ -112,7 +116,7 @@ impl Room {
 
     /// One build, made anew.
     fn build(&self, options: &[&str], offline: bool) -> Result<Run> {
-        let cache = if offline { "--cache-only=always" } else { "--cache-only=never" };
+        let cache = if offline { "--cache-only=always" } else { "--cache-only=auto" };
         measured::run_tool(&self.tool("mkosi")?.command().args(["--force", cache]).args(options).arg("build"))
     }
 
@@ -144,6 +148,22 @@ impl Room {
                 }
                 ComponentKind::Link(target) => symlink(target, &place)?,
             }
+        }
+        Ok(())
+    }
+
+    /// What a UKI is made of beside the kernel: the release's initrd, the stub, and the key that signs it.
+    fn lay_boot(&self, builder: &Builder, release: &Path, store: &Store, progress: &Progress) -> Result<()> {
+        let uki = Image::parse(fs::read(release.join(name::UKI))?)?;
+        fs::write(self.work.join(config::INITRD), uki.section(".initrd").context("the UKI has no initrd")?)?;
+        let tools = Tools::of_recipe(&builder.recipe, store, progress)?;
+        let stub = self.work.join(EXTRA).join(STUB.trim_start_matches('/'));
+        fs::create_dir_all(stub.parent().context("the stub lies in no folder")?)?;
+        fs::copy(tools.file(STUB)?, &stub)?;
+        let folder = builder.recipe.parent().unwrap_or(Path::new(""));
+        let keys = folder.join(Recipe::read(&builder.recipe)?.keys.folder);
+        for name in [config::KEY, config::CERTIFICATE] {
+            fs::copy(keys.join(name), self.work.join(name)).with_context(|| format!("{name} can't be copied"))?;
         }
         Ok(())
     }

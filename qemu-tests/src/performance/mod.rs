@@ -6,6 +6,7 @@
 pub mod boots;
 pub mod builds;
 pub mod figures;
+mod floor;
 pub mod host;
 pub mod image;
 mod measured;

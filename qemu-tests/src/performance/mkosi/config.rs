@@ -11,8 +11,14 @@ use std::path::Path;
 /// Where current versions of mkosi are.
 const TESTING: &str = "forky";
 
+/// The initrd of the UKI.
+pub(super) const INITRD: &str = "initrd.cpio";
+/// What the UKI is signed with, named as in a key folder.
+pub(super) const KEY: &str = "db.key";
+pub(super) const CERTIFICATE: &str = "db.crt";
+
 /// mkosi and what it drives. Its own list names what it needs for every distribution that it can build.
-const INSTALL: [&str; 30] = [
+const INSTALL: [&str; 36] = [
     "mkosi (>= 27)",
     "apt",
     "apt-utils",
@@ -23,6 +29,7 @@ const INSTALL: [&str; 30] = [
     "debian-archive-keyring",
     "diffutils",
     "dosfstools",
+    "dpkg",
     "e2fsprogs",
     "erofs-utils",
     "findutils",
@@ -36,29 +43,30 @@ const INSTALL: [&str; 30] = [
     "mtools",
     "openssl",
     "perl-base",
+    "python3",
+    "python3-cryptography",
     "python3-minimal",
+    "python3-pefile",
     "python3.13-minimal",
     "sed",
+    "systemd-boot-efi",
     "systemd-repart",
+    "systemd-ukify",
     "tar",
     "util-linux",
     "zstd",
 ];
 /// What of its dependencies only other distributions, other image formats or maintainer scripts use.
-const PROVIDED: [&str; 14] = [
+const PROVIDED: [&str; 10] = [
     "btrfs-progs",
     "efitools",
     "jq",
     "pesign",
-    "python3-cryptography",
-    "python3-pefile",
     "squashfs-tools",
     "systemd",
-    "systemd-boot-efi",
     "systemd-boot-tools",
     "systemd-container",
     "systemd-tpm",
-    "systemd-ukify",
     "tpm2-tools",
 ];
 
@@ -98,6 +106,10 @@ pub(super) fn write(
     }
     files.push(("mkosi.sandbox/etc/apt/sources.list.d/mkosi.sources".into(), sources));
     files.push((
+        "mkosi.repart/00-esp.conf".into(),
+        "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/boot:/\nSizeMinBytes=128M\nSizeMaxBytes=128M\n".into(),
+    ));
+    files.push((
         "mkosi.repart/10-root.conf".into(),
         "[Partition]\nType=root\nFormat=erofs\nCopyFiles=/\nMinimize=guess\nVerity=data\nVerityMatchKey=root\n".into(),
     ));
@@ -123,12 +135,16 @@ fn configuration(recipe: &Recipe, extra: &str) -> String {
          [Output]\nFormat=disk\nImageId=bench\nOutput=bench\nOutputDirectory=out\nRepartDirectories=mkosi.repart\n\n\
          [Build]\nWorkspaceDirectory=/var/tmp\nPackageCacheDirectory=packages\nWithNetwork=yes\n\
          Environment=\"SYSTEMD_REPART_MKFS_OPTIONS_EROFS=-z{} -C65536\"\n\n\
-         [Content]\nBootable=no\nWithRecommends=no\nWithDocs=no\nExtraTrees={extra}\nPackages={}\nRemoveFiles={}\n",
+         [Validation]\nSecureBoot=yes\nSecureBootAutoEnroll=no\nSecureBootKey={KEY}\nSecureBootCertificate={CERTIFICATE}\n\
+         SecureBootSignTool=systemd-sbsign\nSignExpectedPcr=no\n\n\
+         [Content]\nBootable=yes\nBootloader=uki\nInitrds={INITRD}\nKernelModulesInitrd=no\nKernelCommandLine={}\n\
+         WithRecommends=no\nWithDocs=no\nExtraTrees={extra}\nPackages={}\nRemoveFiles={}\n",
         release.map_or("stable", String::as_str),
         match recipe.output.compression.as_str() {
             "zstd" => format!("zstd,level={}", recipe.output.level),
             other => other.to_owned(),
         },
+        recipe.kernel.arguments.join(" "),
         packages.join("\n    "),
         exclude.join("\n    "),
     )
