@@ -77,11 +77,13 @@ fn data<R: Read>(mut archive: tar::Archive<R>, root: &Path) -> Result<()> {
             let mut file = File::create_new(&target).with_context(failed)?;
             io::copy(&mut entry, &mut file).with_context(failed)?;
             file.set_permissions(fs::Permissions::from_mode(mode)).with_context(failed)?;
-        } else if kind.is_symlink() && MERGED.iter().any(|merged| Path::new("usr").join(merged) == path) {
-            // base-files brings the links that are there from the start.
         } else if kind.is_symlink() {
             let to = entry.link_name()?.with_context(|| format!("{} is a link to nothing", name.display()))?;
-            symlink(to, &target).with_context(failed)?;
+            // base-files brings the links that are there from the start: `bin` is `usr/bin`.
+            let is_merged = MERGED.iter().any(|merged| Path::new("usr").join(merged) == path);
+            if !(is_merged && to == path) {
+                symlink(to, &target).with_context(failed)?;
+            }
         } else if kind.is_hard_link() {
             let to = entry.link_name()?.with_context(|| format!("{} is a link to nothing", name.display()))?;
             let Some(to) = inside(&to)? else { bail!("{} is a link to the root", name.display()) };
@@ -121,6 +123,25 @@ fn make_folder(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_that_is_there_from_the_start_may_come_again_and_no_other() {
+        let link = |to: &str| {
+            let mut tar = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            tar.append_link(&mut header, "./bin", to).unwrap();
+            let root = tempfile::tempdir().unwrap();
+            make_folder(&root.path().join("usr/bin")).unwrap();
+            let bytes = tar.into_inner().unwrap();
+            let done = data(tar::Archive::new(&bytes[..]), root.path());
+            assert!(root.path().join("usr/bin").is_dir());
+            done
+        };
+        link("usr/bin").unwrap();
+        assert!(link("elsewhere").is_err());
+    }
 
     #[test]
     fn paths_go_to_usr_and_never_out() {
