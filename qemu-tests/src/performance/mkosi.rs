@@ -98,9 +98,10 @@ impl Room {
         let project = Project::copy(&builder.recipe, &folder.join("project"))?;
         let overlays = overlays(&project.recipe)?;
         let room = Room { namespace, work, project, overlays };
-        room.lay_components(&builder.recipe, store, progress)?;
+        let own = Tools::of_recipe(&builder.recipe, store, progress)?;
+        room.lay_components(builder, &recipe, &Workshop { store, tools: &own, progress })?;
         room.lay_overlays()?;
-        room.lay_boot(builder, release, store, progress)?;
+        room.lay_boot(builder, &recipe, release, &own)?;
         config::write(&room.work, EXTRA, &recipe, &|archive, suite| {
             let mirror = Network::of_host()?.mirror(&recipe, archive, suite, folder)?;
             Ok(mirror.url)
@@ -133,12 +134,9 @@ impl Room {
         Ok(())
     }
 
-    fn lay_components(&self, recipe_file: &Path, store: &Store, progress: &Progress) -> Result<()> {
-        let recipe = Recipe::read(recipe_file)?;
-        let lock = Lock::read(&Lock::path_for(recipe_file))?.context("there is no lock; `make image` makes it")?;
-        let tools = Tools::of_recipe(recipe_file, store, progress)?;
-        let workshop = Workshop { store, tools: &tools, progress };
-        for entry in components::build(&recipe, &lock, &workshop)? {
+    fn lay_components(&self, builder: &Builder, recipe: &Recipe, workshop: &Workshop) -> Result<()> {
+        let lock = Lock::read(&Lock::path_for(&builder.recipe))?.context("there is no lock; `make image` makes it")?;
+        for entry in components::build(recipe, &lock, workshop)? {
             let place = self.work.join(EXTRA).join(entry.install.trim_start_matches('/'));
             fs::create_dir_all(place.parent().context("a component's file lies in no folder")?)?;
             match entry.what {
@@ -153,15 +151,14 @@ impl Room {
     }
 
     /// What a UKI is made of beside the kernel: the release's initrd, the stub, and the key that signs it.
-    fn lay_boot(&self, builder: &Builder, release: &Path, store: &Store, progress: &Progress) -> Result<()> {
+    fn lay_boot(&self, builder: &Builder, recipe: &Recipe, release: &Path, tools: &Tools) -> Result<()> {
         let uki = Image::parse(fs::read(release.join(name::UKI))?)?;
         fs::write(self.work.join(config::INITRD), uki.section(".initrd").context("the UKI has no initrd")?)?;
-        let tools = Tools::of_recipe(&builder.recipe, store, progress)?;
         let stub = self.work.join(EXTRA).join(STUB.trim_start_matches('/'));
         fs::create_dir_all(stub.parent().context("the stub lies in no folder")?)?;
         fs::copy(tools.file(STUB)?, &stub)?;
         let folder = builder.recipe.parent().unwrap_or(Path::new(""));
-        let keys = folder.join(Recipe::read(&builder.recipe)?.keys.folder);
+        let keys = folder.join(&recipe.keys.folder);
         for name in [config::KEY, config::CERTIFICATE] {
             fs::copy(keys.join(name), self.work.join(name)).with_context(|| format!("{name} can't be copied"))?;
         }
