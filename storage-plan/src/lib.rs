@@ -12,6 +12,7 @@ pub mod identity;
 pub mod inventory;
 pub mod layer;
 pub mod ownership;
+pub mod picture;
 mod plan;
 pub mod refusal;
 pub mod selector;

@@ -10,6 +10,7 @@ mod kernel;
 mod keys;
 mod lock;
 mod pages;
+mod plan;
 mod run;
 mod verify;
 mod why;
@@ -41,6 +42,7 @@ use std::process::ExitCode;
   bedplate why /usr/bin/mount
   bedplate diff former out
   bedplate config check site.toml
+  bedplate plan --inventory n1.json --config site.toml --machine n1
   bedplate run out --config bundle.toml --disk 10G,serial=DATA-A
 
 Data goes to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage."
@@ -117,6 +119,8 @@ enum Verb {
     /// Check, sign, show and render site files.
     #[command(subcommand)]
     Config(config::Config),
+    /// Tell what a node would do with its disks, without the node.
+    Plan(plan::Plan),
     /// Start a built image in QEMU under Secure Boot.
     Run(run::Run),
     /// Print the completions of a shell.
@@ -174,6 +178,7 @@ pub fn main() -> ExitCode {
         Verb::Why(why) => why.run(&console),
         Verb::Diff(diff) => diff.run(&console),
         Verb::Config(config) => config.run(&console),
+        Verb::Plan(plan) => plan.run(&console),
         Verb::Run(run) => run.run(&console),
         Verb::Completions(completions) => completions.run(),
         Verb::Man(man) => man.run(&console),
