@@ -47,7 +47,7 @@ pub struct VolumeState {
     pub provisioned: bool,
     /// It is mounted.
     pub available: bool,
-    /// Losing one more disk loses no data. Always false without an array, and while an array is not in sync.
+    /// Losing one more disk loses no data. Always false without an array, with level 0, and while an array is not in sync.
     pub redundant: bool,
     /// What an array is rebuilding or syncing, if it is.
     pub rebuilding: Option<Rebuilding>,
@@ -122,7 +122,7 @@ fn line(
 }
 
 fn status(volumes: &[VolumeState]) -> Status {
-    let lacks = |v: &VolumeState| v.level.is_some() && !v.redundant && v.rebuilding.is_none();
+    let lacks = |v: &VolumeState| v.level.is_some_and(|l| l != 0) && !v.redundant && v.rebuilding.is_none();
     if volumes.iter().any(|v| v.required && !v.available) {
         Status::Stopped
     } else if volumes.iter().any(|v| !v.available || lacks(v)) {
@@ -149,7 +149,9 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
             disks: v.disks.clone(),
             provisioned: ok,
             available: ok && mounted.contains(&v.mount),
-            redundant: syncing.is_none() && array.is_some_and(|a| a.members.len() as u64 >= u64::from(a.wanted)),
+            redundant: syncing.is_none()
+                && v.array.as_ref().is_some_and(|a| a.level != 0)
+                && array.is_some_and(|a| a.members.len() as u64 >= u64::from(a.wanted)),
             rebuilding: syncing.map(|a| Rebuilding { action: a.sync_action.clone(), sectors: a.sync_progress }),
             reasons: v.reasons.clone(),
         }

@@ -28,7 +28,7 @@ pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
 
 /// The cases that are not about one foreign disk. A name that the host's list does not have never runs, and one that
 /// is lacking here fails there.
-const OWN: [(&str, fn()); 11] = [
+const OWN: [(&str, fn()); 15] = [
     (OBSERVE, observe_reads_what_disks_are),
     (MISSING, a_missing_disk_is_refused_by_name),
     ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
@@ -41,6 +41,18 @@ const OWN: [(&str, fn()); 11] = [
     ("invariant 4: a volume of type provisioning is made anew, and no other", a_provisioning_volume_is_made_anew),
     ("a damaged table is repaired, and nothing else is written", a_damaged_table_is_repaired),
     ("invariant 8: a mirror without one disk runs, and says that it is degraded", a_mirror_without_one_disk_runs),
+    ("a RAID0 of two disks is made and kept, and refused without one of them", || {
+        an_array_with_stripes(Level::Raid0, 2, 0, &["R2"], false)
+    }),
+    ("a RAID5 of three disks and a spare is made and kept, and runs without a member", || {
+        an_array_with_stripes(Level::Raid5, 4, 1, &["R1"], true)
+    }),
+    ("a RAID6 of four disks is made and kept, and runs without two of them", || {
+        an_array_with_stripes(Level::Raid6, 4, 0, &["R2", "R3"], true)
+    }),
+    ("a RAID10 of four disks is made and kept, and runs without one of each pair", || {
+        an_array_with_stripes(Level::Raid10, 4, 0, &["R1", "R4"], true)
+    }),
     (ZSTD_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[0].0)),
     (LZ4_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[1].0)),
 ];
@@ -86,7 +98,7 @@ fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig {
     };
     let volume = Volume { format: on_meta, mount: "/var/lib/volumes/db".into(), class: None, required: true };
     let volume = BTreeMap::from([("db".to_owned(), volume)]);
-    let array = Array { level: Level::Raid1, disks: serials(meta), volume, generation: 0 };
+    let array = Array { level: Level::Raid1, disks: serials(meta), spares: 0, chunk: None, volume, generation: 0 };
     let some = |n: usize| n > 0;
     MachineConfig {
         name: "n1".into(),
@@ -343,6 +355,74 @@ fn a_mirror_without_one_disk_runs() {
     assert!(mirror.available && !mirror.redundant, "{mirror:?}");
     assert!(mirror.reasons.iter().any(|r| r.contains("1 of 2")), "{mirror:?}");
     assert_eq!(fs::read_to_string(witness("/var/lib/volumes/db")).unwrap(), "/var/lib/volumes/db");
+}
+
+/// As [`stop`], whatever runs.
+fn stop_all() {
+    let mut mounts: Vec<String> =
+        observe::mount_points().unwrap().into_iter().filter(|m| m.starts_with("/var")).collect();
+    mounts.sort();
+    mounts.iter().rev().for_each(|at| nix::mount::umount(at.as_str()).unwrap());
+    for array in observe::arrays().unwrap() {
+        tool("/usr/sbin/mdadm", &["--stop", &format!("/dev/{}", array.name)]);
+    }
+}
+
+/// Where the partition of an array's member begins on this disk.
+fn member_start(serial: &str) -> u64 {
+    let inventory = observe::read(Some(&boot())).unwrap();
+    let device = inventory.devices.iter().find(|d| d.serial.as_deref() == Some(serial)).unwrap();
+    device.partitions[0].start
+}
+
+/// Made of blank disks, found again after a restart, and then without what the disks `lost` held: it runs if its level
+/// can do without them, and is refused with everything as it is if not.
+fn an_array_with_stripes(level: Level, count: usize, spares: u32, lost: &[&str], runs: bool) {
+    const AT: &str = "/var/lib/volumes/db";
+    stop_all();
+    for serial in disks::STRIPED {
+        lay::write(serial, 0, &vec![0; usize::try_from(lay::size(serial)).unwrap()]);
+        lay::read_table_again(serial);
+    }
+    let mut config = config(&[], &disks::STRIPED[..count], Format::Ext4);
+    let array = config.storage.array.get_mut("meta").unwrap();
+    (array.level, array.spares) = (level, spares);
+
+    let outcome = run(&config);
+    assert_eq!(codes(&outcome), Vec::<&str>::new());
+    assert_eq!(verdicts(&outcome)[MIRROR], Verdict::Create);
+    let volume = |outcome: &StorageOutcome| outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap().clone();
+    assert!(volume(&outcome).available, "{outcome:?}");
+    let arrays = fs::read_to_string("/proc/mdstat").unwrap();
+    let members = count - spares as usize;
+    assert!(arrays.contains(&format!("raid{}", u8::from(level))), "{arrays}");
+    fs::write(witness(AT), "before").unwrap();
+
+    firstboot::apply::release_syncs();
+    let clock = std::time::Instant::now();
+    while observe::arrays().unwrap().iter().any(|a| a.sync_action != "idle" || a.members.len() < members) {
+        assert!(clock.elapsed().as_secs() < 120, "{}", fs::read_to_string("/proc/mdstat").unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    stop_all();
+    let outcome = run(&config);
+    assert_eq!((verdicts(&outcome)[MIRROR], outcome.writes), (Verdict::Keep, 0), "{outcome:?}");
+    assert_eq!((outcome.status, volume(&outcome).redundant), (Status::Ready, level != Level::Raid0), "{outcome:?}");
+    assert_eq!(fs::read_to_string(witness(AT)).unwrap(), "before");
+
+    stop_all();
+    for serial in lost {
+        lay::write(serial, member_start(serial) + 4096, &[0; 4096]);
+    }
+    let outcome = run(&config);
+    if runs {
+        let volume = volume(&outcome);
+        assert!(volume.available && !volume.redundant, "{volume:?}");
+        assert_eq!(fs::read_to_string(witness(AT)).unwrap(), "before");
+    } else {
+        assert_eq!((outcome.status, codes(&outcome), outcome.writes), (Status::Stopped, vec!["BP-S018"], 0));
+        assert_eq!(observe::arrays().unwrap(), [], "it was started");
+    }
 }
 
 fn an_image_is_shown_as_it_is(serial: &str) {

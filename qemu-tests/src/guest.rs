@@ -31,6 +31,10 @@ pub const CASES: &[&str] = &[
     "invariant 4: a volume of type provisioning is made anew, and no other",
     "a damaged table is repaired, and nothing else is written",
     "invariant 8: a mirror without one disk runs, and says that it is degraded",
+    "a RAID0 of two disks is made and kept, and refused without one of them",
+    "a RAID5 of three disks and a spare is made and kept, and runs without a member",
+    "a RAID6 of four disks is made and kept, and runs without two of them",
+    "a RAID10 of four disks is made and kept, and runs without one of each pair",
     ZSTD_IMAGE,
     LZ4_IMAGE,
 ];

@@ -31,8 +31,16 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
     for (name, array) in &storage.array {
         let named = format!("array.{name}");
         selector(&named, &array.disks, &mut wrong);
-        if how_many(&array.disks).is_some_and(|n| n < 2) {
-            wrong(format!("\"{named}\" is a mirror of fewer than two disks."), "Select two disks or more.");
+        let (level, least) = (u8::from(array.level), array.level.least());
+        let spares = usize::try_from(array.spares).unwrap_or(usize::MAX);
+        if how_many(&array.disks).is_some_and(|n| n.saturating_sub(spares) < least) {
+            wrong(
+                format!("\"{named}\" has fewer than the {least} members that RAID {level} needs."),
+                "Select more disks, or make fewer of them spares.",
+            );
+        }
+        if spares > 0 && !array.level.is_redundant() {
+            wrong(format!("\"{named}\" has spares, of which RAID {level} has no use."), "Leave them out.");
         }
         if array.volume.len() != 1 {
             wrong(

@@ -52,8 +52,12 @@ pub enum Action {
         name: String,
         /// RAID level.
         level: u8,
-        /// Members.
+        /// Members; the last of them are the spares.
         members: Vec<PartitionRef>,
+        /// How many spares there are.
+        spares: u32,
+        /// Bytes of a chunk, if it is not mdadm's own.
+        chunk: Option<u64>,
         /// What an interrupted run left on the members has to be wiped first.
         remake: bool,
     },
@@ -127,8 +131,9 @@ impl Action {
                     format!("write partition table on {disk}, its content finished")
                 }
             }
-            Action::CreateArray { name, level, members, .. } => {
-                format!("create RAID{level} \"{name}\" on {}", places(members))
+            Action::CreateArray { name, level, members, spares, .. } => {
+                let spares = if *spares == 0 { String::new() } else { format!(", the last {spares} spare") };
+                format!("create RAID{level} \"{name}\" on {}{spares}", places(members))
             }
             Action::AssembleArray { name, members, .. } => format!("assemble \"{name}\" from {}", places(members)),
             Action::MakeFilesystem { on, format, .. } => {

@@ -217,6 +217,12 @@ pub struct MdMember {
     pub events: u64,
     /// Whether the array was stopped cleanly and its last sync had ended.
     pub clean: bool,
+    /// Whether this member was still being filled with its part of the data.
+    #[serde(default)]
+    pub recovering: bool,
+    /// Whether the array keeps a partial parity log, which closes the write hole of RAID 5.
+    #[serde(default)]
+    pub ppl: bool,
 }
 
 /// An md array that runs.

@@ -27,10 +27,16 @@ pub const UNKNOWN_DATA: &str = "BP-S015";
 pub const CHANGED_INSIDE: &str = "BP-S016";
 /// A copy of a disk of ours, or a disk of ours with another serial number.
 pub const COPY: &str = "BP-S017";
+/// An array of ours lacks more members than its level can do without.
+pub const LACKING: &str = "BP-S018";
+/// An array of ours lacks a member and was cut off in the middle of a write.
+pub const DIRTY_DEGRADED: &str = "BP-S019";
 /// The boot disk can't be told, or its table can't be relied on.
 pub const BOOT_DISK: &str = "BP-S020";
 /// The node was started without a disk.
 pub const IN_MEMORY: &str = "BP-S021";
+/// An array of ours was made with another level than the configuration says now.
+pub const OTHER_LEVEL: &str = "BP-S022";
 /// The configuration of storage contradicts itself.
 pub const CONFIG: &str = "BP-S030";
 

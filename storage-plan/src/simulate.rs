@@ -7,6 +7,7 @@
 use crate::graph::{Action, PartitionRef, Target};
 use crate::inventory::{BootDisk, Device, Inventory, MdMember, Partition, Rest, RunningArray, Sector, Signature, Uses};
 use crate::layer::{filesystem, md};
+use machine_config::schema::Level;
 use on_disk::gpt::{Copy, Found, ProtectiveMbr, SectorSize, kind, layout, read};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -131,7 +132,8 @@ impl Model {
                 }
                 Ok(effects)
             }
-            Action::CreateArray { uuid, name, level, members, remake } => {
+            Action::CreateArray { uuid, name, level, members, spares, remake, .. } => {
+                let wanted = members.len().saturating_sub(usize::try_from(*spares).unwrap_or(usize::MAX));
                 let mut effects = Vec::new();
                 for (role, member) in (0u16..).zip(members) {
                     self.must_be_provisioning(member)?;
@@ -147,10 +149,12 @@ impl Model {
                         member: Uuid::from_u128(u128::from(role) + 1),
                         name: name.clone(),
                         level: i32::from(*level),
-                        members: u32::try_from(members.len()).unwrap_or(u32::MAX),
-                        role: Some(role),
+                        members: u32::try_from(wanted).unwrap_or(u32::MAX),
+                        role: Some(role).filter(|role| usize::from(*role) < wanted),
                         events: 1,
                         clean: true,
+                        recovering: false,
+                        ppl: *level == 5,
                     };
                     effects.push(Effect::Superblock(member.clone(), md));
                 }
@@ -161,8 +165,12 @@ impl Model {
                 let of_array =
                     |m: &PartitionRef| self.area(m).and_then(|a| a.md.as_ref()).is_some_and(|md| md.array == *uuid);
                 let members: Vec<PartitionRef> = members.iter().filter(|m| of_array(m)).cloned().collect();
-                if members.is_empty() {
-                    return Err(Impossible(format!("no member of {name} is there")));
+                let found: Vec<&MdMember> =
+                    members.iter().filter_map(|m| self.area(m).and_then(|a| a.md.as_ref())).collect();
+                let level = found.first().and_then(|md| Level::try_from(u8::try_from(md.level).ok()?).ok());
+                let wanted = found.first().map_or(0, |md| md.members);
+                if !level.is_some_and(|level| md::is_complete(level, wanted, &md::filled(&found))) {
+                    return Err(Impossible(format!("too few members of {name} are there")));
                 }
                 Ok(vec![Effect::Run(*uuid, name.clone(), members)])
             }
@@ -247,9 +255,13 @@ impl Model {
             .map(|((uuid, (_, members)), minor)| RunningArray {
                 name: format!("md{minor}"),
                 uuid: Some(*uuid),
-                level: "raid1".into(),
-                members: members.iter().map(|m| format!("{}p{}", m.disk, m.number)).collect(),
-                wanted: members.iter().find_map(|m| self.area(m)?.md.as_ref().map(|md| md.members)).unwrap_or_default(),
+                level: self.superblock_of(members).map(|md| format!("raid{}", md.level)).unwrap_or_default(),
+                members: members
+                    .iter()
+                    .filter(|m| self.area(m).and_then(|a| a.md.as_ref()).is_some_and(|md| md.role.is_some()))
+                    .map(|m| format!("{}p{}", m.disk, m.number))
+                    .collect(),
+                wanted: self.superblock_of(members).map(|md| md.members).unwrap_or_default(),
                 sync_action: "idle".into(),
                 sync_progress: None,
                 signatures: self.array_contents.get(uuid).cloned().unwrap_or_default(),
@@ -325,6 +337,10 @@ impl Model {
         self.disk(&at.disk).ok()?.areas.get(&at.start)
     }
 
+    fn superblock_of(&self, members: &[PartitionRef]) -> Option<&MdMember> {
+        members.iter().find_map(|m| self.area(m)?.md.as_ref())
+    }
+
     fn change(&mut self, at: &PartitionRef, change: impl FnOnce(&mut Area)) {
         if let Some(disk) = self.disk_mut(&at.disk) {
             disk.written += 1;
@@ -366,14 +382,12 @@ impl ModelDisk {
         let absent =
             || Found { mbr: ProtectiveMbr::Absent, primary: Copy::Absent, backup: Copy::Absent, backup_at_end: true };
         let Some(sector) = SectorSize::from_bytes(u64::from(self.device.logical_sector)) else { return absent() };
-        let size = self.device.logical_sector as usize;
+        // Whoever wrote may have taken the sectors for shorter ones.
         let read_at = |offset: u64, length: usize| -> Result<Vec<u8>, std::convert::Infallible> {
             let mut bytes = vec![0; length];
-            for (i, chunk) in bytes.chunks_mut(size).enumerate() {
-                if let Some(found) = self.sectors.get(&(offset + (i * size) as u64)) {
-                    let length = chunk.len();
-                    chunk.copy_from_slice(&found[..length]);
-                }
+            for (at, written) in self.sectors.range(offset..offset + length as u64) {
+                let to = bytes.iter_mut().skip(usize::try_from(at - offset).unwrap_or(length));
+                to.zip(written).for_each(|(to, byte)| *to = *byte);
             }
             Ok(bytes)
         };

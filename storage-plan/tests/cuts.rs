@@ -55,6 +55,23 @@ fn invariant_4_a_cut_after_any_effect_converges_in_one_run() {
 }
 
 #[test]
+fn invariant_4_a_cut_while_striped_arrays_are_made_converges_too() {
+    let (model, config) = striped();
+    let first = plan(&model.inventory(), &config);
+    assert!(!first.is_blocked(), "{:#?}", first.all_refusals());
+    let effects = effects(&model, &first);
+    let tables = |e: &Effect| matches!(e, Effect::Sector { .. });
+    // Sectors of tables are cut one by one above; here every other effect is, and a sample of those.
+    let cuts = (0..=effects.len()).filter(|cut| cut % 53 == 0 || effects.get(*cut).is_none_or(|e| !tables(e)));
+    for cut in cuts {
+        let mut torn = model.clone();
+        effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
+        torn.power_cut();
+        converge(torn, &config, &format!("cut after {cut} of {} effects", effects.len()));
+    }
+}
+
+#[test]
 fn invariant_4_a_second_cut_during_the_second_run_converges_too() {
     let (model, config) = full();
     let effects_1 = effects(&model, &plan(&model.inventory(), &config));

@@ -277,6 +277,102 @@ fn invariant_8_an_array_with_one_member_missing_is_started_and_said() {
     );
 }
 
+/// The disks of one of the arrays of [`striped`], as `made` has them.
+fn members(model: &Model, level: u8) -> Vec<String> {
+    let of_it = |d: &&storage_plan::simulate::ModelDisk| {
+        d.device.serial.as_deref().is_some_and(|serial| serial.starts_with(&format!("R{level}-")))
+    };
+    model.disks().iter().filter(of_it).map(|d| d.device.name.clone()).collect()
+}
+
+#[test]
+fn invariant_8_each_level_starts_without_what_it_can_lose_and_is_refused_with_less() {
+    let (model, config) = striped();
+    let whole = made(model, &config);
+    // Which disks go, by their place, and what becomes of the array then.
+    for (level, pulled, verdict_then, there) in [
+        (0, &[1][..], Verdict::Refuse, 1),
+        (5, &[3], Verdict::Keep, 3),
+        (5, &[0], Verdict::Keep, 2),
+        (5, &[0, 1], Verdict::Refuse, 1),
+        (6, &[0, 3], Verdict::Keep, 2),
+        (6, &[0, 1, 2], Verdict::Refuse, 1),
+        (10, &[0, 2], Verdict::Keep, 2),
+        (10, &[0, 1], Verdict::Refuse, 2),
+    ] {
+        let mut model = whole.clone();
+        let names = members(&model, level);
+        pulled.iter().for_each(|at| model.pull(&names[*at]));
+        let plan = plan(&model.inventory(), &config);
+        let volume = plan.volumes.iter().find(|v| v.volume == format!("r{level}/db")).unwrap();
+        assert_eq!(volume.verdict, verdict_then, "RAID {level} without {pulled:?}: {volume:#?}");
+        assert_eq!(volume.array.as_ref().unwrap().present, there, "RAID {level} without {pulled:?}");
+        let steps = plan.graph.steps.iter().filter(|s| s.volume == volume.volume).count();
+        match verdict_then {
+            Verdict::Refuse => assert!(volume.refusals[0].code == "BP-S018" && steps == 0, "{volume:#?}"),
+            _ => assert_eq!((steps, plan.writes()), (2, 0), "RAID {level} is started and mounted"),
+        }
+        for other in plan.volumes.iter().filter(|v| v.volume != volume.volume) {
+            assert_eq!(other.verdict, Verdict::Keep, "{}", other.volume);
+        }
+    }
+}
+
+/// Sets what the superblocks of an array say.
+fn say(model: &mut Model, level: u8, change: impl Fn(&mut storage_plan::inventory::MdMember)) {
+    for name in members(model, level) {
+        let disk = model.disk_mut(&name).unwrap();
+        disk.areas.values_mut().filter_map(|area| area.md.as_mut()).for_each(&change);
+    }
+}
+
+#[test]
+fn invariant_8_a_dirty_array_that_lacks_a_member_is_refused_unless_its_log_closes_the_hole() {
+    let (model, config) = striped();
+    let mut model = made(model, &config);
+    for level in [5, 6, 10] {
+        say(&mut model, level, |md| md.clean = false);
+    }
+    let all = plan(&model.inventory(), &config);
+    assert!(all.volumes.iter().all(|v| v.verdict == Verdict::Keep), "with all members parity is put right");
+    for level in [5, 6, 10] {
+        let first = members(&model, level)[0].clone();
+        model.pull(&first);
+    }
+    let plan = plan(&model.inventory(), &config);
+    assert_eq!(verdict(&plan, "r5/db"), Verdict::Keep, "it has a partial parity log");
+    assert_eq!(verdict(&plan, "r10/db"), Verdict::Keep, "it has no parity");
+    assert_eq!(verdict(&plan, "r6/db"), Verdict::Refuse);
+    assert_eq!(codes(&plan), ["BP-S019"]);
+    say(&mut model, 5, |md| md.ppl = false);
+    assert_eq!(verdict(&storage_plan::plan(&model.inventory(), &config), "r5/db"), Verdict::Refuse);
+}
+
+#[test]
+fn invariant_8_a_member_that_is_behind_or_being_filled_does_not_count() {
+    let (model, config) = striped();
+    let mut model = made(model, &config);
+    let change = |model: &mut Model, at: usize, change: fn(&mut storage_plan::inventory::MdMember)| {
+        let name = members(model, 5)[at].clone();
+        model.disk_mut(&name).unwrap().areas.values_mut().filter_map(|a| a.md.as_mut()).for_each(change);
+    };
+    change(&mut model, 0, |md| md.recovering = true);
+    assert_eq!(verdict(&plan(&model.inventory(), &config), "r5/db"), Verdict::Keep);
+    say(&mut model, 5, |md| md.events = 9);
+    change(&mut model, 1, |md| md.events = 5);
+    let plan = plan(&model.inventory(), &config);
+    assert_eq!((verdict(&plan, "r5/db"), codes(&plan)), (Verdict::Refuse, vec!["BP-S018".to_owned()]));
+}
+
+#[test]
+fn invariant_3_an_array_of_another_level_is_left_alone() {
+    let (model, mut config) = striped();
+    let model = made(model, &config);
+    config.storage.array.get_mut("r6").unwrap().level = machine_config::schema::Level::Raid5;
+    let plan = plan(&model.inventory(), &config);
+    assert_eq!((verdict(&plan, "r6/db"), codes(&plan)), (Verdict::Refuse, vec!["BP-S022".to_owned()]));
+}
+
 #[test]
 fn a_disk_that_died_stops_only_what_is_required() {
     let (model, mut config) = full();

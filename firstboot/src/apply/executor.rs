@@ -152,9 +152,10 @@ impl Hands<'_> {
     fn act(&self, action: &Action) -> anyhow::Result<()> {
         match action {
             Action::WriteTable { disk, table, partition } => partition::write_table(self.disk(disk)?, table, partition),
-            Action::CreateArray { uuid, name, level, members, remake } => {
+            Action::CreateArray { uuid, name, level, members, spares, chunk, remake } => {
                 let disks = members.iter().map(|m| self.disk(&m.disk)).collect::<anyhow::Result<Vec<_>>>()?;
-                md::create(self.tools, &disks, uuid, name, *level, members, *remake).map(|_| ())
+                let wanted = md::NewArray { uuid, name, level: *level, members, spares: *spares, chunk: *chunk };
+                md::create(self.tools, &disks, &wanted, *remake).map(|_| ())
             }
             Action::AssembleArray { uuid, members, .. } => {
                 md::assemble(self.tools, uuid, &self.members_with_superblock(members, uuid)).map(|_| ())

@@ -13,18 +13,27 @@ static NUMBERS: Mutex<()> = Mutex::new(());
 /// The host's name in every superblock we write.
 const HOME_HOST: &str = "bedplate";
 
-/// Makes a mirror of `members`, which are all being provisioned, and gives its node.
+/// An array to be made.
+pub(super) struct NewArray<'a> {
+    pub uuid: &'a Uuid,
+    pub name: &'a str,
+    pub level: u8,
+    /// Members; the last of them are the spares.
+    pub members: &'a [PartitionRef],
+    pub spares: u32,
+    /// Bytes, if it is not mdadm's own.
+    pub chunk: Option<u64>,
+}
+
+/// Makes an array of members that are all being provisioned, and gives its node.
 pub(super) fn create(
     tools: &Tools,
     disks: &[&LockedDevice],
-    uuid: &Uuid,
-    name: &str,
-    level: u8,
-    members: &[PartitionRef],
+    array: &NewArray<'_>,
     remake: bool,
 ) -> anyhow::Result<PathBuf> {
-    let nodes = members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
-    for ((disk, node), member) in disks.iter().zip(&nodes).zip(members) {
+    let nodes = array.members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
+    for ((disk, node), member) in disks.iter().zip(&nodes).zip(array.members) {
         if remake {
             disk.wipe_partition(node, member.size)?;
         }
@@ -37,25 +46,39 @@ pub(super) fn create(
     let _guard = NUMBERS.lock().map_err(|_| anyhow::anyhow!("another array's creation panicked"))?;
     let node = free_node();
     // --run only answers "Continue creating array?", after our own look at every member.
-    tools
-        .mdadm()?
-        .command()
-        .env("MDADM_NO_UDEV", "1")
-        .args(["--create", "--run", "--metadata=1.2", "--bitmap=internal"])
-        .arg(format!("--level={level}"))
-        .arg(format!("--raid-devices={}", nodes.len()))
-        .arg(format!("--uuid={}", mdadm_uuid(uuid)))
-        .arg(format!("--homehost={HOME_HOST}"))
-        .arg(format!("--name={}", short_name(name)))
-        .arg(&node)
-        .args(&nodes)
-        .run()?;
+    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").args(["--create", "--run", "--metadata=1.2"]);
+    command.args(shape(array)).arg(&node).args(&nodes).run()?;
     wait_for(&node)?;
     // There is nothing on it yet that a sync would protect; a node that starts has better use for its processors.
-    if let Err(e) = limit_sync(&node, "1000") {
+    if array.level != 0
+        && let Err(e) = limit_sync(&node, "1000")
+    {
         tracing::warn!("the first sync of {} is not held back: {e}", node.display());
     }
     Ok(node)
+}
+
+/// What mdadm(8) is told of an array beside its members.
+///
+/// RAID 5 logs partial parity, which closes its write hole: it may start degraded after a power cut, and is made so, its
+/// last member filled from the others. The levels with copies or two parities note in a bitmap what is being written.
+fn shape(array: &NewArray<'_>) -> Vec<String> {
+    let spares = usize::try_from(array.spares).unwrap_or(usize::MAX);
+    let mut words = vec![
+        format!("--level={}", array.level),
+        format!("--raid-devices={}", array.members.len().saturating_sub(spares)),
+        format!("--uuid={}", mdadm_uuid(array.uuid)),
+        format!("--homehost={HOME_HOST}"),
+        format!("--name={}", short_name(array.name)),
+    ];
+    words.extend((spares > 0).then(|| format!("--spare-devices={spares}")));
+    words.extend(array.chunk.map(|chunk| format!("--chunk={}K", chunk >> 10)));
+    match array.level {
+        0 => {}
+        5 => words.push("--consistency-policy=ppl".into()),
+        _ => words.push("--bitmap=internal".into()),
+    }
+    words
 }
 
 /// Lets the first syncs that [`create`] has held back go on as fast as disks and system allow.
@@ -138,6 +161,23 @@ mod tests {
     fn uuids_are_written_as_mdadm_reads_them() {
         let uuid = Uuid::parse_str("2969559b-8487-56fb-ad0d-2bd36150a901").unwrap();
         assert_eq!(mdadm_uuid(&uuid), "2969559b:848756fb:ad0d2bd3:6150a901");
+    }
+
+    #[test]
+    fn each_level_is_made_so_that_it_outlives_a_power_cut() {
+        let uuid = Uuid::nil();
+        let at = |n: u32| PartitionRef { disk: format!("vd{n}"), number: 1, start: 0, size: 0, guid: uuid };
+        let members: Vec<PartitionRef> = (0..5).map(at).collect();
+        let words = |level, spares, chunk| {
+            let array = NewArray { uuid: &uuid, name: "db", level, members: &members, spares, chunk };
+            shape(&array).into_iter().filter(|w| !w.contains("uuid") && !w.contains("name") && !w.contains("host"))
+        };
+        let said = |level, spares, chunk| words(level, spares, chunk).collect::<Vec<_>>().join(" ");
+        assert_eq!(said(0, 0, Some(64 << 10)), "--level=0 --raid-devices=5 --chunk=64K");
+        assert_eq!(said(5, 1, None), "--level=5 --raid-devices=4 --spare-devices=1 --consistency-policy=ppl");
+        for level in [1, 6, 10] {
+            assert_eq!(said(level, 0, None), format!("--level={level} --raid-devices=5 --bitmap=internal"));
+        }
     }
 
     #[test]

@@ -14,6 +14,10 @@ const SUPERBLOCK: u64 = 4096;
 /// Bytes of it, with the roles of up to 1920 devices.
 const SUPERBLOCK_SIZE: usize = 4096;
 
+/// Bits of `feature_map` (the kernel's `md_p.h`): `recovery_offset` counts; one log or several of partial parity.
+const RECOVERY_OFFSET: u32 = 0x2;
+const PPL: u32 = 0x400 | 0x800;
+
 /// Parses a superblock of version 1.x (`struct mdp_superblock_1` of the kernel's `md_p.h`). None when there is none
 /// or its checksum is wrong.
 pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
@@ -41,6 +45,8 @@ pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
         role: Some(role).filter(|r| *r < 0xfffd),
         events: u64_at(200)?,
         clean: u64_at(208)? == u64::MAX,
+        recovering: u32_at(8)? & RECOVERY_OFFSET != 0 && u64_at(152)? != u64::MAX,
+        ppl: u32_at(8)? & PPL != 0,
     })
 }
 
@@ -137,6 +143,23 @@ mod tests {
         assert_eq!((found.array, found.member), (Uuid::from_u128(0x1234), Uuid::from_u128(0x77)));
         assert_eq!((found.name.as_str(), found.level, found.members), ("n1:meta", 1, 2));
         assert_eq!((found.role, found.events, found.clean), (Some(1), 19, true));
+        assert!(!found.recovering && !found.ppl);
+    }
+
+    #[test]
+    fn features_say_whether_a_member_is_being_filled_and_parity_logged() {
+        let with = |features: u32, recovered: u64| {
+            let mut bytes = superblock();
+            bytes[8..12].copy_from_slice(&features.to_le_bytes());
+            bytes[152..160].copy_from_slice(&recovered.to_le_bytes());
+            let sum = checksum(&bytes[..262]);
+            bytes[216..220].copy_from_slice(&sum.to_le_bytes());
+            let found = parse_superblock(&bytes).unwrap();
+            (found.recovering, found.ppl)
+        };
+        assert_eq!(with(0x2, 1024), (true, false));
+        assert_eq!(with(0x2, u64::MAX), (false, false));
+        assert_eq!(with(0x400, 1024), (false, true), "without its feature the offset means something else");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Rules over disk selectors and arrays: every selector says which disks and how many, no disk is in two.
 
 use super::Rules;
-use crate::schema::{Level, Selector};
+use crate::schema::Selector;
 use std::collections::BTreeMap;
+
+/// What md takes as a chunk, in bytes, as far as it makes sense.
+const CHUNKS: std::ops::RangeInclusive<u64> = 4 << 10..=16 << 20;
 
 pub(super) fn check(rules: &mut Rules<'_>) {
     let storage = &rules.config().storage;
@@ -31,16 +34,36 @@ pub(super) fn check(rules: &mut Rules<'_>) {
         }
     }
     for (name, array) in &storage.array {
-        let least = match array.level {
-            Level::Raid1 => 2,
-        };
-        if let Some(count) = how_many(&array.disks).filter(|count| *count < least) {
+        let (level, least) = (u8::from(array.level), array.level.least());
+        let spares = usize::try_from(array.spares).unwrap_or(usize::MAX);
+        if let Some(count) = how_many(&array.disks).filter(|count| count.saturating_sub(spares) < least) {
+            let of_them = if spares == 0 { String::new() } else { format!(", {spares} of them spare") };
+            let disks = if count == 1 { "disk" } else { "disks" };
             rules.fault(
                 "BP-C024",
                 &["array", name, "disks"],
-                format!("`array.{name}` has {count} disk, RAID {} needs {least}", u8::from(array.level)),
-                "With fewer members nothing would be redundant.",
+                format!("`array.{name}` has {count} {disks}{of_them}; RAID {level} needs {least} members"),
+                "With fewer members it would not be what its level says.",
                 "Select more disks; for one file system per disk write [each.NAME] in place of the array.",
+            );
+        }
+        if array.spares > 0 && !array.level.is_redundant() {
+            rules.fault(
+                "BP-C026",
+                &["array", name, "spares"],
+                format!("`array.{name}` is of RAID level {level} and keeps {} of its disks spare", array.spares),
+                "What a member of it held is gone with the member: a spare has nothing to take over.",
+                "Leave `spares` out, or choose another level.",
+            );
+        }
+        let fits = |chunk: &u64| array.level.is_striped() && chunk.is_power_of_two() && CHUNKS.contains(chunk);
+        if let Some(chunk) = array.chunk.filter(|chunk| !fits(chunk)) {
+            rules.fault(
+                "BP-C027",
+                &["array", name, "chunk"],
+                format!("`array.{name}` has the chunk {:?}", crate::units::format_size(chunk)),
+                "A chunk is a power of two from 4 KiB to 16 MiB, and a mirror has none.",
+                "Leave `chunk` out, which gives 512 KiB, or write one such as \"64 KiB\".",
             );
         }
         if array.volume.len() != 1 {

@@ -68,6 +68,31 @@ level = 5
 disks = { media = "hdd", count = 0 }
 volume = {}
 "#;
+    arrays_that_ask_for_what_their_level_has_not: r#"
+[profile.p.array.stripes]
+level = 0
+spares = 1
+chunk = "48 KiB"
+disks = { serial = ["S1", "S2", "S3"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/a" }
+[profile.p.array.mirror]
+level = 1
+chunk = "64 KiB"
+disks = { serial = ["S4", "S5"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/b" }
+[profile.p.array.parity]
+level = 5
+spares = 2
+chunk = "64 KiB"
+disks = { serial = ["S6", "S7", "S8", "S9"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/c" }
+"#;
+    a_level_that_is_none: r#"
+[profile.p.array.old]
+level = 4
+disks = { serial = ["S10", "S11", "S12"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/d" }
+"#;
     half_of_an_array_is_nowhere: r#"
 array.data.disks.serial = ["S1", "S2"]
 [profile.p.array.data]

@@ -141,28 +141,62 @@ fn default_true() -> bool {
 }
 
 /// RAID level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "u8", into = "u8")]
-#[schemars(with = "u8", extend("enum" = [1]))]
+#[schemars(with = "u8", extend("enum" = [0, 1, 5, 6, 10]))]
 pub enum Level {
+    /// Stripes without redundancy.
+    Raid0,
     /// Mirror.
     Raid1,
+    /// Stripes with one parity.
+    Raid5,
+    /// Stripes with two parities.
+    Raid6,
+    /// Stripes of which each has two copies.
+    Raid10,
+}
+
+impl Level {
+    /// Every level.
+    pub const ALL: [Level; 5] = [Level::Raid0, Level::Raid1, Level::Raid5, Level::Raid6, Level::Raid10];
+
+    /// The fewest members of an array that is worth its level.
+    pub fn least(self) -> usize {
+        match self {
+            Level::Raid0 | Level::Raid1 => 2,
+            Level::Raid5 => 3,
+            Level::Raid6 | Level::Raid10 => 4,
+        }
+    }
+
+    /// Whether a member can be lost without the data.
+    pub fn is_redundant(self) -> bool {
+        self != Level::Raid0
+    }
+
+    /// Whether it cuts what it stores into chunks.
+    pub fn is_striped(self) -> bool {
+        self != Level::Raid1
+    }
 }
 
 impl TryFrom<u8> for Level {
     type Error = String;
     fn try_from(level: u8) -> Result<Self, String> {
-        match level {
-            1 => Ok(Level::Raid1),
-            other => Err(format!("RAID level {other} is not supported by this version; expected 1")),
-        }
+        let found = Level::ALL.into_iter().find(|known| u8::from(*known) == level);
+        found.ok_or_else(|| format!("RAID level {level} is not supported by this version; expected 0, 1, 5, 6 or 10"))
     }
 }
 
 impl From<Level> for u8 {
     fn from(level: Level) -> u8 {
         match level {
+            Level::Raid0 => 0,
             Level::Raid1 => 1,
+            Level::Raid5 => 5,
+            Level::Raid6 => 6,
+            Level::Raid10 => 10,
         }
     }
 }
@@ -171,10 +205,22 @@ impl From<Level> for u8 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Array {
-    /// RAID level; this version makes 1.
+    /// RAID level: 0, 1, 5, 6 or 10 (two copies).
     pub level: Level,
-    /// Which disks are members.
+    /// Which disks it is made of, spares among them.
     pub disks: Selector,
+    /// How many of the disks stand by, to take the place of a member that fails.
+    #[serde(default)]
+    #[schemars(range(max = 64))]
+    pub spares: u32,
+    /// Size of a stripe's part on one disk, a power of two; without it mdadm's own, 512 KiB. Not for level 1.
+    #[serde(
+        default,
+        deserialize_with = "crate::units::optional_size",
+        serialize_with = "crate::units::write_optional_size"
+    )]
+    #[schemars(with = "Option<String>", extend("format" = "size", "examples" = ["64 KiB"]))]
+    pub chunk: Option<u64>,
     /// Volumes by name; this version makes one, over the whole array.
     #[schemars(extend("propertyNames" = { "format": "dns-label" }))]
     pub volume: BTreeMap<String, Volume>,

@@ -19,6 +19,8 @@ pub const SYSTEM: &str = "SYS";
 pub const MIRROR: [&str; 2] = ["A1", "A2"];
 /// Disks with a file system each.
 pub const EACH: [&str; 2] = ["B1", "B2"];
+/// Members of an array with stripes, of one level after the other.
+pub const STRIPED: [&str; 4] = ["R1", "R2", "R3", "R4"];
 /// Blank, and only asked for together with a disk that is not there.
 pub const LONE: &str = "LONE";
 /// The disk that is not there.
@@ -50,7 +52,8 @@ pub fn make(folder: &Path) -> Result<Vec<Disk>> {
     let plain =
         [(SYSTEM, 576), (MIRROR[0], 320), (MIRROR[1], 320), (EACH[0], 48), (EACH[1], 48), (LONE, 48), (SPARE, 48)];
     let mut disks = Vec::new();
-    for (serial, size) in plain {
+    let striped = STRIPED.map(|serial| (serial, 48));
+    for (serial, size) in plain.into_iter().chain(striped) {
         disks.push(Disk::blank(&folder.join(serial), size * MIB, serial)?);
     }
     image(&disks[0].file)?;

@@ -21,8 +21,19 @@ const PROGRAMS: [&str; 4] = ["/usr/sbin/mdadm", "/usr/sbin/mkfs.xfs", "/usr/sbin
 /// Files that those read.
 const FILES: [&str; 1] = ["/etc/mke2fs.conf"];
 /// Modules to load, beside what they need; nothing in the guest could ask for one later.
-const MODULES: [&str; 8] =
-    ["crc32c_generic", "crc32c_intel", "virtio_pci", "virtio_blk", "raid1", "xfs", "ext4", "erofs"];
+const MODULES: [&str; 11] = [
+    "crc32c_generic",
+    "crc32c_intel",
+    "virtio_pci",
+    "virtio_blk",
+    "raid0",
+    "raid1",
+    "raid456",
+    "raid10",
+    "xfs",
+    "ext4",
+    "erofs",
+];
 
 /// The lock's packages as one tree: what the image is made of, without components, overlays and emulations.
 ///

@@ -3,6 +3,8 @@
 use crate::graph::PartitionRef;
 use crate::inventory::{Device, MdMember, Partition, RunningArray};
 use crate::ownership::{Phase, Wanted};
+use machine_config::schema::Level;
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// libblkid's word for a member.
@@ -35,14 +37,64 @@ impl<'a> Carrier<'a> {
     }
 }
 
+/// Superblocks of the array `uuid` that tell of its latest state. One that is behind has missed writes, and the kernel
+/// leaves its member out until it has caught up.
+pub fn fresh<'a>(carriers: &[&Carrier<'a>], uuid: &Uuid) -> Vec<&'a MdMember> {
+    let all: Vec<&MdMember> = carriers.iter().filter_map(|c| c.superblock(uuid)).collect();
+    let newest = all.iter().map(|md| md.events).max().unwrap_or(0);
+    // The last event may have reached some members and not the others.
+    all.into_iter().filter(|md| md.events + 1 >= newest).collect()
+}
+
+/// The places of an array that `fresh` members fill with all their data; spares and those that are being filled have none.
+pub fn filled(fresh: &[&MdMember]) -> BTreeSet<u16> {
+    fresh.iter().filter(|md| !md.recovering).filter_map(|md| md.role).collect()
+}
+
 /// How many of an array's members are in it: the running array knows best, then the freshest superblocks.
-pub fn present(carriers: &[&Carrier<'_>], uuid: &Uuid, running: Option<&RunningArray>) -> u32 {
-    if let Some(running) = running {
-        return u32::try_from(running.members.len()).unwrap_or(u32::MAX);
+pub fn present(fresh: &[&MdMember], running: Option<&RunningArray>) -> u32 {
+    let count = running.map_or_else(|| filled(fresh).len(), |running| running.members.len());
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Whether the members in these places have all the data of an array of `wanted` members (md(4)).
+///
+/// Level 10 is in its layout `near=2`, which is mdadm's own: copies lie on neighbours, around the end where the number
+/// is odd.
+pub fn is_complete(level: Level, wanted: u32, filled: &BTreeSet<u16>) -> bool {
+    let there = filled.iter().filter(|role| u32::from(**role) < wanted).count();
+    let lacking = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_sub(there);
+    match level {
+        Level::Raid0 => lacking == 0,
+        Level::Raid1 => there > 0,
+        Level::Raid5 => lacking <= 1,
+        Level::Raid6 => lacking <= 2,
+        Level::Raid10 => {
+            let has = |role: u32| u16::try_from(role).is_ok_and(|role| filled.contains(&role));
+            let first = (0..wanted).filter(|role| wanted % 2 == 1 || role % 2 == 0);
+            first.into_iter().all(|role| has(role) || has((role + 1) % wanted))
+        }
     }
-    let events = |c: &&&Carrier<'_>| c.superblock(uuid).map(|md| md.events);
-    let newest = carriers.iter().filter_map(|c| events(&c)).max();
-    // A member that is behind is left out by the kernel until it has caught up.
-    let fresh = carriers.iter().filter(|c| newest.is_some_and(|n| events(c).is_some_and(|e| e + 1 >= n))).count();
-    u32::try_from(fresh).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete(level: Level, wanted: u32, roles: &[u16]) -> bool {
+        is_complete(level, wanted, &roles.iter().copied().collect())
+    }
+
+    #[test]
+    fn each_level_stands_the_loss_that_it_is_made_for() {
+        assert!(complete(Level::Raid0, 2, &[0, 1]) && !complete(Level::Raid0, 2, &[0]));
+        assert!(complete(Level::Raid1, 3, &[2]) && !complete(Level::Raid1, 3, &[]));
+        assert!(complete(Level::Raid5, 3, &[0, 2]) && !complete(Level::Raid5, 3, &[1]));
+        assert!(complete(Level::Raid6, 4, &[0, 3]) && !complete(Level::Raid6, 4, &[1]));
+        assert!(complete(Level::Raid10, 4, &[0, 3]) && complete(Level::Raid10, 4, &[1, 2]));
+        assert!(!complete(Level::Raid10, 4, &[0, 1]) && !complete(Level::Raid10, 4, &[2, 3]));
+        // Of five every two neighbours hold a copy of the same.
+        assert!(complete(Level::Raid10, 5, &[0, 2, 4]) && complete(Level::Raid10, 5, &[1, 2, 4]));
+        assert!(!complete(Level::Raid10, 5, &[0, 3, 4]) && !complete(Level::Raid10, 5, &[1, 2, 3]));
+    }
 }

@@ -1,4 +1,4 @@
-//! A mirror and the volume on it.
+//! An array and the volume on it.
 //!
 //! Selectors choose the members once. As soon as one member is finished, the superblocks say who belongs to
 //! the array; a lacking member makes it degraded, not absent.
@@ -6,14 +6,14 @@
 use super::{Context, Draft, changed_inside, draft, foreign, table_step};
 use crate::graph::{Action, PartitionRef, Target};
 use crate::identity::{Layer, VolumeKey};
-use crate::inventory::{Device, RunningArray};
+use crate::inventory::{Device, MdMember, RunningArray};
 use crate::layer::md::{self, Carrier};
 use crate::layer::{filesystem, gpt};
 use crate::ownership::{Inside, Phase, Standing, inside, standing};
 use crate::refusal::{self, diagnostic};
 use crate::verdict::{ArrayVerdict, Kind, Verdict};
 use machine_config::Diagnostic;
-use machine_config::schema::{Array, Volume};
+use machine_config::schema::{Array, Level, Volume};
 use uuid::Uuid;
 
 pub(super) fn array(context: &Context<'_>, name: &str, array: &Array, volume: &str, v: &Volume) -> Draft {
@@ -131,10 +131,21 @@ impl This<'_, '_> {
         if !refusals.is_empty() {
             return draft.refuse(refusals);
         }
-        let wanted = members.iter().filter_map(|c| c.superblock(&self.uuid)).map(|md| md.members).max();
+        let fresh = md::fresh(&members, &self.uuid);
+        let wanted = fresh.iter().map(|md| md.members).max();
         let wanted = wanted.unwrap_or_else(|| u32::try_from(members.len()).unwrap_or(0));
-        let present = md::present(&members, &self.uuid, self.running());
+        let present = md::present(&fresh, self.running());
+        if let Some(refusal) = self.other_level(&members, &fresh) {
+            return draft.refuse(vec![refusal]);
+        }
         self.fill(&mut draft, present, wanted);
+        // A member whose partition the kernel does not show yet can't be judged before its table is put right.
+        if self.running().is_none() && members.iter().all(|c| c.seen().is_some()) {
+            let refusal = self.lacking(&members, &fresh, wanted).or_else(|| self.dirty(&members, &fresh, wanted));
+            if let Some(refusal) = refusal {
+                return draft.refuse(vec![refusal]);
+            }
+        }
         let mut repaired = Vec::new();
         for carrier in members.iter().filter(|c| !c.whole || c.phase == Phase::Provisioning) {
             let (action, _) = table_step(carrier.device, &carrier.wanted, true);
@@ -150,14 +161,70 @@ impl This<'_, '_> {
             draft.mount(Target::Array(self.uuid), self.volume.format, &after);
         }
         if present < wanted {
-            let lacking = format!("{present} of {wanted} members are in the array: it is degraded.");
-            draft.verdict.reasons.push(lacking);
+            let recovers = self.running().is_some_and(|r| r.sync_action == "recover");
+            let how = if recovers { "it is degraded, and being rebuilt" } else { "it is degraded" };
+            draft.verdict.reasons.push(format!("{present} of {wanted} members are in the array: {how}."));
         }
         if repaired.is_empty() {
             draft.because(Verdict::Keep, "The array is this volume's.")
         } else {
             draft.because(Verdict::Repair, "The array is this volume's; a partition table of a member is put right.")
         }
+    }
+
+    fn other_level(&self, members: &[&Carrier<'_>], fresh: &[&MdMember]) -> Option<Diagnostic> {
+        let (name, level) = (self.name, u8::from(self.array.level));
+        let made = fresh.iter().map(|md| md.level).find(|made| *made != i32::from(level))?;
+        let there: Vec<String> = members.iter().map(|c| c.device.words()).collect();
+        Some(diagnostic(
+            refusal::OTHER_LEVEL,
+            format!("\"{name}\" was made as RAID {made}, and the configuration says RAID {level}."),
+            format!("It is on {}. Nothing was written.", there.join("; ")),
+            format!("Write level = {made} for \"{name}\", or raise its generation to make it anew."),
+        ))
+    }
+
+    /// Too few members for the data to be there. The kernel would not start it either; nobody is to try harder.
+    fn lacking(&self, members: &[&Carrier<'_>], fresh: &[&MdMember], wanted: u32) -> Option<Diagnostic> {
+        let filled = md::filled(fresh);
+        if md::is_complete(self.array.level, wanted, &filled) {
+            return None;
+        }
+        let there: Vec<String> = members.iter().map(|c| c.device.words()).collect();
+        Some(diagnostic(
+            refusal::LACKING,
+            format!(
+                "\"{}\" has {} of its {wanted} members with all their data, too few for RAID {}.",
+                self.name,
+                filled.len(),
+                u8::from(self.array.level)
+            ),
+            format!("There are: {}. It was not started, and nothing was written.", there.join("; ")),
+            "Put the missing disks back in. If they are lost, so is what was on the array: raise its generation to make it \
+             anew."
+                .into(),
+        ))
+    }
+
+    /// Where a stripe was being written when the power went, parity and data may tell different things, and with a
+    /// member lacking nobody can say which is right (the write hole of RAID 5 and 6).
+    fn dirty(&self, members: &[&Carrier<'_>], fresh: &[&MdMember], wanted: u32) -> Option<Diagnostic> {
+        let has_hole = matches!(self.array.level, Level::Raid5 | Level::Raid6) && !fresh.iter().any(|md| md.ppl);
+        let degraded = md::filled(fresh).len() < usize::try_from(wanted).unwrap_or(usize::MAX);
+        if !has_hole || !degraded || fresh.iter().all(|md| md.clean) {
+            return None;
+        }
+        let there: Vec<String> = members.iter().map(|c| c.device.words()).collect();
+        Some(diagnostic(
+            refusal::DIRTY_DEGRADED,
+            format!("\"{}\" was cut off in the middle of a write, and a member of it is lacking.", self.name),
+            format!(
+                "What stood in that stripe on the lacking member can't be told, so some of the data may be wrong. There are: {}. \
+                 It was not started, and nothing was written.",
+                there.join("; ")
+            ),
+            "Put the missing disk back in: with all members the array starts and puts its parity right.".into(),
+        ))
     }
 
     fn create(&self, mut draft: Draft) -> Draft {
@@ -207,7 +274,10 @@ impl This<'_, '_> {
             if let Inside::Other(holds) = inside(&running.signatures, kind, &draft.verdict.filesystem) {
                 refusals.extend(members.first().map(|(d, ..)| changed_inside(d, &holds, &volume)));
             }
-            if running.members.len() != members.len() || !running.uses.mounts.is_empty() {
+            let holds = |(device, at, _): &(&Device, PartitionRef, _)| {
+                device.partition(at.number).is_some_and(|p| p.uses.holders.contains(&running.name))
+            };
+            if !members.iter().all(holds) || !running.uses.mounts.is_empty() {
                 refusals.extend(members.first().map(|(d, ..)| {
                     refusal::in_use(d, &format!("part of {} that was not finished", running.name), &volume)
                 }));
@@ -216,13 +286,16 @@ impl This<'_, '_> {
         if !refusals.is_empty() {
             return draft.refuse(refusals);
         }
-        let wanted = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        let spares = self.array.spares;
+        let wanted = u32::try_from(members.len()).unwrap_or(u32::MAX).saturating_sub(spares);
         self.fill(&mut draft, wanted, wanted);
         let mut after: Vec<usize> = begun.into_iter().map(|action| draft.add(action, &[])).collect();
         let partitions: Vec<PartitionRef> = members.iter().map(|(_, p, _)| p.clone()).collect();
         if running.is_none() {
             let (name, level) = (self.name.to_owned(), u8::from(self.array.level));
-            let create = Action::CreateArray { uuid: self.uuid, name, level, members: partitions, remake };
+            let chunk = self.array.chunk;
+            let create =
+                Action::CreateArray { uuid: self.uuid, name, level, members: partitions, spares, chunk, remake };
             after = vec![draft.add(create, &after)];
         }
         let made = draft.make(Target::Array(self.uuid), self.volume.format, &after);

@@ -52,8 +52,30 @@ pub fn ssds(count: usize) -> Selector {
 }
 
 pub fn mirror(disks: Selector, mount: &str) -> Array {
+    array(Level::Raid1, disks, 0, mount)
+}
+
+pub fn array(level: Level, disks: Selector, spares: u32, mount: &str) -> Array {
     let volume = Volume { format: Format::Xfs, mount: mount.into(), class: None, required: true };
-    Array { level: Level::Raid1, disks, volume: BTreeMap::from([("db".into(), volume)]), generation: 0 }
+    Array { level, disks, spares, chunk: None, volume: BTreeMap::from([("db".into(), volume)]), generation: 0 }
+}
+
+/// A node with an array of each level that has stripes: 0 of two disks, 5 of three and a spare, 6 and 10 of four.
+pub fn striped() -> (Model, MachineConfig) {
+    let named = |level: u8, count: u8| -> Vec<String> { (0..count).map(|n| format!("R{level}-{n}")).collect() };
+    let layout = [(Level::Raid0, 2, 0), (Level::Raid5, 4, 1), (Level::Raid6, 4, 0), (Level::Raid10, 4, 0)];
+    let mut disks = Vec::new();
+    let mut arrays = Vec::new();
+    for (level, count, spares) in layout {
+        let number = u8::from(level);
+        for serial in named(number, count) {
+            disks.push(disk(&format!("vd{}", char::from(b'b' + disks.len() as u8)), &serial, GIB));
+        }
+        let selector = Selector { serial: named(number, count), ..Selector::default() };
+        arrays.push((format!("r{number}"), array(level, selector, spares, &format!("/var/lib/volumes/r{number}"))));
+    }
+    let arrays: Vec<(&str, Array)> = arrays.iter().map(|(name, array)| (name.as_str(), array.clone())).collect();
+    (node(disks), config(&[], &arrays))
 }
 
 pub fn each(disks: Selector, required: bool) -> Each {
