@@ -1,6 +1,6 @@
 //! One disk: what it is, and what is on it layer by layer.
 
-use super::{World, blank, blkid, md, sysfs, udev};
+use super::{World, blank, blkid, md, sysfs, udev, unreadable};
 use anyhow::Context;
 use on_disk::gpt::{self, Copy, Found, ProtectiveMbr, SectorSize, kind};
 use std::fs::File;
@@ -50,10 +50,6 @@ pub fn read_disk(name: &str, world: &World) -> anyhow::Result<Device> {
         device.signatures.push(unreadable());
     }
     Ok(device)
-}
-
-fn unreadable() -> Signature {
-    Signature { kind: "something unreadable".into(), uuid: None, label: None }
 }
 
 fn content(device: &mut Device, world: &World) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use anyhow::Context;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use storage_plan::inventory::{MdMember, RunningArray};
+use storage_plan::inventory::{MdMember, RunningArray, Signature};
 use uuid::Uuid;
 
 /// Where a superblock of version 1.2 lies, in bytes from the member's start.
@@ -96,7 +96,11 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
             .collect();
         members.sort();
         let uuid = members.iter().find_map(|(m, _)| superblock(&Path::new("/dev").join(m)).map(|md| md.array));
-        let device = File::open(Path::new("/dev").join(&name)).with_context(|| format!("cannot open {name}"))?;
+        // An array that failed while it runs can't be read any more; that is no reason to look at nothing else.
+        let signatures = signatures(&name).unwrap_or_else(|error| {
+            tracing::warn!(array = name, "cannot read: {error:#}");
+            vec![super::unreadable()]
+        });
         arrays.push(RunningArray {
             uuid,
             level: sysfs::text(&md, "level").unwrap_or_default(),
@@ -104,13 +108,18 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
             wanted: u32::try_from(sysfs::number(&md, "raid_disks")).unwrap_or(0),
             sync_action: sysfs::text(&md, "sync_action").unwrap_or_else(|| "idle".into()),
             sync_progress: sysfs::text(&md, "sync_completed").and_then(|t| parse_sync_completed(&t)),
-            signatures: blkid::signatures(&device).with_context(|| format!("cannot look at {name}"))?,
+            signatures,
             uses: uses.of(&name, &sysfs::text(&entry.path(), "dev").unwrap_or_default(), &entry.path()),
             name,
         });
     }
     arrays.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(arrays)
+}
+
+fn signatures(name: &str) -> anyhow::Result<Vec<Signature>> {
+    let device = File::open(Path::new("/dev").join(name)).with_context(|| format!("cannot open {name}"))?;
+    blkid::signatures(&device)
 }
 
 #[cfg(test)]

@@ -76,6 +76,11 @@ pub fn signatures(node: &Path) -> anyhow::Result<Vec<Signature>> {
     blkid::signatures(&file).with_context(|| format!("cannot look at {}", node.display()))
 }
 
+/// In the place of signatures on what can't be read: nobody takes it for blank, or for ours.
+fn unreadable() -> Signature {
+    Signature { kind: "something unreadable".into(), uuid: None, label: None }
+}
+
 /// Every mount point there is.
 ///
 /// # Errors
