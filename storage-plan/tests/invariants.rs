@@ -524,3 +524,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn invariant_8_an_array_that_loses_members_while_it_runs_is_kept_as_long_as_its_data_is_there() {
+    let (mut model, config) = striped();
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+    for (level, lost, kept) in [(0, 1, false), (5, 1, true), (5, 2, false), (6, 2, true), (6, 3, false), (10, 1, true)]
+    {
+        let mut inventory = model.inventory();
+        let array = inventory.arrays.iter_mut().find(|a| a.level == format!("raid{level}")).unwrap();
+        array.members.truncate(array.members.len() - lost);
+        let plan = plan(&inventory, &config);
+        let volume = plan.volumes.iter().find(|v| v.volume == format!("r{level}/db")).unwrap();
+        let codes: Vec<&str> = volume.refusals.iter().map(|r| r.code.as_str()).collect();
+        if kept {
+            assert_eq!((volume.verdict, codes), (Verdict::Keep, vec![]), "RAID {level} without {lost}");
+        } else {
+            assert_eq!((volume.verdict, codes), (Verdict::Refuse, vec!["BP-S018"]), "RAID {level} without {lost}");
+            assert_eq!(plan.writes(), 0);
+        }
+    }
+}

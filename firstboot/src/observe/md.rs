@@ -91,7 +91,9 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
             .filter_map(|slot| {
                 let member = slot.file_name().to_string_lossy().strip_prefix("dev-")?.to_owned();
                 let state = sysfs::text(&slot.path(), "state").unwrap_or_default();
-                Some((member, state.split(',').any(|s| s == "in_sync")))
+                // An array without copies never lets go of a member, not even of one whose disk is gone.
+                let there = Path::new("/sys/class/block").join(&member).exists();
+                Some((member, there && state.split(',').any(|s| s == "in_sync")))
             })
             .collect();
         members.sort();

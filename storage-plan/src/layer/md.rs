@@ -51,6 +51,15 @@ pub fn filled(fresh: &[&MdMember]) -> BTreeSet<u16> {
     fresh.iter().filter(|md| !md.recovering).filter_map(|md| md.role).collect()
 }
 
+/// The places of a running array whose members work; none when that can't be told of each of them.
+pub fn working(carriers: &[&Carrier<'_>], uuid: &Uuid, running: &RunningArray) -> Option<BTreeSet<u16>> {
+    let role = |name: &String| {
+        let carrier = carriers.iter().find(|c| c.seen().is_some_and(|p| p.name == *name))?;
+        carrier.superblock(uuid)?.role
+    };
+    running.members.iter().map(role).collect()
+}
+
 /// How many of an array's members are in it: the running array knows best, then the freshest superblocks.
 pub fn present(fresh: &[&MdMember], running: Option<&RunningArray>) -> u32 {
     let count = running.map_or_else(|| filled(fresh).len(), |running| running.members.len());

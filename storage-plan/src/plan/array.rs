@@ -139,12 +139,14 @@ impl This<'_, '_> {
             return draft.refuse(vec![refusal]);
         }
         self.fill(&mut draft, present, wanted);
-        // A member whose partition the kernel does not show yet can't be judged before its table is put right.
-        if self.running().is_none() && members.iter().all(|c| c.seen().is_some()) {
-            let refusal = self.lacking(&members, &fresh, wanted).or_else(|| self.dirty(&members, &fresh, wanted));
-            if let Some(refusal) = refusal {
-                return draft.refuse(vec![refusal]);
-            }
+        let refusal = match self.running() {
+            Some(running) => self.broken(&members, running, wanted),
+            // A member whose partition the kernel does not show yet can't be judged before its table is put right.
+            None if members.iter().any(|c| c.seen().is_none()) => None,
+            None => self.lacking(&members, &fresh, wanted).or_else(|| self.dirty(&members, &fresh, wanted)),
+        };
+        if let Some(refusal) = refusal {
+            return draft.refuse(vec![refusal]);
         }
         let mut repaired = Vec::new();
         for carrier in members.iter().filter(|c| !c.whole || c.phase == Phase::Provisioning) {
@@ -202,6 +204,27 @@ impl This<'_, '_> {
             format!("There are: {}. It was not started, and nothing was written.", there.join("; ")),
             "Put the missing disks back in. If they are lost, so is what was on the array: raise its generation to make it \
              anew."
+                .into(),
+        ))
+    }
+
+    /// As [`This::lacking`], of an array that has lost too many members while it ran. What it still answers may be old.
+    fn broken(&self, members: &[&Carrier<'_>], running: &RunningArray, wanted: u32) -> Option<Diagnostic> {
+        let working = md::working(members, &self.uuid, running)?;
+        if md::is_complete(self.array.level, wanted, &working) {
+            return None;
+        }
+        let there: Vec<String> = members.iter().map(|c| c.device.words()).collect();
+        Some(diagnostic(
+            refusal::LACKING,
+            format!(
+                "\"{}\" has failed while it ran: {} of its {wanted} members work, too few for RAID {}.",
+                self.name,
+                working.len(),
+                u8::from(self.array.level)
+            ),
+            format!("There are: {}. Nothing was written.", there.join("; ")),
+            "Put the disks that went back in and restart the node: it starts the array again if its data is there."
                 .into(),
         ))
     }
