@@ -16,7 +16,7 @@ DEBIAN_PACKAGES := gcc libc6-dev pkg-config libblkid-dev libclang-dev ca-certifi
 
 # Tests by tier. A new file in a tests folder belongs to `unit` unless it is one of these.
 SIM_TESTS := $(basename $(notdir $(wildcard storage-plan/tests/*.rs)))
-REAL_TESTS := artifacts build guest node rack secure_boot
+REAL_TESTS := artifacts build guest node power_cuts rack secure_boot
 ALL_TESTS := $(basename $(notdir $(wildcard */tests/*.rs) $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs))))
 UNIT_TESTS := $(filter-out $(SIM_TESTS) $(REAL_TESTS),$(ALL_TESTS))
 
@@ -39,7 +39,7 @@ endef
 # `make -j` must not run tiers side by side: they share the machine, and two cores.
 .NOTPARALLEL:
 
-.PHONY: help demo test begin setup agent bedplate lock image lint deny compile unit sim build guest node artifacts secure_boot rack bench kernel clean
+.PHONY: help demo test begin setup agent bedplate lock image lint deny compile unit sim build guest power_cuts node artifacts secure_boot rack torture bench kernel clean
 
 help:  ## Show what there is.
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,7 +48,7 @@ demo: image  ## Build the image, boot a node, print the cluster's table.
 	$(CARGO) build --workspace --bins
 	$(TARGET_DIR)/debug/demo --release out/node --recipe $(RECIPE)
 
-test: begin lint deny compile unit sim image build guest node artifacts secure_boot rack  ## Everything, and the seconds of each tier.
+test: begin lint deny compile unit sim image build guest power_cuts node artifacts secure_boot rack  ## Everything, and the seconds of each tier.
 	@echo; cat $(TIERS)
 
 begin:
@@ -113,6 +113,9 @@ build: image  ## The builder with its real tools: reproducible, offline, killed.
 guest: image  ## Kernel and agent in an initrd, many cases in one boot.
 	$(TEST) --test guest
 
+power_cuts: image  ## Storage started again after a hundred power cuts and failing writes.
+	$(TEST) --test power_cuts
+
 node: image  ## The whole image under Secure Boot.
 	$(TEST) --test node
 
@@ -124,6 +127,11 @@ rack: image  ## Several machines on one network.
 
 secure_boot: image  ## From firmware without keys to a node that starts only what was signed.
 	$(TEST) --test secure_boot
+
+# Every power cut there is, which takes longer than all tests: make torture TORTURE="--points 300".
+torture: image  ## Cut the power at every write of the storage unit, and start it again.
+	$(CARGO) build -q --workspace --bins
+	BEDPLATE_AGENT_DIR=$(AGENT_DIR) $(TARGET_DIR)/debug/torture $(TORTURE)
 
 # What is measured, and how often: make bench BENCH="--only boots --runs 1".
 bench: image  ## Measure builds and boots; write docs/performance.md.

@@ -5,10 +5,9 @@ use firstboot::apply::Progress;
 use firstboot::boot_record::{BootRecord, MachineIdSource};
 use firstboot::observe;
 use firstboot::storage::{self, Status, StorageOutcome};
-use machine_config::schema::{
-    Array, Cluster, Each, Format, Level, MachineConfig, Node, Selector, Storage, System, Time, Volume,
-};
+use machine_config::schema::{Array, Format, Level, MachineConfig, Volume};
 use qemu_tests::fault::foreign::Foreign;
+use qemu_tests::guest::config::config;
 use qemu_tests::guest::{FOREIGN, LZ4_IMAGE, MISSING, OBSERVE, ZSTD_IMAGE, disks, images};
 use qemu_tests::sight::{Sight, check};
 use std::collections::BTreeMap;
@@ -28,7 +27,7 @@ pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
 
 /// The cases that are not about one foreign disk. A name that the host's list does not have never runs, and one that
 /// is lacking here fails there.
-const OWN: [(&str, fn()); 15] = [
+const OWN: [(&str, fn()); 16] = [
     (OBSERVE, observe_reads_what_disks_are),
     (MISSING, a_missing_disk_is_refused_by_name),
     ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
@@ -53,6 +52,7 @@ const OWN: [(&str, fn()); 15] = [
     ("a RAID10 of four disks is made and kept, and runs without one of each pair", || {
         an_array_with_stripes(Level::Raid10, 4, 0, &["R1", "R4"], true)
     }),
+    ("an array that fails while it runs is refused, and everything else is looked at", an_array_fails_while_it_runs),
     (ZSTD_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[0].0)),
     (LZ4_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[1].0)),
 ];
@@ -62,7 +62,8 @@ const MOUNTS: [&str; 4] = ["/var", "/var/lib/volumes/db", "/var/lib/volumes/B1",
 const STATE: &str = "state";
 const MIRROR: &str = "meta/db";
 
-fn boot() -> BootRecord {
+/// What stage 1 would have told of this boot.
+pub fn boot() -> BootRecord {
     BootRecord {
         root_hash: String::new(),
         root_device: format!("{}2", lay::name(disks::SYSTEM)),
@@ -82,53 +83,12 @@ fn boot() -> BootRecord {
     }
 }
 
-fn serials(serials: &[&str]) -> Selector {
-    Selector { serial: serials.iter().map(|s| (*s).to_owned()).collect(), ..Selector::default() }
-}
-
-/// Disks with a file system each, and a mirror of others with one on it.
-fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig {
-    let each = Each {
-        disks: serials(object),
-        format: Format::Ext4,
-        mount: "/var/lib/volumes/{serial}".into(),
-        class: None,
-        required: true,
-        generation: 0,
-    };
-    let volume = Volume { format: on_meta, mount: "/var/lib/volumes/db".into(), class: None, required: true };
-    let volume = BTreeMap::from([("db".to_owned(), volume)]);
-    let array = Array { level: Level::Raid1, disks: serials(meta), spares: 0, chunk: None, volume, generation: 0 };
-    let some = |n: usize| n > 0;
-    MachineConfig {
-        name: "n1".into(),
-        revision: 1,
-        cluster: Cluster {
-            id: uuid::Uuid::from_u128(7),
-            name: "rack".into(),
-            api: Vec::new(),
-            domain: "cluster.local".into(),
-            dns: Vec::new(),
-            control_plane: Vec::new(),
-        },
-        network: BTreeMap::new(),
-        address: BTreeMap::new(),
-        storage: Storage {
-            system: System::default(),
-            each: some(object.len()).then(|| ("object".to_owned(), each)).into_iter().collect(),
-            array: some(meta.len()).then(|| ("meta".to_owned(), array)).into_iter().collect(),
-        },
-        node: Node::default(),
-        time: Time::default(),
-    }
-}
-
 fn full() -> MachineConfig {
     config(&disks::EACH, &disks::MIRROR, Format::Xfs)
 }
 
 /// Runs the storage unit; also gives the steps that it began, in words.
-fn run_watched(config: &MachineConfig) -> (StorageOutcome, Vec<String>) {
+pub fn run_watched(config: &MachineConfig) -> (StorageOutcome, Vec<String>) {
     let (clock, steps) = (std::time::Instant::now(), Mutex::new(Vec::new()));
     let outcome = storage::run(config, Some(&boot()), &|progress| {
         println!("  {:6.2} {progress}", clock.elapsed().as_secs_f64());
@@ -250,7 +210,7 @@ fn what_was_begun_is_known() {
             for write in on_disk::gpt::layout(table, device.size).unwrap().into_iter().take(writes) {
                 lay::write(serial, write.offset, &write.bytes);
             }
-            lay::read_table_again(serial);
+            lay::read_anew(serial);
         }
     }
     let plan = storage_plan::plan(&observe::read(Some(&boot())).unwrap(), &full());
@@ -345,10 +305,15 @@ fn a_damaged_table_is_repaired() {
     kept(&run(&full()));
 }
 
+/// Takes the disk out of the machine.
+fn pull(serial: &str) {
+    let device = fs::canonicalize(format!("/sys/block/{}/device", lay::name(serial))).unwrap();
+    fs::write(device.parent().unwrap().join("remove"), "1").unwrap();
+}
+
 fn a_mirror_without_one_disk_runs() {
     stop();
-    let device = fs::canonicalize(format!("/sys/block/{}/device", lay::name(disks::MIRROR[1]))).unwrap();
-    fs::write(device.parent().unwrap().join("remove"), "1").unwrap();
+    pull(disks::MIRROR[1]);
     let outcome = run(&full());
     assert_eq!(outcome.status, Status::Degraded);
     let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
@@ -358,7 +323,7 @@ fn a_mirror_without_one_disk_runs() {
 }
 
 /// As [`stop`], whatever runs.
-fn stop_all() {
+pub fn stop_all() {
     let mut mounts: Vec<String> =
         observe::mount_points().unwrap().into_iter().filter(|m| m.starts_with("/var")).collect();
     mounts.sort();
@@ -375,21 +340,52 @@ fn member_start(serial: &str) -> u64 {
     device.partitions[0].start
 }
 
+fn blank_striped() {
+    for serial in disks::STRIPED {
+        lay::write(serial, 0, &vec![0; usize::try_from(lay::size(serial)).unwrap()]);
+        lay::read_anew(serial);
+    }
+}
+
+/// A configuration with an array of the striped disks. Its name is its own: the mirror of other cases is still there.
+pub fn striped(level: Level, count: usize, spares: u32) -> MachineConfig {
+    let mut config = config(&[], &disks::STRIPED[..count], Format::Ext4);
+    let array = config.storage.array.remove("meta").unwrap();
+    config.storage.array.insert("striped".into(), Array { level, spares, ..array });
+    config
+}
+
+/// Half of it goes, and it has no copy: it can't be read any more while it still runs.
+fn an_array_fails_while_it_runs() {
+    stop_all();
+    blank_striped();
+    let config = striped(Level::Raid0, 2, 0);
+    assert_eq!(codes(&run(&config)), Vec::<&str>::new());
+    pull(disks::STRIPED[1]);
+    let outcome = run(&config);
+    assert_eq!((outcome.status, codes(&outcome), outcome.writes), (Status::Stopped, vec!["BP-S018"], 0));
+    assert!(outcome.refusals[0].what.contains("1 of its 2 members"), "{}", outcome.refusals[0]);
+    assert_eq!(verdicts(&outcome)[STATE], Verdict::Keep);
+}
+
+/// Waits until every array that runs is at rest, with so many members at least.
+pub fn wait_for_syncs(members: usize) {
+    firstboot::apply::release_syncs();
+    let clock = std::time::Instant::now();
+    while observe::arrays().unwrap().iter().any(|a| a.sync_action != "idle" || a.members.len() < members) {
+        assert!(clock.elapsed().as_secs() < 120, "{}", fs::read_to_string("/proc/mdstat").unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}
+
 /// Made of blank disks, found again after a restart, and then without what the disks `lost` held: it runs if its level
 /// can do without them, and is refused with everything as it is if not.
 fn an_array_with_stripes(level: Level, count: usize, spares: u32, lost: &[&str], runs: bool) {
     const VOLUME: &str = "striped/db";
     const AT: &str = "/var/lib/volumes/db";
     stop_all();
-    for serial in disks::STRIPED {
-        lay::write(serial, 0, &vec![0; usize::try_from(lay::size(serial)).unwrap()]);
-        lay::read_table_again(serial);
-    }
-    let mut config = config(&[], &disks::STRIPED[..count], Format::Ext4);
-    // Of a name of its own: the mirror of the other cases is still there.
-    let array = config.storage.array.remove("meta").unwrap();
-    config.storage.array.insert("striped".into(), Array { level, spares, ..array });
-
+    blank_striped();
+    let config = striped(level, count, spares);
     let outcome = run(&config);
     assert_eq!(codes(&outcome), Vec::<&str>::new());
     assert_eq!(verdicts(&outcome)[VOLUME], Verdict::Create);
@@ -400,12 +396,7 @@ fn an_array_with_stripes(level: Level, count: usize, spares: u32, lost: &[&str],
     assert!(arrays.contains(&format!("raid{}", u8::from(level))), "{arrays}");
     fs::write(witness(AT), "before").unwrap();
 
-    firstboot::apply::release_syncs();
-    let clock = std::time::Instant::now();
-    while observe::arrays().unwrap().iter().any(|a| a.sync_action != "idle" || a.members.len() < members) {
-        assert!(clock.elapsed().as_secs() < 120, "{}", fs::read_to_string("/proc/mdstat").unwrap());
-        std::thread::sleep(std::time::Duration::from_millis(200));
-    }
+    wait_for_syncs(members);
     stop_all();
     let outcome = run(&config);
     assert_eq!((verdicts(&outcome)[VOLUME], outcome.writes), (Verdict::Keep, 0), "{outcome:?}");
@@ -418,9 +409,15 @@ fn an_array_with_stripes(level: Level, count: usize, spares: u32, lost: &[&str],
     }
     let outcome = run(&config);
     if runs {
-        let volume = volume(&outcome);
-        assert!(volume.available && !volume.redundant, "{volume:?}");
+        assert!(volume(&outcome).available, "{outcome:?}");
         assert_eq!(fs::read_to_string(witness(AT)).unwrap(), "before");
+        if spares == 0 {
+            assert!(!volume(&outcome).redundant, "{outcome:?}");
+        } else {
+            // The spare has taken the place, if it was not done already.
+            wait_for_syncs(members);
+            assert!(volume(&run(&config)).redundant, "{}", fs::read_to_string("/proc/mdstat").unwrap());
+        }
     } else {
         assert_eq!((outcome.status, codes(&outcome), outcome.writes), (Status::Stopped, vec!["BP-S018"], 0));
         assert_eq!(observe::arrays().unwrap(), [], "it was started");

@@ -1,16 +1,20 @@
 //! The guest's disks by serial number: finding them, and writing to them.
 
-use crate::tool;
 use qemu_tests::guest::images;
 use std::fs::OpenOptions;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// Waits until the kernel shows every disk, for 5 s at most; a case that misses one says so.
 pub fn wait_for_all() {
-    let last = images::IMAGES.last().unwrap().0;
+    wait_for(images::IMAGES.last().unwrap().0);
+}
+
+/// Waits until the kernel shows the disk with this serial number, for 5 s at most.
+pub fn wait_for(serial: &str) {
     for _ in 0..100 {
-        if find(last).is_some() {
+        if find(serial).is_some() {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -40,9 +44,20 @@ pub fn write(serial: &str, offset: u64, bytes: &[u8]) {
     file.sync_all().unwrap();
 }
 
-/// Has the kernel read the partition table again, as it does at every boot.
-pub fn read_table_again(serial: &str) {
-    tool("/usr/sbin/blockdev", &["--rereadpt", node(serial).to_str().unwrap()]);
+/// Has the kernel forget what it read of the disk, and read the partition table again, as it does at every boot.
+#[allow(unsafe_code, reason = "these calls have no safe wrapper, and a program for each takes its time")]
+pub fn read_anew(serial: &str) {
+    mod ioctl {
+        // BLKFLSBUF and BLKRRPART of linux/fs.h.
+        nix::ioctl_none!(flush_buffers, 0x12, 97);
+        nix::ioctl_none!(read_table, 0x12, 95);
+    }
+    let disk = OpenOptions::new().read(true).open(node(serial)).unwrap();
+    // SAFETY: both take no argument, and the descriptor is open.
+    unsafe {
+        ioctl::flush_buffers(disk.as_raw_fd()).unwrap();
+        ioctl::read_table(disk.as_raw_fd()).unwrap();
+    }
 }
 
 pub fn size(serial: &str) -> u64 {

@@ -6,8 +6,11 @@
 
 mod cases;
 mod lay;
+mod orders;
 
 use qemu_tests::guest::CASES;
+use qemu_tests::torture::talk;
+use std::any::Any;
 use std::fs;
 use std::panic::catch_unwind;
 use std::process::Command;
@@ -19,6 +22,10 @@ fn main() {
     }
     boot();
     tracing_subscriber::fmt().with_writer(std::io::stdout).with_ansi(false).without_time().init();
+    if std::env::args().any(|word| word == talk::WORD) {
+        orders::serve();
+    }
+    lay::wait_for_all();
     for name in CASES {
         println!("\n{} s since the kernel's start", uptime());
         // A line of its own, whatever was printed last.
@@ -26,11 +33,7 @@ fn main() {
         let case = cases::of(name);
         match catch_unwind(|| case.unwrap_or_else(|| panic!("the guest knows no such case"))()) {
             Ok(()) => println!("\ncase {name} ok"),
-            Err(panic) => {
-                let why = panic.downcast_ref::<String>().cloned();
-                let why = why.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default();
-                println!("\ncase {name} FAILED: {}", why.replace('\n', " | "));
-            }
+            Err(panic) => println!("\ncase {name} FAILED: {}", words(panic.as_ref()).replace('\n', " | ")),
         }
     }
     nix::unistd::sync();
@@ -53,7 +56,12 @@ fn boot() {
             println!("module {module}: {e}");
         }
     }
-    lay::wait_for_all();
+}
+
+/// What a panic said.
+pub fn words(panic: &(dyn Any + Send)) -> String {
+    let why = panic.downcast_ref::<String>().cloned();
+    why.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()
 }
 
 /// Runs a tool of the guest and insists that it ends well.

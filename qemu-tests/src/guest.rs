@@ -5,9 +5,11 @@
 //! the guest's is the program in `qemu-tests/guest-init/`.
 
 pub mod boot;
+pub mod config;
 pub mod disks;
 pub mod images;
 mod initrd;
+pub mod kit;
 mod libraries;
 
 use crate::fault::foreign::Foreign;
@@ -35,6 +37,7 @@ pub const CASES: &[&str] = &[
     "a RAID5 of three disks and a spare is made and kept, and runs without a member",
     "a RAID6 of four disks is made and kept, and runs without two of them",
     "a RAID10 of four disks is made and kept, and runs without one of each pair",
+    "an array that fails while it runs is refused, and everything else is looked at",
     ZSTD_IMAGE,
     LZ4_IMAGE,
 ];

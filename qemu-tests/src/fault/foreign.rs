@@ -67,7 +67,7 @@ impl Foreign {
         }
     }
 
-    /// Writes it to a disk's file, and data behind it here and there.
+    /// Writes [`Foreign::bytes`] to a disk's file.
     ///
     /// # Errors
     /// When the file can't be written.
@@ -75,14 +75,17 @@ impl Foreign {
         let file =
             OpenOptions::new().write(true).open(disk).with_context(|| format!("{} can't be opened", disk.display()))?;
         let size = file.metadata()?.len();
-        for (offset, bytes) in self.signature(size) {
+        for (offset, bytes) in self.bytes(size) {
             file.write_all_at(&bytes, offset)?;
         }
-        // Far behind every header: where a program that formats in a hurry would write too.
-        for offset in (5 << 20..size - (1 << 20)).step_by(16 << 20) {
-            file.write_all_at(&[0xd5; 4096], offset)?;
-        }
         Ok(())
+    }
+
+    /// All of it on a disk of `size` bytes, with offsets: the signature, and data behind it here and there.
+    pub fn bytes(self, size: u64) -> Vec<(u64, Vec<u8>)> {
+        let mut bytes = self.signature(size);
+        bytes.extend(behind(size));
+        bytes
     }
 
     /// The bytes of the signature, with their offsets on a disk of `size` bytes.
@@ -91,11 +94,22 @@ impl Foreign {
             Foreign::Ext4 => vec![(1024, ext4(size))],
             Foreign::Luks => luks(),
             Foreign::Zfs => zfs::places(size).map(|place| (place, zfs::label(place, size))).into(),
-            Foreign::Md => vec![(4096, md(size))],
+            Foreign::Md => vec![(4096, md(size, 0, u64::MAX))],
             Foreign::Raw => Vec::new(),
             Foreign::Gpt => gpt(size),
         }
     }
+}
+
+/// Both members of somebody else's mirror of such disks, cut off before its first sync had ended: whoever starts it
+/// writes to it.
+pub fn unsynced_pair(size: u64) -> [Vec<(u64, Vec<u8>)>; 2] {
+    [0, 1].map(|role| [(4096, md(size, role, 0))].into_iter().chain(behind(size)).collect())
+}
+
+/// Data far behind every header: where a program that formats in a hurry would write too.
+fn behind(size: u64) -> impl Iterator<Item = (u64, Vec<u8>)> {
+    (5 << 20..size - (1 << 20)).step_by(16 << 20).map(|offset| (offset, vec![0xd5; 4096]))
 }
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
@@ -167,9 +181,9 @@ fn gpt(size: u64) -> Vec<(u64, Vec<u8>)> {
     table.chain([(start + 1024, ext4(middle - start))]).collect()
 }
 
-/// Superblock of version 1.2, kernel `include/uapi/linux/raid/md_p.h`, `struct mdp_superblock_1`: first of two
-/// members of a RAID1.
-fn md(size: u64) -> Vec<u8> {
+/// Superblock of version 1.2, kernel `include/uapi/linux/raid/md_p.h`, `struct mdp_superblock_1`: one of two members of a
+/// RAID1, in sync up to the sector `synced`.
+fn md(size: u64, role: u16, synced: u64) -> Vec<u8> {
     let mut block = vec![0; 256 + 2 * 128];
     put(&mut block, 0, &0xa92b_4efcu32.to_le_bytes());
     put(&mut block, 4, &1u32.to_le_bytes());
@@ -183,10 +197,11 @@ fn md(size: u64) -> Vec<u8> {
     put(&mut block, 128, &2048u64.to_le_bytes()); // where data begins
     put(&mut block, 136, &data_sectors.to_le_bytes());
     put(&mut block, 144, &8u64.to_le_bytes()); // where this lies
-    put(&mut block, 168, Uuid::from_u128(UUID.as_u128() ^ 1).as_bytes());
+    put(&mut block, 160, &u32::from(role).to_le_bytes()); // number of this device
+    put(&mut block, 168, Uuid::from_u128(UUID.as_u128() ^ (1 + u128::from(role))).as_bytes());
     put(&mut block, 192, &1_500_000_000u64.to_le_bytes());
     put(&mut block, 200, &7u64.to_le_bytes()); // events
-    put(&mut block, 208, &u64::MAX.to_le_bytes()); // in sync
+    put(&mut block, 208, &synced.to_le_bytes());
     put(&mut block, 220, &128u32.to_le_bytes()); // places for roles
     for (place, role) in block[256..].chunks_exact_mut(2).enumerate() {
         let role_of = if place < 2 { place as u16 } else { 0xfffe };

@@ -1,19 +1,15 @@
 //! The one boot of the guest: what was on its disks before and after, and what it said.
 #![allow(clippy::disallowed_methods, reason = "edge: makes the guest's files")]
 
-use super::{disks, initrd};
-use crate::bench::repository;
+use super::disks;
+use super::kit::Kit;
 use crate::fault;
 use crate::serial_log::SerialLog;
 use crate::tiers::target_folder;
 use crate::wait::wait_until;
 use anyhow::{Context, Result};
-use image_builder::fetch;
-use image_builder::lock::Lock;
 use image_builder::progress::Progress;
-use image_builder::qemu::{Accelerator, Disk, Guest, Interrupt, KernelBoot, RunningGuest, Serial};
-use image_builder::recipe::Recipe;
-use image_builder::store::Store;
+use image_builder::qemu::{Disk, Interrupt, RunningGuest, Serial};
 use image_builder::tools::Tools;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,33 +53,12 @@ impl Evidence {
 /// When there is no lock, or the guest can't be made or started.
 pub fn boot(init: &Path) -> Result<Evidence> {
     let (progress, interrupt) = (Progress::stderr(), Interrupt::catch()?);
-    let recipe_file = repository().join("examples/node/recipe.toml");
-    let recipe = Recipe::read(&recipe_file)?;
-    let folder = recipe_file.parent().unwrap_or(Path::new("."));
-    let lock = Lock::read(&Lock::path_for(&recipe_file))?;
-    let lock = lock.context("the example's recipe has no lock; `make lock` makes it")?;
-    let store = Store::open(&Store::default_folder())?;
-    let inputs = fetch::all(&lock, &recipe, folder, &store, &progress, false)?;
-    let tools = Tools::open(&store, lock.arch, &inputs.tool, &progress)?;
-
+    let kit = Kit::make(init, &progress)?;
     let folder = tempfile::Builder::new().prefix("bedplate-guest-").tempdir()?;
     let at = |name: &str| folder.path().join(name);
-    let tree = initrd::tree(&lock, &recipe, &inputs.package, &store, &progress)?;
-    let libraries = format!("/usr/lib/{}", lock.arch.library_folder());
-    let (kernel, archive) = initrd::make(&tree, &libraries, stripped(init, &tools, &at("init"))?, lock.snapshot)?;
-    std::fs::write(at("vmlinuz"), kernel.image.read()?)?;
-    std::fs::write(at("initrd"), archive)?;
-
-    let accelerator = Accelerator::probe(&tools, &at("vmlinuz"), &progress)?;
-    let mut guest = Guest::new(1024, 2, accelerator);
-    guest.kernel = Some(KernelBoot {
-        kernel: at("vmlinuz"),
-        initrd: Some(at("initrd")),
-        arguments: "console=ttyS0 quiet panic=-1 raid=noautodetect".into(),
-    });
+    let mut guest = kit.guest(2, "");
     guest.disks = disks::make(folder.path())?;
     guest.serial.push(Serial::File(at("serial")));
-    guest.no_reboot = true;
     let digests = |disks: &[Disk]| {
         let named = disks.iter().filter_map(|disk| Some((disk.serial.clone()?, &disk.file)));
         let kept = named.filter(|(serial, _)| disks::is_kept(serial));
@@ -92,7 +67,7 @@ pub fn boot(init: &Path) -> Result<Evidence> {
     let before = digests(&guest.disks)?;
     let began = Instant::now();
     let run = || -> Result<(bool, SerialLog)> {
-        let mut running = RunningGuest::start(&guest, &tools, folder.path())?;
+        let mut running = RunningGuest::start(&guest, &kit.tools, folder.path())?;
         let began = Instant::now();
         let ended = wait_until("the guest switches itself off", 2 * PATIENCE, &interrupt, || {
             let on = running.check()?;
@@ -115,16 +90,10 @@ pub fn boot(init: &Path) -> Result<Evidence> {
     progress.say(format!("the guest ran for {seconds:.1} s; what it said is in {}", kept.display()));
     let after = digests(&guest.disks)?;
     let digests = before.into_iter().zip(after).map(|((serial, before), (_, after))| (serial, (before, after)));
-    Ok(Evidence { log, ended, digests: digests.collect(), tools, disks: guest.disks, _folder: folder })
+    Ok(Evidence { log, ended, digests: digests.collect(), tools: kit.tools, disks: guest.disks, _folder: folder })
 }
 
 /// Whether the guest's own program ran.
 fn began_cases(log: &SerialLog) -> bool {
     log.text().contains(&format!("case {} begins", super::CASES[0]))
-}
-
-/// The program without what only a debugger reads: it is unpacked into the guest's memory.
-fn stripped(program: &Path, tools: &Tools, to: &Path) -> Result<Vec<u8>> {
-    tools.tool("strip")?.command().args(["--strip-all", "-o"]).arg(to).arg(program).run()?;
-    std::fs::read(to).with_context(|| format!("{} can't be read", to.display()))
 }

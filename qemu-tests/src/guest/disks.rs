@@ -67,8 +67,20 @@ pub fn make(folder: &Path) -> Result<Vec<Disk>> {
     Ok(disks)
 }
 
-/// An image written to a larger disk, as far as its partition table goes.
 fn image(disk: &Path) -> Result<()> {
+    let file =
+        OpenOptions::new().write(true).open(disk).with_context(|| format!("{} can't be opened", disk.display()))?;
+    for (offset, bytes) in image_bytes()? {
+        file.write_all_at(&bytes, offset)?;
+    }
+    Ok(())
+}
+
+/// What an image is that was written to a larger disk, as far as its partition table goes: bytes with their offsets.
+///
+/// # Errors
+/// When the table does not fit the image.
+pub fn image_bytes() -> Result<Vec<(u64, Vec<u8>)>> {
     let part = |number: u32, kind: Uuid, guid: Uuid, start: u64, size: u64| Partition {
         number,
         kind,
@@ -84,10 +96,5 @@ fn image(disk: &Path) -> Result<()> {
         part(3, kind::ROOT_X86_64_VERITY, Uuid::from_u128(0xabd), 21, 2),
     ];
     let table = Table { guid: Uuid::from_u128(0x1111), sector: SectorSize::B512, partitions };
-    let file =
-        OpenOptions::new().write(true).open(disk).with_context(|| format!("{} can't be opened", disk.display()))?;
-    for write in layout(&table, IMAGE)? {
-        file.write_all_at(&write.bytes, write.offset)?;
-    }
-    Ok(())
+    Ok(layout(&table, IMAGE)?.into_iter().map(|write| (write.offset, write.bytes)).collect())
 }

@@ -17,7 +17,7 @@ use image_builder::store::{Fetched, Store};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the agent drives, and what the cases themselves use.
-const PROGRAMS: [&str; 4] = ["/usr/sbin/mdadm", "/usr/sbin/mkfs.xfs", "/usr/sbin/mkfs.ext4", "/usr/sbin/blockdev"];
+const PROGRAMS: [&str; 3] = ["/usr/sbin/mdadm", "/usr/sbin/mkfs.xfs", "/usr/sbin/mkfs.ext4"];
 /// Files that those read.
 const FILES: [&str; 1] = ["/etc/mke2fs.conf"];
 /// Modules to load, beside what they need; nothing in the guest could ask for one later.

@@ -1,0 +1,67 @@
+//! `make torture`: the storage unit started again after a power cut at every write, and beside every write that fails.
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use image_builder::progress::Progress;
+use qemu_tests::guest::kit::Kit;
+use qemu_tests::torture::run;
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+/// Cuts the power at every write of the storage unit, and starts it again from what each cut leaves.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Examples:\n  torture                  # every point\n  torture --points 200     # a sample\n  \
+                        torture --json > torture.json"
+)]
+struct Torture {
+    /// Try so many points, spread over all.
+    #[arg(long)]
+    points: Option<usize>,
+    /// Guests side by side, of one processor each.
+    #[arg(long, default_value = "2")]
+    guests: NonZeroUsize,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let (torture, progress) = (Torture::parse(), Progress::stderr());
+    match torture.run(&progress) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress.say(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Torture {
+    fn run(&self, progress: &Progress) -> Result<()> {
+        let init = std::env::current_exe()?.with_file_name("guest-init");
+        ensure!(init.exists(), "{} is not there; cargo build --workspace --bins makes it", init.display());
+        let kit = Kit::make(&init, progress)?;
+        let report = run::run(&kit, self.points, self.guests.get(), progress)?;
+        for hung in &report.hung {
+            progress.say(format!("a guest did not answer, and another did: {hung}"));
+        }
+        let total = report.total();
+        for why in &total.neither {
+            progress.say(format!("not converged: {why}"));
+        }
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report).context("the report can't be told")?);
+        } else {
+            println!(
+                "{}of {} points; the write of {} more was not made",
+                report.table(),
+                report.points,
+                report.passed_over
+            );
+        }
+        ensure!(total.neither.is_empty(), "{} points did not converge", total.neither.len());
+        ensure!(total.foreign_bytes == 0, "{} bytes of somebody else's were written to", total.foreign_bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+//! Configurations of the test guest's machine.
+
+use machine_config::schema::{
+    Array, Cluster, Each, Format, Level, MachineConfig, Node, Selector, Storage, System, Time, Volume,
+};
+use std::collections::BTreeMap;
+
+/// The disks with these serial numbers.
+pub fn serials(serials: &[&str]) -> Selector {
+    Selector { serial: serials.iter().map(|s| (*s).to_owned()).collect(), ..Selector::default() }
+}
+
+/// Disks with a file system each, and a mirror of others with one on it.
+pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig {
+    let each = Each {
+        disks: serials(object),
+        format: Format::Ext4,
+        mount: "/var/lib/volumes/{serial}".into(),
+        class: None,
+        required: true,
+        generation: 0,
+    };
+    let volume = Volume { format: on_meta, mount: "/var/lib/volumes/db".into(), class: None, required: true };
+    let volume = BTreeMap::from([("db".to_owned(), volume)]);
+    let array = Array { level: Level::Raid1, disks: serials(meta), spares: 0, chunk: None, volume, generation: 0 };
+    let some = |n: usize| n > 0;
+    MachineConfig {
+        name: "n1".into(),
+        revision: 1,
+        cluster: Cluster {
+            id: uuid::Uuid::from_u128(7),
+            name: "rack".into(),
+            api: Vec::new(),
+            domain: "cluster.local".into(),
+            dns: Vec::new(),
+            control_plane: Vec::new(),
+        },
+        network: BTreeMap::new(),
+        address: BTreeMap::new(),
+        storage: Storage {
+            system: System::default(),
+            each: some(object.len()).then(|| ("object".to_owned(), each)).into_iter().collect(),
+            array: some(meta.len()).then(|| ("meta".to_owned(), array)).into_iter().collect(),
+        },
+        node: Node::default(),
+        time: Time::default(),
+    }
+}

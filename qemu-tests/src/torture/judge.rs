@@ -1,0 +1,111 @@
+//! What a start after a power cut must come to.
+
+use super::bed::Recorded;
+use super::scenario::Scenario;
+use crate::block_server::Event;
+use crate::block_server::contents::Contents;
+use firstboot::storage::Status;
+use storage_plan::Verdict;
+
+/// What a start came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Every volume is there, and another run would do nothing.
+    Converged,
+    /// It stopped, said why, and wrote nothing.
+    Refused(String),
+    /// Neither; in words.
+    Neither(String),
+}
+
+/// Judges one start of `scenario`.
+pub(super) fn outcome(scenario: &Scenario, recorded: &Recorded) -> Outcome {
+    let ran = &recorded.ran;
+    let writes = recorded.events.iter().filter(|e| matches!(e, Event::Write { .. })).count();
+    let said = || ran.refusals.join(" | ");
+    if ran.status == Status::Stopped {
+        return match writes {
+            0 if ran.refusals.is_empty() => Outcome::Neither("it stopped and did not say why".into()),
+            0 => Outcome::Refused(said()),
+            _ => Outcome::Neither(format!("it stopped after {writes} writes: {}", said())),
+        };
+    }
+    let wanted = |volume: &str| scenario.is_wanted(volume);
+    let lacking = ran.volumes.iter().find(|(name, _, available)| wanted(name) && !available);
+    let moving = ran.again.iter().find(|(name, verdict)| wanted(name) && *verdict != Verdict::Keep);
+    match (lacking, moving) {
+        _ if scenario.stops => Outcome::Neither("it went on, and should have stopped".into()),
+        (Some((name, verdict, _)), _) => Outcome::Neither(format!("{name} ({verdict:?}) is not there: {}", said())),
+        (_, Some((name, verdict))) => Outcome::Neither(format!("another run would {verdict:?} {name}")),
+        _ if ran.steps_left > 0 => Outcome::Neither(format!("another run would take {} steps", ran.steps_left)),
+        _ => Outcome::Converged,
+    }
+}
+
+/// How many bytes of somebody else's were changed, or only written to: a byte that was written anew counts as one.
+pub(super) fn foreign_bytes(scenario: &Scenario, before: &[Contents], recorded: &Recorded) -> u64 {
+    let foreign = scenario.foreign_disks();
+    let written: u64 = recorded
+        .events
+        .iter()
+        .filter(|event| foreign.contains(&event.disk()))
+        .map(|event| match event {
+            Event::Write { data, .. } => data.length(),
+            Event::Flush { .. } => 0,
+        })
+        .sum();
+    let changed: u64 = foreign.iter().map(|at| before[*at].differing(&recorded.after[*at])).sum();
+    written.max(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block_server::contents::Data;
+    use crate::torture::scenario;
+    use crate::torture::talk::Ran;
+
+    fn recorded(status: Status, events: Vec<Event>) -> Recorded {
+        let volumes =
+            vec![("state".to_owned(), Verdict::Keep, true), ("others/F-MD".to_owned(), Verdict::Refuse, false)];
+        let again = vec![("state".to_owned(), Verdict::Keep), ("others/F-MD".to_owned(), Verdict::Refuse)];
+        let ran = Ran { status, refusals: vec!["BP-S014".into()], volumes, again, steps_left: 0 };
+        Recorded { ran, events, after: Vec::new(), refused: 0 }
+    }
+
+    fn write(disk: usize) -> Event {
+        Event::Write { disk, offset: 0, data: Data::Zeros(512), through: false }
+    }
+
+    #[test]
+    fn a_start_converges_or_stops_without_a_write_and_nothing_else_counts() {
+        let scenario = scenario::all().remove(1);
+        assert_eq!(outcome(&scenario, &recorded(Status::Degraded, vec![write(0)])), Outcome::Converged);
+        assert_eq!(outcome(&scenario, &recorded(Status::Stopped, Vec::new())), Outcome::Refused("BP-S014".into()));
+        let neither = |change: fn(&mut Recorded)| {
+            let mut one = recorded(Status::Degraded, Vec::new());
+            change(&mut one);
+            assert!(matches!(outcome(&scenario, &one), Outcome::Neither(_)), "{one:?}");
+        };
+        neither(|r| *r = recorded(Status::Stopped, vec![write(0)]));
+        neither(|r| r.ran.volumes[0].2 = false);
+        neither(|r| r.ran.again[0].1 = Verdict::Create);
+        neither(|r| r.ran.steps_left = 1);
+        let stops = Scenario { stops: true, ..scenario.clone() };
+        assert!(matches!(outcome(&stops, &recorded(Status::Ready, Vec::new())), Outcome::Neither(_)));
+    }
+
+    #[test]
+    fn a_write_to_a_foreign_disk_counts_even_if_it_changes_nothing() {
+        let scenario = scenario::all().remove(1);
+        let before = scenario.contents().unwrap();
+        let foreign = scenario.foreign_disks()[0];
+        let at =
+            |events, after| foreign_bytes(&scenario, &before, &Recorded { after, ..recorded(Status::Ready, events) });
+        assert_eq!(at(vec![write(0)], before.clone()), 0);
+        assert_eq!(at(vec![write(foreign)], before.clone()), 512);
+        let mut after = before.clone();
+        after[foreign] = Contents::default();
+        assert!(at(Vec::new(), after) > 0);
+    }
+}

@@ -1,0 +1,149 @@
+//! What came of all points: a table for people, and JSON.
+
+use super::judge::Outcome;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What goes wrong at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// What the node needs is somebody else's.
+    Foreign,
+    /// A power cut.
+    Cut,
+    /// A power cut, and another during the start after it.
+    CutAgain,
+    /// A disk refuses a write.
+    FailingWrite,
+}
+
+impl Kind {
+    fn words(self) -> &'static str {
+        match self {
+            Kind::Foreign => "no fault",
+            Kind::Cut => "power cut",
+            Kind::CutAgain => "cut twice",
+            Kind::FailingWrite => "failing write",
+        }
+    }
+}
+
+/// All points of one scenario and kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Row {
+    /// Points.
+    pub tried: usize,
+    /// Those after which every volume is there, and another run would do nothing.
+    pub converged: usize,
+    /// Those at which it stopped, said why, and wrote nothing.
+    pub refused: usize,
+    /// Bytes of somebody else's that were changed or written to.
+    pub foreign_bytes: u64,
+    /// Those at which neither was so, in words.
+    pub neither: Vec<String>,
+}
+
+/// What came of them.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report {
+    /// How many points there are in all; of those, some or all were tried.
+    pub points: usize,
+    /// By scenario and kind.
+    #[serde(serialize_with = "as_list")]
+    pub rows: BTreeMap<(String, Kind), Row>,
+    /// Points at which the write that should have failed was not made.
+    pub passed_over: usize,
+    /// Guests that did not answer at a point where another then did.
+    pub hung: Vec<String>,
+}
+
+impl Report {
+    /// Notes what came of one point: of each start that it had. The worst of them counts.
+    pub(super) fn note(&mut self, scenario: &str, kind: Kind, point: &str, starts: Vec<(Outcome, u64)>) {
+        if starts.is_empty() {
+            self.passed_over += 1;
+            return;
+        }
+        let row = self.rows.entry((scenario.to_owned(), kind)).or_default();
+        row.tried += 1;
+        row.foreign_bytes += starts.iter().map(|(_, foreign)| foreign).sum::<u64>();
+        let neither = starts.iter().find_map(|(outcome, _)| match outcome {
+            Outcome::Neither(why) => Some(format!("{scenario}, {point}: {why}")),
+            _ => None,
+        });
+        match neither {
+            Some(why) => row.neither.push(why),
+            None if starts.iter().any(|(outcome, _)| matches!(outcome, Outcome::Refused(_))) => row.refused += 1,
+            None => row.converged += 1,
+        }
+    }
+
+    /// All rows as one.
+    pub fn total(&self) -> Row {
+        let mut total = Row::default();
+        for row in self.rows.values() {
+            total.tried += row.tried;
+            total.converged += row.converged;
+            total.refused += row.refused;
+            total.foreign_bytes += row.foreign_bytes;
+            total.neither.extend(row.neither.iter().cloned());
+        }
+        total
+    }
+
+    /// A line per row, and one of all.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{:<36} {:<14} {:>6} {:>10} {:>8} {:>14} {:>14}\n",
+            "scenario", "what goes wrong", "tried", "converged", "refused", "not converged", "foreign bytes"
+        );
+        let total = self.total();
+        let all = ("all", "");
+        let rows = self.rows.iter().map(|((scenario, kind), row)| ((scenario.as_str(), kind.words()), row));
+        for ((scenario, what), row) in rows.chain([(all, &total)]) {
+            let numbers = (row.tried, row.converged, row.refused, row.neither.len(), row.foreign_bytes);
+            let (tried, converged, refused, neither, foreign) = numbers;
+            let _ = writeln!(
+                text,
+                "{scenario:<36} {what:<15} {tried:>6} {converged:>10} {refused:>8} {neither:>14} {foreign:>14}"
+            );
+        }
+        text
+    }
+}
+
+fn as_list<S: serde::Serializer>(rows: &BTreeMap<(String, Kind), Row>, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Named<'a> {
+        scenario: &'a str,
+        kind: Kind,
+        #[serde(flatten)]
+        row: &'a Row,
+    }
+    to.collect_seq(rows.iter().map(|((scenario, kind), row)| Named { scenario, kind: *kind, row }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_counts_once_and_by_its_worst_start() {
+        let (converged, refused) = (Outcome::Converged, Outcome::Refused("BP-S014".into()));
+        let neither = Outcome::Neither("it stopped".into());
+        let mut report = Report::default();
+        report.note("a", Kind::Cut, "1", vec![(converged.clone(), 0)]);
+        report.note("a", Kind::CutAgain, "2", vec![(converged.clone(), 0), (refused.clone(), 0)]);
+        report.note("a", Kind::CutAgain, "3", vec![(neither, 0), (converged, 7)]);
+        report.note("b", Kind::Foreign, "4", vec![(refused, 0)]);
+        let total = report.total();
+        assert_eq!((total.tried, total.converged, total.refused, total.foreign_bytes), (4, 1, 2, 7));
+        assert_eq!(total.neither, ["a, 3: it stopped"]);
+        assert_eq!(report.table().lines().count(), 6);
+        assert!(serde_json::to_string(&report).unwrap().contains(r#""scenario":"b","kind":"foreign","tried":1"#));
+    }
+}

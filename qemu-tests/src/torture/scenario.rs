@@ -1,0 +1,170 @@
+//! What the storage unit is to do, and on which disks.
+//!
+//! Both sides know these: the guest its configuration, the host what lies on the disks.
+
+use crate::block_server::Export;
+use crate::block_server::contents::{Contents, Data};
+use crate::fault::foreign::{self, Foreign};
+use crate::guest::FOREIGN;
+use crate::guest::config::{config, serials};
+use crate::guest::disks::{SYSTEM, image_bytes, serial};
+use anyhow::Result;
+use machine_config::schema::{Array, Each, Format, Level, MachineConfig};
+
+const MIB: u64 = 1 << 20;
+/// A disk with a file system of its own.
+const LONE: &str = "E1";
+/// Members of a mirror.
+const MIRROR: [&str; 2] = ["M1", "M2"];
+/// Members of an array with parity.
+const PARITY: [&str; 3] = ["R1", "R2", "R3"];
+/// Members of somebody else's mirror, which whoever starts it writes to.
+const UNSYNCED: [&str; 2] = ["U1", "U2"];
+
+/// A configuration, and what is to come of it.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What the node is to have.
+    pub config: MachineConfig,
+    /// Disks, by serial number, that are the node's to take; all others hold somebody else's data.
+    pub own: Vec<&'static str>,
+    /// Whether the state partition is there already.
+    pub with_state: bool,
+    /// Whether the node must stop without a write: what it needs is somebody else's.
+    pub stops: bool,
+}
+
+/// The disks of every scenario, in the order in which the guest has them.
+///
+/// As small as the agent takes them, and ZFS: a look at a blank disk reads all of it.
+pub fn exports() -> Vec<Export> {
+    let small = [LONE].into_iter().chain(MIRROR).chain(PARITY).chain(UNSYNCED).map(|serial| (serial.to_owned(), 24));
+    let foreign = FOREIGN.iter().map(|(_, foreign)| (serial(*foreign), 64));
+    let all = [(SYSTEM.to_owned(), 576)].into_iter().chain(small).chain(foreign);
+    all.map(|(serial, size)| Export { serial, size: size * MIB }).collect()
+}
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    let scenario = |name: &str, own: &[&'static str], config: MachineConfig| Scenario {
+        name: name.to_owned(),
+        config,
+        own: [&[SYSTEM], own].concat(),
+        with_state: true,
+        stops: false,
+    };
+    let mut all = vec![
+        Scenario { with_state: false, ..scenario("the state partition", &[], config(&[], &[], Format::Ext4)) },
+        scenario(
+            "a mirror and a disk",
+            &[LONE, MIRROR[0], MIRROR[1]],
+            beside_foreign(config(&[LONE], &MIRROR, Format::Ext4)),
+        ),
+        scenario("an array with parity", &PARITY, beside_foreign(of_level(Level::Raid5, &PARITY))),
+    ];
+    for (_, foreign) in FOREIGN {
+        let serial = serial(*foreign);
+        let config = config(&[LONE], &[MIRROR[0], &serial], Format::Ext4);
+        let name = format!("a mirror half on {}", foreign.name());
+        all.push(Scenario { stops: true, ..scenario(&name, &[LONE, MIRROR[0]], config) });
+    }
+    let pair = config(&[LONE], &UNSYNCED, Format::Ext4);
+    all.push(Scenario { stops: true, ..scenario("a mirror on members of an unsynced one", &[LONE], pair) });
+    all
+}
+
+/// The one with this name.
+pub fn of(name: &str) -> Option<Scenario> {
+    all().into_iter().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    /// What lies on the disks before anything was done, the state partition apart.
+    ///
+    /// # Errors
+    /// When the image's table can't be laid out.
+    pub fn contents(&self) -> Result<Vec<Contents>> {
+        let pair = |size: u64, at: usize| foreign::unsynced_pair(size)[at].clone();
+        let holds = |export: &Export| -> Result<Vec<(u64, Vec<u8>)>> {
+            if export.serial == SYSTEM {
+                return image_bytes();
+            }
+            if self.own.contains(&export.serial.as_str()) {
+                return Ok(Vec::new());
+            }
+            let named = FOREIGN.iter().find(|(_, foreign)| serial(*foreign) == export.serial);
+            let member = UNSYNCED.iter().position(|serial| *serial == export.serial);
+            Ok(match (named, member) {
+                (Some((_, foreign)), _) => foreign.bytes(export.size),
+                (None, Some(member)) => pair(export.size, member),
+                (None, None) => Foreign::Ext4.bytes(export.size),
+            })
+        };
+        let laid = |export: &Export| {
+            let mut contents = Contents::default();
+            for (offset, bytes) in holds(export)? {
+                contents.write(offset, &Data::Bytes(bytes.into()));
+            }
+            Ok(contents)
+        };
+        exports().iter().map(laid).collect()
+    }
+
+    /// The places of the disks that must never be written to.
+    pub fn foreign_disks(&self) -> Vec<usize> {
+        let is_foreign = |export: &Export| !self.own.contains(&export.serial.as_str());
+        exports().iter().enumerate().filter(|(_, export)| is_foreign(export)).map(|(at, _)| at).collect()
+    }
+
+    /// The volumes that must be there in the end.
+    pub fn is_wanted(&self, volume: &str) -> bool {
+        !volume.starts_with("others/")
+    }
+}
+
+/// With a disk of each kind of foreign content selected too, for volumes that the node can do without.
+fn beside_foreign(mut config: MachineConfig) -> MachineConfig {
+    let foreign: Vec<String> = FOREIGN.iter().map(|(_, foreign)| serial(*foreign)).collect();
+    let others = Each {
+        disks: serials(&foreign.iter().map(String::as_str).chain(UNSYNCED).collect::<Vec<_>>()),
+        format: Format::Ext4,
+        mount: "/var/lib/volumes/others-{serial}".into(),
+        class: None,
+        required: false,
+        generation: 0,
+    };
+    config.storage.each.insert("others".into(), others);
+    config
+}
+
+fn of_level(level: Level, members: &[&str]) -> MachineConfig {
+    let mut config = config(&[], members, Format::Ext4);
+    if let Some(array) = config.storage.array.remove("meta") {
+        config.storage.array.insert("striped".into(), Array { level, ..array });
+    }
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scenario_has_a_name_of_its_own_and_lays_foreign_data_where_it_says() {
+        let mut names: Vec<String> = all().into_iter().map(|s| s.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all().len());
+        for scenario in all() {
+            let contents = scenario.contents().unwrap();
+            let foreign = scenario.foreign_disks();
+            assert!(foreign.len() >= FOREIGN.len() + UNSYNCED.len());
+            for (at, export) in exports().iter().enumerate() {
+                let laid = contents[at] != Contents::default();
+                assert_eq!(laid, export.serial == SYSTEM || foreign.contains(&at), "{}", export.serial);
+            }
+        }
+    }
+}
