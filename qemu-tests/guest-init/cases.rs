@@ -1,6 +1,6 @@
 //! The storage cases: what each does on the guest's disks, and what must hold after it.
 
-use crate::{lay, tool};
+use crate::{lay, model, tool};
 use firstboot::apply::Progress;
 use firstboot::boot_record::{BootRecord, MachineIdSource};
 use firstboot::observe;
@@ -27,7 +27,7 @@ pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
 
 /// The cases that are not about one foreign disk. A name that the host's list does not have never runs, and one that
 /// is lacking here fails there.
-const OWN: [(&str, fn()); 16] = [
+const OWN: [(&str, fn()); 17] = [
     (OBSERVE, observe_reads_what_disks_are),
     (MISSING, a_missing_disk_is_refused_by_name),
     ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
@@ -52,6 +52,7 @@ const OWN: [(&str, fn()); 16] = [
     ("a RAID10 of four disks is made and kept, and runs without one of each pair", || {
         an_array_with_stripes(Level::Raid10, 4, 0, &["R1", "R4"], true)
     }),
+    ("after each step the model shows what observing sees", the_model_is_what_happens),
     ("an array that fails while it runs is refused, and everything else is looked at", an_array_fails_while_it_runs),
     (ZSTD_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[0].0)),
     (LZ4_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[1].0)),
@@ -375,6 +376,17 @@ pub fn wait_for_syncs(members: usize) {
     while observe::arrays().unwrap().iter().any(|a| a.sync_action != "idle" || a.members.len() < members) {
         assert!(clock.elapsed().as_secs() < 120, "{}", fs::read_to_string("/proc/mdstat").unwrap());
         std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}
+
+/// Of each level, and in between everything is let go of.
+fn the_model_is_what_happens() {
+    for (level, count, spares) in
+        [(Level::Raid1, 2, 0), (Level::Raid5, 4, 1), (Level::Raid6, 4, 0), (Level::Raid0, 2, 0)]
+    {
+        stop_all();
+        blank_striped();
+        model::is_what_happens(level, count, spares);
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod cases;
 mod lay;
+mod model;
 mod orders;
 
 use qemu_tests::guest::CASES;

@@ -37,6 +37,7 @@ pub const CASES: &[&str] = &[
     "a RAID5 of three disks and a spare is made and kept, and runs without a member",
     "a RAID6 of four disks is made and kept, and runs without two of them",
     "a RAID10 of four disks is made and kept, and runs without one of each pair",
+    "after each step the model shows what observing sees",
     "an array that fails while it runs is refused, and everything else is looked at",
     ZSTD_IMAGE,
     LZ4_IMAGE,

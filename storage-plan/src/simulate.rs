@@ -87,6 +87,38 @@ impl Model {
         Model { disks, boot, ..Model::default() }
     }
 
+    /// A model of a machine as it was observed.
+    ///
+    /// What observing does not show is not in it: what lies in a partition without a signature, and partitions that the
+    /// kernel does not show.
+    pub fn of(inventory: &Inventory) -> Model {
+        let mut model = Model { boot: inventory.boot.clone(), ..Model::default() };
+        for device in &inventory.devices {
+            let sectors = device.ends.iter().map(|sector| (sector.offset, sector.bytes.clone())).collect();
+            let area = |p: &Partition| (p.start, Area { signatures: p.signatures.clone(), md: p.md.clone() });
+            let areas = device.partitions.iter().map(area).filter(|(_, area)| *area != Area::default()).collect();
+            let bare = Device { ends: Vec::new(), partitions: Vec::new(), ..device.clone() };
+            model.disks.push(ModelDisk { device: bare, sectors, areas, written: 0 });
+        }
+        let all = inventory.devices.iter().flat_map(|d| d.partitions.iter().map(move |p| (place(d, p), p)));
+        let all: Vec<(PartitionRef, &Partition)> = all.collect();
+        let mounted = |on: &Target, uses: &Uses| -> Vec<(Target, String)> {
+            uses.mounts.iter().map(|at| (on.clone(), at.clone())).collect()
+        };
+        for (at, partition) in &all {
+            model.mounts.extend(mounted(&Target::Partition(at.clone()), &partition.uses));
+        }
+        for array in &inventory.arrays {
+            let Some(uuid) = array.uuid else { continue };
+            let members = all.iter().filter(|(_, p)| p.uses.holders.contains(&array.name));
+            let name = members.clone().find_map(|(_, p)| Some(p.md.as_ref()?.name.clone())).unwrap_or_default();
+            model.running.insert(uuid, (name, members.map(|(at, _)| at.clone()).collect()));
+            model.array_contents.insert(uuid, array.signatures.clone());
+            model.mounts.extend(mounted(&Target::Array(uuid), &array.uses));
+        }
+        model
+    }
+
     /// The disk with this kernel name, to lay something on it.
     pub fn disk_mut(&mut self, name: &str) -> Option<&mut ModelDisk> {
         self.disks.iter_mut().find(|d| d.device.name == name)
@@ -301,13 +333,8 @@ impl Model {
         device.partitions = entries
             .map(|entry| {
                 let area = disk.areas.get(&entry.start).cloned().unwrap_or_default();
-                let at = PartitionRef {
-                    disk: device.name.clone(),
-                    number: entry.number,
-                    start: entry.start,
-                    size: entry.size,
-                    guid: entry.guid,
-                };
+                let (disk, number, start) = (device.name.clone(), entry.number, entry.start);
+                let at = PartitionRef { disk, number, start, size: entry.size, guid: entry.guid };
                 let holds =
                     |(_, m): &&(String, Vec<PartitionRef>)| m.iter().any(|m| m.disk == at.disk && m.start == at.start);
                 let held = self.running.values().zip((0..=127).rev()).find(|(r, _)| holds(r));
@@ -374,6 +401,14 @@ impl Model {
             Err(Impossible(format!("partition {} of {} is not being provisioned", at.number, at.disk)))
         }
     }
+}
+
+/// Where a partition is, with its GUID as the table tells it.
+fn place(device: &Device, partition: &Partition) -> PartitionRef {
+    let entries = device.table.usable().map(|table| &table.partitions[..]).unwrap_or_default();
+    let guid = entries.iter().find(|entry| entry.number == partition.number).map_or(Uuid::nil(), |entry| entry.guid);
+    let (number, start, size) = (partition.number, partition.start, partition.size);
+    PartitionRef { disk: device.name.clone(), number, start, size, guid }
 }
 
 impl ModelDisk {

@@ -40,6 +40,24 @@ fn converge(mut model: Model, config: &MachineConfig, context: &str) {
 }
 
 #[test]
+fn a_model_of_what_a_model_shows_shows_the_same_and_goes_on_alike() {
+    for (model, config) in [full(), striped()] {
+        let first = plan(&model.inventory(), &config);
+        let (mut model, mut again) = (model.clone(), Model::of(&model.inventory()));
+        for step in &first.graph.steps {
+            for effect in model.effects(&step.action).unwrap() {
+                model.apply(effect);
+            }
+            for effect in again.effects(&step.action).unwrap() {
+                again.apply(effect);
+            }
+            assert_eq!(again.inventory(), model.inventory());
+            assert_eq!(Model::of(&model.inventory()).inventory(), model.inventory(), "{:?}", step.action);
+        }
+    }
+}
+
+#[test]
 fn invariant_4_a_cut_after_any_effect_converges_in_one_run() {
     let (model, config) = full();
     let first = plan(&model.inventory(), &config);

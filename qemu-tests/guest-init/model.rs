@@ -1,0 +1,93 @@
+//! Whether the model that plans are cut on is what happens: after each step, what it shows is held against what observing
+//! sees.
+
+use crate::cases::{boot, striped, wait_for_syncs};
+use firstboot::apply::{Tools, carry_out};
+use firstboot::observe::{self, World};
+use machine_config::schema::{Level, MachineConfig};
+use qemu_tests::guest::disks;
+use storage_plan::inventory::{Device, Inventory, Signature, Uses};
+use storage_plan::simulate::Model;
+use storage_plan::{Graph, Plan, Step, plan};
+
+/// Makes an array of `level` step by step, on disks that are blank.
+pub fn is_what_happens(level: Level, count: usize, spares: u32) {
+    let config: MachineConfig = striped(level, count, spares);
+    let before = observe::read(Some(&boot())).unwrap();
+    let (whole, mut model) = (plan(&before, &config), Model::of(&before));
+    assert!(whole.graph.steps.iter().any(|step| step.action.writes()), "{whole:?}");
+    for step in &whole.graph.steps {
+        let words = step.action.words();
+        println!("  {words}");
+        for effect in model.effects(&step.action).unwrap() {
+            model.apply(effect);
+        }
+        one_step(&whole, step);
+        wait_for_syncs(0);
+        let (said, seen) = (shown(&model.inventory()), shown(&observe::read(Some(&boot())).unwrap()));
+        for (said, seen) in said.iter().zip(&seen) {
+            assert_eq!(said, seen, "after: {words}; the model is on the left");
+        }
+        assert_eq!(said.len(), seen.len(), "after: {words}");
+    }
+}
+
+/// As the agent does it: locked, and looked at once more.
+fn one_step(whole: &Plan, step: &Step) {
+    let graph = Graph { steps: vec![Step { after: Vec::new(), ..step.clone() }] };
+    let only = Plan { graph, ..whole.clone() };
+    let tools = Tools::find(&only).unwrap();
+    let (world, now) = (World::read(Some(&boot())).unwrap(), observe::read(Some(&boot())).unwrap());
+    let failed = carry_out(&only.approve().unwrap(), &now, &world, &tools, &|_| ()).unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// All that the two must agree on, a line for each of the array's disks, their partitions, and each array: not the kernel's names for arrays, labels,
+/// or the numbers and counters that mdadm makes up.
+fn shown(inventory: &Inventory) -> Vec<String> {
+    let signatures = |all: &[Signature]| {
+        let mut all: Vec<String> = all.iter().map(signature).collect();
+        all.sort();
+        all.join(", ")
+    };
+    let uses = |uses: &Uses| format!("held by {}, mounted on {:?}", uses.holders.len(), uses.mounts);
+    let mut lines = Vec::new();
+    let is_the_arrays = |device: &&Device| device.serial.as_ref().is_some_and(|s| disks::STRIPED.contains(&s.as_str()));
+    for device in inventory.devices.iter().filter(is_the_arrays) {
+        let places: Vec<u64> = device.ends.iter().map(|sector| sector.offset).collect();
+        let sum =
+            device.ends.iter().flat_map(|sector| &sector.bytes).fold(0u64, |a, b| a.rotate_left(5) ^ u64::from(*b));
+        lines.push(format!("{}: {:?}, sectors at {places:?} ({sum:x})", device.name, device.table));
+        for partition in &device.partitions {
+            let member = partition.md.as_ref().map(|md| {
+                let name = md.name.rsplit(':').next().unwrap_or_default();
+                format!("{} {name} level {} role {:?} of {}", md.array, md.level, md.role, md.members)
+            });
+            lines.push(format!(
+                "{} partition {} at {}, {} bytes: {}; {member:?}; {}",
+                device.name,
+                partition.number,
+                partition.start,
+                partition.size,
+                signatures(&partition.signatures),
+                uses(&partition.uses)
+            ));
+        }
+    }
+    for array in &inventory.arrays {
+        lines.push(format!(
+            "array {:?}: {}, {:?} of {}, {}; {}",
+            array.uuid,
+            array.level,
+            array.members,
+            array.wanted,
+            signatures(&array.signatures),
+            uses(&array.uses)
+        ));
+    }
+    lines
+}
+
+fn signature(signature: &Signature) -> String {
+    format!("{} {:?}", signature.kind, signature.uuid)
+}
