@@ -291,7 +291,7 @@ impl Model {
                 members: members
                     .iter()
                     .filter(|m| self.area(m).and_then(|a| a.md.as_ref()).is_some_and(|md| md.role.is_some()))
-                    .map(|m| format!("{}p{}", m.disk, m.number))
+                    .map(|m| partition_name(&m.disk, m.number))
                     .collect(),
                 wanted: self.superblock_of(members).map(|md| md.members).unwrap_or_default(),
                 sync_action: "idle".into(),
@@ -340,7 +340,7 @@ impl Model {
                 let held = self.running.values().zip((0..=127).rev()).find(|(r, _)| holds(r));
                 Partition {
                     number: entry.number,
-                    name: format!("{}p{}", device.name, entry.number),
+                    name: partition_name(&device.name, entry.number),
                     start: entry.start,
                     size: entry.size,
                     signatures: area.signatures,
@@ -401,6 +401,12 @@ impl Model {
             Err(Impossible(format!("partition {} of {} is not being provisioned", at.number, at.disk)))
         }
     }
+}
+
+/// The kernel's name for a partition: `sda1`, but `nvme0n1p1`.
+fn partition_name(disk: &str, number: u32) -> String {
+    let between = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+    format!("{disk}{between}{number}")
 }
 
 /// Where a partition is, with its GUID as the table tells it.
