@@ -7,7 +7,7 @@ use machine_config::Diagnostic;
 use machine_config::schema::MachineConfig;
 use serde::{Deserialize, Serialize};
 use storage_plan::inventory::RunningArray;
-use storage_plan::{Plan, Verdict, VolumeVerdict, refusal};
+use storage_plan::{Action, Plan, Verdict, VolumeVerdict, refusal};
 
 /// How storage came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +134,8 @@ fn status(volumes: &[VolumeState]) -> Status {
 
 fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[String]) -> Vec<VolumeState> {
     let state = |v: &VolumeVerdict| {
-        let ok = v.verdict != Verdict::Refuse && failed.iter().all(|f| f.volume != v.volume);
+        let ok =
+            v.verdict != Verdict::Refuse && !failed.iter().any(|f| f.volume == v.volume && is_needed(v, &f.action));
         let array = v.array.as_ref().and_then(|a| arrays.iter().find(|r| r.uuid == Some(a.uuid)));
         let syncing = array.filter(|a| !matches!(a.sync_action.as_str(), "idle" | "frozen" | "check"));
         VolumeState {
@@ -159,6 +160,12 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
     plan.volumes.iter().map(state).collect()
 }
 
+/// Whether a volume is not there without this step. One that was made before runs without a table put right and without a new
+/// member.
+fn is_needed(volume: &VolumeVerdict, action: &Action) -> bool {
+    volume.verdict == Verdict::Create || !matches!(action, Action::WriteTable { .. } | Action::AddMember { .. })
+}
+
 fn stopped(volumes: Vec<VolumeState>, refusals: Vec<Diagnostic>, table: String) -> StorageOutcome {
     StorageOutcome { status: Status::Stopped, volumes, refusals, writes: 0, table }
 }
@@ -176,7 +183,7 @@ fn step_failed(failed: &Failed) -> Option<Diagnostic> {
     let error = failed.error.as_ref()?;
     Some(refusal::diagnostic(
         "BP-S041",
-        format!("Storage could not {} for \"{}\": {error:#}.", failed.step, failed.volume),
+        format!("Storage could not {} for \"{}\": {error:#}.", failed.action.words(), failed.volume),
         "What depends on it was not begun. Other volumes are not touched by it.".into(),
         "Mend the cause and restart the node: it takes up where it stopped.".into(),
     ))

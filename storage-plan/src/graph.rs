@@ -3,6 +3,7 @@
 use machine_config::schema::Format;
 use on_disk::gpt::Table;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// A partition, by where it is.
@@ -72,6 +73,19 @@ pub enum Action {
         /// How many it should have.
         wanted: u32,
     },
+    /// Gives a running array that lacks a member, or a spare, a partition of type *provisioning*. What failed in the array
+    /// leaves it before. It ends when the kernel has noted on the partition that it belongs to the array, not when it is
+    /// filled.
+    AddMember {
+        /// The array's UUID.
+        uuid: Uuid,
+        /// Name in the superblock.
+        name: String,
+        /// The new member.
+        member: PartitionRef,
+        /// What an interrupted run left on it has to be wiped first.
+        remake: bool,
+    },
     /// Makes a file system.
     MakeFilesystem {
         /// Where.
@@ -113,6 +127,7 @@ impl Action {
             Action::CreateArray { members, .. } | Action::AssembleArray { members, .. } => {
                 members.iter().map(|m| m.disk.as_str()).collect()
             }
+            Action::AddMember { member, .. } => vec![&member.disk],
             Action::MakeFilesystem { on, .. } | Action::Mount { on, .. } => match (of(on), on) {
                 (Some(_), Target::Partition(partition)) => vec![&partition.disk],
                 _ => Vec::new(),
@@ -136,6 +151,9 @@ impl Action {
                 format!("create RAID{level} \"{name}\" on {}{spares}", places(members))
             }
             Action::AssembleArray { name, members, .. } => format!("assemble \"{name}\" from {}", places(members)),
+            Action::AddMember { name, member, .. } => {
+                format!("add {} partition {} to \"{name}\"", member.disk, member.number)
+            }
             Action::MakeFilesystem { on, format, .. } => {
                 format!("make {} on {}", crate::layer::filesystem::kind(*format), target(on))
             }
@@ -180,6 +198,17 @@ impl Graph {
     pub fn add(&mut self, volume: &str, action: Action, after: &[usize]) -> usize {
         self.steps.push(Step { volume: volume.into(), action, after: after.to_vec() });
         self.steps.len() - 1
+    }
+
+    /// Kernel names of disks that become members of arrays that run: the array does without one that can't be had.
+    pub fn replacements(&self) -> BTreeSet<&str> {
+        let mut disks = BTreeSet::new();
+        for step in &self.steps {
+            if let Action::AddMember { member, .. } = &step.action {
+                disks.insert(member.disk.as_str());
+            }
+        }
+        disks
     }
 
     /// Adds another graph's steps, keeping their order among themselves.

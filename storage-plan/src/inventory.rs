@@ -21,6 +21,34 @@ pub struct Inventory {
     /// Whether the node runs without such a disk: its root came with the image that was started.
     #[serde(default)]
     pub root_in_memory: bool,
+    /// Where members of arrays were when they were last seen at work, as the agent has kept it.
+    #[serde(default)]
+    pub remembered: Vec<Remembered>,
+}
+
+/// Where a member of an array was when it was last seen at work. Once it is lost, nothing else tells.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Remembered {
+    /// The array's UUID.
+    pub array: Uuid,
+    /// The member's [identity](Device::identity).
+    pub identity: String,
+    /// Its place in an enclosure.
+    pub slot: Option<Slot>,
+    /// Its names below `/dev/disk/by-path`.
+    pub by_path: Vec<String>,
+}
+
+impl Remembered {
+    /// Whether `device` is in the place of this member: in its bay, or at its path where no enclosure tells of bays.
+    pub fn is_place_of(&self, device: &Device) -> bool {
+        match (&self.slot, &device.slot) {
+            (Some(was), Some(is)) => was == is,
+            (None, None) => self.by_path.iter().any(|path| device.by_path.contains(path)),
+            _ => false,
+        }
+    }
 }
 
 /// The disk the node was started from.
@@ -84,7 +112,7 @@ pub struct Device {
 }
 
 /// A place in an enclosure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Slot {
     /// The enclosure.
@@ -223,6 +251,9 @@ pub struct MdMember {
     /// Whether the array keeps a partial parity log, which closes the write hole of RAID 5.
     #[serde(default)]
     pub ppl: bool,
+    /// Bytes that a member must have from its partition's start to the end of its data; 0 when that was not looked at.
+    #[serde(default)]
+    pub needs: u64,
 }
 
 /// An md array that runs.
@@ -237,6 +268,12 @@ pub struct RunningArray {
     pub level: String,
     /// Kernel names of its working members.
     pub members: Vec<String>,
+    /// Kernel names of those that stand by or are being filled.
+    #[serde(default)]
+    pub spares: Vec<String>,
+    /// Kernel names of those that failed, or whose disks are gone.
+    #[serde(default)]
+    pub failed: Vec<String>,
     /// Members it should have.
     pub wanted: u32,
     /// What it is doing (`idle`, `resync`, `recover`).

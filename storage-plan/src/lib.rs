@@ -15,6 +15,7 @@ pub mod ownership;
 pub mod picture;
 mod plan;
 pub mod refusal;
+pub mod remember;
 pub mod selector;
 pub mod simulate;
 pub mod verdict;

@@ -85,13 +85,19 @@ pub fn says_something(selector: &Selector) -> bool {
         || selector.transport.is_some()
 }
 
-fn names(selector: &Selector) -> Vec<(&'static str, &str)> {
+/// The names that a selector gives, each with its kind.
+pub fn names(selector: &Selector) -> Vec<(&'static str, &str)> {
     let of = |kind: &'static str, names: &'_ [String]| names.iter().map(move |_| kind).collect::<Vec<_>>();
     let mut all: Vec<(&'static str, &str)> = Vec::new();
     all.extend(of("serial", &selector.serial).into_iter().zip(selector.serial.iter().map(String::as_str)));
     all.extend(of("wwn", &selector.wwn).into_iter().zip(selector.wwn.iter().map(String::as_str)));
     all.extend(of("path", &selector.path).into_iter().zip(selector.path.iter().map(String::as_str)));
     all
+}
+
+/// Whether `selector` names `device`, by serial number, world wide name or path, and the rest of it holds too.
+pub fn is_named(selector: &Selector, device: &Device) -> bool {
+    fits(selector, device) && names(selector).iter().any(|(kind, name)| answers(device, kind, name))
 }
 
 fn answers(device: &Device, kind: &str, name: &str) -> bool {
@@ -102,8 +108,8 @@ fn answers(device: &Device, kind: &str, name: &str) -> bool {
     }
 }
 
-/// Everything but names.
-fn fits(selector: &Selector, device: &Device) -> bool {
+/// Whether everything but the names holds for `device`.
+pub fn fits(selector: &Selector, device: &Device) -> bool {
     let size = selector.size.is_none_or(|range| {
         range.min.is_none_or(|min| device.size >= min) && range.max.is_none_or(|max| device.size <= max)
     });

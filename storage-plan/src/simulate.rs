@@ -5,7 +5,9 @@
 //! what the kernel would refuse, a partition that is not in a table. [`Model::inventory`] shows it as observing would.
 
 use crate::graph::{Action, PartitionRef, Target};
-use crate::inventory::{BootDisk, Device, Inventory, MdMember, Partition, Rest, RunningArray, Sector, Signature, Uses};
+use crate::inventory::{
+    BootDisk, Device, Inventory, MdMember, Partition, Remembered, Rest, RunningArray, Sector, Signature, Uses,
+};
 use crate::layer::{filesystem, md};
 use machine_config::schema::Level;
 use on_disk::gpt::{Copy, Found, ProtectiveMbr, SectorSize, kind, layout, read};
@@ -21,6 +23,8 @@ pub struct Model {
     array_contents: BTreeMap<Uuid, Vec<Signature>>,
     running: BTreeMap<Uuid, (String, Vec<PartitionRef>)>,
     mounts: Vec<(Target, String)>,
+    /// What the agent has kept of where members were.
+    pub remembered: Vec<Remembered>,
 }
 
 /// One disk of the model.
@@ -63,6 +67,8 @@ pub enum Effect {
     Clear(PartitionRef),
     /// An md superblock is written.
     Superblock(PartitionRef, MdMember),
+    /// An array that runs takes a partition in, and notes so on all its members.
+    Joined(Uuid, PartitionRef),
     /// A partition's file system is written.
     Filesystem(PartitionRef, Signature),
     /// What an array holds is replaced.
@@ -92,7 +98,8 @@ impl Model {
     /// What observing does not show is not in it: what lies in a partition without a signature, and partitions that the
     /// kernel does not show.
     pub fn of(inventory: &Inventory) -> Model {
-        let mut model = Model { boot: inventory.boot.clone(), ..Model::default() };
+        let (boot, remembered) = (inventory.boot.clone(), inventory.remembered.clone());
+        let mut model = Model { boot, remembered, ..Model::default() };
         for device in &inventory.devices {
             let sectors = device.ends.iter().map(|sector| (sector.offset, sector.bytes.clone())).collect();
             let area = |p: &Partition| (p.start, Area { signatures: p.signatures.clone(), md: p.md.clone() });
@@ -183,10 +190,11 @@ impl Model {
                         level: i32::from(*level),
                         members: u32::try_from(wanted).unwrap_or(u32::MAX),
                         role: Some(role).filter(|role| usize::from(*role) < wanted),
-                        events: 1,
+                        events: 17,
                         clean: true,
                         recovering: false,
                         ppl: *level == 5,
+                        needs: members.iter().map(|m| m.size).min().unwrap_or(0),
                     };
                     effects.push(Effect::Superblock(member.clone(), md));
                 }
@@ -196,15 +204,41 @@ impl Model {
             Action::AssembleArray { uuid, name, members, .. } => {
                 let of_array =
                     |m: &PartitionRef| self.area(m).and_then(|a| a.md.as_ref()).is_some_and(|md| md.array == *uuid);
-                let members: Vec<PartitionRef> = members.iter().filter(|m| of_array(m)).cloned().collect();
-                let found: Vec<&MdMember> =
-                    members.iter().filter_map(|m| self.area(m).and_then(|a| a.md.as_ref())).collect();
+                let of_it = members.iter().filter(|m| of_array(m));
+                let newest = of_it.clone().filter_map(|m| self.superblock(m)).map(|md| md.events).max().unwrap_or(0);
+                let current = |m: &&PartitionRef| self.superblock(m).is_some_and(|md| md.events + 1 >= newest);
+                let members: Vec<PartitionRef> = of_it.filter(current).cloned().collect();
+                let found: Vec<&MdMember> = members.iter().filter_map(|m| self.superblock(m)).collect();
                 let level = found.first().and_then(|md| Level::try_from(u8::try_from(md.level).ok()?).ok());
                 let wanted = found.first().map_or(0, |md| md.members);
                 if !level.is_some_and(|level| md::is_complete(level, wanted, &md::filled(&found))) {
                     return Err(Impossible(format!("too few members of {name} are there")));
                 }
                 Ok(vec![Effect::Run(*uuid, name.clone(), members)])
+            }
+            Action::AddMember { uuid, name, member, remake } => {
+                let Some((_, members)) = self.running.get(uuid) else {
+                    return Err(Impossible(format!("{name} does not run")));
+                };
+                self.must_be_provisioning(member)?;
+                if members.contains(member) {
+                    return Err(Impossible(format!("{} is in {name} already", member.disk)));
+                }
+                if !*remake && self.area(member).is_some_and(|area| *area != Area::default()) {
+                    return Err(Impossible(format!("{} holds something", member.disk)));
+                }
+                let other = self.superblock_of(members).cloned();
+                let other = other.ok_or_else(|| Impossible(format!("{name} has no member left")))?;
+                if member.size < other.needs {
+                    return Err(Impossible(format!("{} is too small for {name}", member.disk)));
+                }
+                // mdadm writes a superblock that is behind all others; the kernel brings it up to date.
+                let known = members.iter().filter_map(|m| self.superblock(m)).map(|md| md.member.as_u128());
+                let id = Uuid::from_u128(known.max().unwrap_or(0) + 1);
+                let new = MdMember { member: id, role: None, events: 0, recovering: false, ..other };
+                let clear = remake.then(|| Effect::Clear(member.clone()));
+                let rest = [Effect::Superblock(member.clone(), new), Effect::Joined(*uuid, member.clone())];
+                Ok(clear.into_iter().chain(rest).collect())
             }
             Action::MakeFilesystem { on, format, uuid, .. } => {
                 let made =
@@ -251,6 +285,7 @@ impl Model {
                     vec![Signature { kind: md::MEMBER.into(), uuid: Some(md.array.to_string()), label: None }];
                 area.md = Some(md);
             }),
+            Effect::Joined(uuid, at) => self.join(&uuid, at),
             Effect::Filesystem(at, signature) => self.change(&at, |area| area.signatures = vec![signature]),
             Effect::ArrayHolds(uuid, signatures) => {
                 let members = self.running.get(&uuid).map(|(_, m)| m.clone()).unwrap_or_default();
@@ -262,6 +297,40 @@ impl Model {
             }
             Effect::Mounted(on, at) => self.mounts.push((on, at)),
         }
+    }
+
+    fn join(&mut self, uuid: &Uuid, at: PartitionRef) {
+        let Some((_, members)) = self.running.get_mut(uuid) else { return };
+        members.push(at.clone());
+        let members = members.clone();
+        let known: Vec<&MdMember> = members.iter().filter_map(|m| self.superblock(m)).collect();
+        let taken = md::filled(&known);
+        let wanted = known.iter().map(|md| md.members).max().unwrap_or(0);
+        let role = (0..u16::try_from(wanted).unwrap_or(u16::MAX)).find(|role| !taken.contains(role));
+        let events = known.iter().map(|md| md.events).max().unwrap_or(0) + 1;
+        for member in &members {
+            let new = *member == at;
+            self.change(member, |area| {
+                let Some(md) = &mut area.md else { return };
+                md.events = events;
+                if new {
+                    (md.role, md.recovering) = (role, role.is_some());
+                }
+            });
+        }
+    }
+
+    /// Lets every rebuild of the arrays that run come to its end.
+    pub fn fill(&mut self) {
+        let members: Vec<PartitionRef> = self.running.values().flat_map(|(_, members)| members.clone()).collect();
+        for member in &members {
+            self.change(member, |area| area.md.iter_mut().for_each(|md| md.recovering = false));
+        }
+    }
+
+    /// Puts a disk in.
+    pub fn plug(&mut self, device: Device) {
+        self.disks.push(ModelDisk { device, sectors: BTreeMap::new(), areas: BTreeMap::new(), written: 0 });
     }
 
     /// Carries out every step.
@@ -288,11 +357,9 @@ impl Model {
                 name: format!("md{minor}"),
                 uuid: Some(*uuid),
                 level: self.superblock_of(members).map(|md| format!("raid{}", md.level)).unwrap_or_default(),
-                members: members
-                    .iter()
-                    .filter(|m| self.area(m).and_then(|a| a.md.as_ref()).is_some_and(|md| md.role.is_some()))
-                    .map(|m| partition_name(&m.disk, m.number))
-                    .collect(),
+                members: self.names(members, |md| md.is_some_and(|md| md.role.is_some() && !md.recovering)),
+                spares: self.names(members, |md| md.is_some_and(|md| md.role.is_none() || md.recovering)),
+                failed: self.names(members, |md| md.is_none()),
                 wanted: self.superblock_of(members).map(|md| md.members).unwrap_or_default(),
                 sync_action: "idle".into(),
                 sync_progress: None,
@@ -300,7 +367,13 @@ impl Model {
                 uses: Uses { mounts: self.mounts_of(&Target::Array(*uuid)), ..Uses::default() },
             })
             .collect();
-        Inventory { devices, arrays, boot: self.boot.clone(), root_in_memory: false }
+        let remembered = self.remembered.clone();
+        Inventory { devices, arrays, boot: self.boot.clone(), root_in_memory: false, remembered }
+    }
+
+    fn names(&self, members: &[PartitionRef], is: impl Fn(Option<&MdMember>) -> bool) -> Vec<String> {
+        let of_it = members.iter().filter(|m| is(self.superblock(m)));
+        of_it.map(|m| partition_name(&m.disk, m.number)).collect()
     }
 
     fn mounts_of(&self, target: &Target) -> Vec<String> {
@@ -364,8 +437,12 @@ impl Model {
         self.disk(&at.disk).ok()?.areas.get(&at.start)
     }
 
+    fn superblock(&self, member: &PartitionRef) -> Option<&MdMember> {
+        self.area(member)?.md.as_ref()
+    }
+
     fn superblock_of(&self, members: &[PartitionRef]) -> Option<&MdMember> {
-        members.iter().find_map(|m| self.area(m)?.md.as_ref())
+        members.iter().find_map(|m| self.superblock(m))
     }
 
     fn change(&mut self, at: &PartitionRef, change: impl FnOnce(&mut Area)) {

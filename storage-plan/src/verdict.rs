@@ -1,6 +1,6 @@
 //! The verdict on each volume, and what a plan is.
 
-use crate::graph::Graph;
+use crate::graph::{Action, Graph, Step};
 use machine_config::Diagnostic;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ pub struct VolumeVerdict {
     pub array: Option<ArrayVerdict>,
     /// Storage class, if it has one.
     pub class: Option<String>,
-    /// Why it is refused.
+    /// Why it is refused; of a volume that is not, what was asked for beside it and can't be had.
     pub refusals: Vec<Diagnostic>,
 }
 
@@ -127,6 +127,29 @@ impl Plan {
     /// How many of its steps write to a disk.
     pub fn writes(&self) -> usize {
         self.graph.steps.iter().filter(|s| s.action.writes()).count()
+    }
+
+    /// The part that puts right what runs: no step that makes, starts or mounts anything, and no volume but those that this
+    /// leaves with steps of their own. Nothing is refused in it, whatever is refused of other volumes.
+    #[must_use]
+    pub fn repairs(&self) -> Plan {
+        let mends = |action: &Action| matches!(action, Action::WriteTable { .. } | Action::AddMember { .. });
+        let of =
+            |volume: &VolumeVerdict| self.graph.steps.iter().filter(|s| s.volume == volume.volume).collect::<Vec<_>>();
+        let is_one = |volume: &&VolumeVerdict| {
+            let steps = of(volume);
+            volume.verdict == Verdict::Repair && !steps.is_empty() && steps.iter().all(|s| mends(&s.action))
+        };
+        let volumes: Vec<VolumeVerdict> = self.volumes.iter().filter(is_one).cloned().collect();
+        let taken: Vec<usize> = (0..self.graph.steps.len())
+            .filter(|i| volumes.iter().any(|v| v.volume == self.graph.steps[*i].volume))
+            .collect();
+        let place = |old: &usize| taken.iter().position(|i| i == old);
+        let step = |i: &usize| {
+            let step = &self.graph.steps[*i];
+            Step { after: step.after.iter().filter_map(place).collect(), ..step.clone() }
+        };
+        Plan { volumes, refusals: Vec::new(), graph: Graph { steps: taken.iter().map(step).collect() } }
     }
 
     /// The plan as one that may be carried out.

@@ -90,6 +90,55 @@ fn invariant_4_a_cut_while_striped_arrays_are_made_converges_too() {
 }
 
 #[test]
+fn invariant_4_a_cut_after_any_effect_of_a_replacement_converges_in_one_run() {
+    for (named, off) in [(true, false), (false, false), (true, true)] {
+        let (mut model, config) = lost(named);
+        if off {
+            model.power_cut();
+        }
+        let first = plan(&model.inventory(), &config);
+        let effects = effects(&model, &first);
+        assert!(effects.len() > 100, "only {} points to cut at", effects.len());
+        for cut in 0..=effects.len() {
+            let mut torn = model.clone();
+            effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
+            let context = format!("named {named}, off {off}: cut after {cut} of {} effects", effects.len());
+            // The agent alone may be killed, too; the array runs on then.
+            replaced(torn.clone(), &config, &context);
+            torn.power_cut();
+            let again = replaced(torn.clone(), &config, &context);
+            for second in (0..again.len()).step_by(17) {
+                let mut torn = torn.clone();
+                again[..second].iter().for_each(|e| torn.apply(e.clone()));
+                torn.power_cut();
+                replaced(torn, &config, &format!("{context}, and then after {second}"));
+            }
+        }
+    }
+}
+
+/// Converges with the new member in the mirror and only it written to; gives the effects of the run that did it.
+fn replaced(mut model: Model, config: &MachineConfig, context: &str) -> Vec<Effect> {
+    let plan = plan(&model.inventory(), config);
+    let done = effects(&model, &plan);
+    for effect in &done {
+        let disk = match effect {
+            Effect::Sector { disk, .. } => disk,
+            Effect::Clear(at) | Effect::Superblock(at, _) | Effect::Joined(_, at) => &at.disk,
+            Effect::Run(..) | Effect::Mounted(..) => continue,
+            Effect::Filesystem(..) | Effect::ArrayHolds(..) => panic!("{context}: made anew"),
+        };
+        assert_eq!(disk, "vdf", "{context}");
+    }
+    converge(model.clone(), config, context);
+    model.carry_out(&plan).unwrap();
+    let array = &model.inventory().arrays[0];
+    let (members, spares) = (array.members.clone(), array.spares.clone());
+    assert_eq!((members, spares), (vec!["vdb1".to_owned()], vec!["vdf1".to_owned()]), "{context}");
+    done
+}
+
+#[test]
 fn invariant_4_a_second_cut_during_the_second_run_converges_too() {
     let (model, config) = full();
     let effects_1 = effects(&model, &plan(&model.inventory(), &config));

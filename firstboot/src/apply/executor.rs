@@ -14,7 +14,7 @@ pub struct Failed {
     /// The volume it was for.
     pub volume: String,
     /// What was to be done.
-    pub step: String,
+    pub action: Action,
     /// Why it failed; none when an earlier one did.
     pub error: Option<anyhow::Error>,
 }
@@ -54,8 +54,9 @@ impl std::fmt::Display for Progress {
 /// Carries out `plan`, which was made from `inventory`.
 ///
 /// # Errors
-/// When a disk can't be locked or is not as it was planned on; then nothing was written to any. Steps that fail later
-/// are in the result; everything that does not depend on them is still done.
+/// When a disk can't be locked or is not as it was planned on; then nothing was written to any. A disk that is only to
+/// replace a lost member is no such: its steps fail, and the array goes on without. Steps that fail later are in the result,
+/// too; everything that does not depend on them is still done.
 pub fn carry_out(
     plan: &ApprovedPlan,
     inventory: &Inventory,
@@ -63,9 +64,13 @@ pub fn carry_out(
     tools: &Tools,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<Vec<Failed>> {
-    let steps = &plan.plan().graph.steps;
+    let (steps, replacements) = (&plan.plan().graph.steps, plan.plan().graph.replacements());
     let written: BTreeSet<&str> = steps.iter().filter(|s| s.action.writes()).flat_map(|s| s.action.disks()).collect();
-    let disks = lock(inventory.devices.iter().filter(|d| written.contains(d.name.as_str())), world)?;
+    let mut disks = BTreeMap::new();
+    for (name, taken) in lock(inventory.devices.iter().filter(|d| written.contains(d.name.as_str())), world) {
+        let taken = if replacements.contains(name.as_str()) { taken } else { Ok(taken?) };
+        disks.insert(name, taken);
+    }
     let hands = Hands { disks, tools };
 
     let mut waiting: BTreeSet<usize> = (0..steps.len()).collect();
@@ -121,7 +126,7 @@ pub fn carry_out(
     });
     let told = |(i, error): (usize, Option<anyhow::Error>)| Failed {
         volume: steps[i].volume.clone(),
-        step: steps[i].action.words(),
+        action: steps[i].action.clone(),
         error,
     };
     Ok(failed.into_iter().map(told).collect())
@@ -131,12 +136,12 @@ pub fn carry_out(
 fn lock<'a>(
     devices: impl Iterator<Item = &'a Device>,
     world: &World,
-) -> anyhow::Result<BTreeMap<String, LockedDevice>> {
+) -> BTreeMap<String, anyhow::Result<LockedDevice>> {
     std::thread::scope(|scope| {
         let taking: Vec<_> = devices.map(|d| (d, scope.spawn(move || LockedDevice::take(d, world)))).collect();
         let taken = taking.into_iter().map(|(device, thread)| {
             let locked = thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the look at it panicked")));
-            Ok((device.name.clone(), locked?))
+            (device.name.clone(), locked)
         });
         taken.collect()
     })
@@ -144,7 +149,7 @@ fn lock<'a>(
 
 /// What steps work with: the locked disks and the checked tools.
 struct Hands<'a> {
-    disks: BTreeMap<String, LockedDevice>,
+    disks: BTreeMap<String, anyhow::Result<LockedDevice>>,
     tools: &'a Tools,
 }
 
@@ -160,6 +165,9 @@ impl Hands<'_> {
             Action::AssembleArray { uuid, members, .. } => {
                 md::assemble(self.tools, uuid, &self.members_with_superblock(members, uuid)).map(|_| ())
             }
+            Action::AddMember { uuid, member, remake, .. } => {
+                md::add(self.tools, self.disk(&member.disk)?, uuid, member, *remake)
+            }
             Action::MakeFilesystem { on, format, uuid, label } => {
                 if let Target::Partition(partition) = on {
                     self.disk(&partition.disk)?;
@@ -171,7 +179,8 @@ impl Hands<'_> {
     }
 
     fn disk(&self, name: &str) -> anyhow::Result<&LockedDevice> {
-        self.disks.get(name).ok_or_else(|| anyhow::anyhow!("{name} was not locked"))
+        let taken = self.disks.get(name).ok_or_else(|| anyhow::anyhow!("{name} was not locked"))?;
+        taken.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 
     /// mdadm is given members only: a partition of ours that lost its superblock stays out.

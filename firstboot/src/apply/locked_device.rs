@@ -128,7 +128,14 @@ pub(super) fn read_back(node: &Path, offset: u64, length: usize) -> anyhow::Resu
     Ok(bytes)
 }
 
-/// All that has to be the same: what the disk is, what is on it, and what uses it. Not the names udev gives it.
+/// All that has to be the same: what the disk is, what is on it, and what uses it. Not the names udev gives it, nor how far
+/// an array that runs on one of its partitions has come.
 fn fingerprint(device: &Device) -> Device {
-    Device { by_path: Vec::new(), ..device.clone() }
+    let mut device = Device { by_path: Vec::new(), ..device.clone() };
+    for partition in device.partitions.iter_mut().filter(|p| !p.uses.holders.is_empty()) {
+        if let Some(md) = &mut partition.md {
+            (md.events, md.clean, md.role, md.recovering) = (0, false, None, false);
+        }
+    }
+    device
 }

@@ -37,11 +37,7 @@ pub(super) fn create(
         if remake {
             disk.wipe_partition(node, member.size)?;
         }
-        let found = crate::observe::signatures(node)?;
-        if !found.is_empty() {
-            let words = found.iter().map(storage_plan::inventory::Signature::words).collect::<Vec<_>>().join(", ");
-            bail!("partition {} of {} holds {words}", member.number, disk.device().words());
-        }
+        must_be_empty(disk, node, member)?;
     }
     let _guard = NUMBERS.lock().map_err(|_| anyhow::anyhow!("another array's creation panicked"))?;
     let node = free_node();
@@ -56,6 +52,76 @@ pub(super) fn create(
         tracing::warn!("the first sync of {} is not held back: {e}", node.display());
     }
     Ok(node)
+}
+
+fn must_be_empty(disk: &LockedDevice, node: &Path, member: &PartitionRef) -> anyhow::Result<()> {
+    let found = crate::observe::signatures(node)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let words = found.iter().map(storage_plan::inventory::Signature::words).collect::<Vec<_>>().join(", ");
+    bail!("partition {} of {} holds {words}", member.number, disk.device().words())
+}
+
+/// Gives a running array a new member, and returns when the array has noted on the disk that it belongs to it. The kernel
+/// fills it from then on, as fast as disks and system allow.
+pub(super) fn add(
+    tools: &Tools,
+    disk: &LockedDevice,
+    uuid: &Uuid,
+    member: &PartitionRef,
+    remake: bool,
+) -> anyhow::Result<()> {
+    let (array, node) = (running(uuid)?, partition::node(member)?);
+    if remake {
+        disk.wipe_partition(&node, member.size)?;
+    }
+    must_be_empty(disk, &node, member)?;
+    drop_failed(uuid)?;
+    tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").args(["--manage"]).arg(&array).arg("--add").arg(&node).run()?;
+    if let Err(e) = limit_sync(&array, "system") {
+        tracing::warn!("the rebuild of {} may be slow: {e}", array.display());
+    }
+    wait_until_noted(&node, uuid)
+}
+
+/// Lets failed members leave the array: one whose disk was pulled would keep the name that a new disk may get.
+#[allow(clippy::disallowed_methods, reason = "edge: a running array's members, by sysfs")]
+fn drop_failed(uuid: &Uuid) -> anyhow::Result<()> {
+    let arrays = crate::observe::arrays()?;
+    let array = arrays.iter().find(|a| a.uuid == Some(*uuid)).context("the array does not run")?;
+    for member in &array.failed {
+        let folder = Path::new("/sys/block").join(&array.name).join("md").join(format!("dev-{member}"));
+        let state = folder.join("state");
+        // The kernel refuses to call the last good member faulty, and it can't be removed while a write to it is under way.
+        let dropped = (0..100).any(|_| {
+            let _ = std::fs::write(&state, "faulty");
+            let _ = std::fs::write(&state, "remove");
+            let gone = !folder.exists();
+            if !gone {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            gone
+        });
+        if !dropped {
+            tracing::warn!("the failed member {member} of {} did not leave it within 5 s", array.name);
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the medium has a superblock as the kernel writes it. mdadm's own has the event counter 0, by which the
+/// member would be left out after a power cut.
+fn wait_until_noted(node: &Path, uuid: &Uuid) -> anyhow::Result<()> {
+    const SUPERBLOCK: (u64, usize) = (4096, 4096);
+    for _ in 0..200 {
+        let bytes = super::locked_device::read_back(node, SUPERBLOCK.0, SUPERBLOCK.1)?;
+        if crate::observe::parse_superblock(&bytes).is_some_and(|md| md.array == *uuid && md.events > 0) {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    bail!("the array did not note within 10 s that {} belongs to it", node.display())
 }
 
 /// What mdadm(8) is told of an array beside its members.

@@ -35,7 +35,10 @@ impl Tools {
                 None
             })
         };
-        let md = needs(|a| matches!(a, Action::CreateArray { .. } | Action::AssembleArray { .. }));
+        let of_arrays = |a: &Action| {
+            matches!(a, Action::CreateArray { .. } | Action::AssembleArray { .. } | Action::AddMember { .. })
+        };
+        let md = needs(of_arrays);
         let xfs = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Xfs, .. }));
         let ext4 = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Ext4, .. }));
         let tools = Tools {

@@ -47,6 +47,8 @@ pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
         clean: u64_at(208)? == u64::MAX,
         recovering: u32_at(8)? & RECOVERY_OFFSET != 0 && u64_at(152)? != u64::MAX,
         ppl: u32_at(8)? & PPL != 0,
+        // Where the data begins, and how much of it the array uses; both in sectors of 512 bytes.
+        needs: u64_at(128)?.saturating_add(u64_at(80)?).saturating_mul(512),
     })
 }
 
@@ -76,6 +78,29 @@ pub fn parse_sync_completed(text: &str) -> Option<(u64, u64)> {
     Some((done.parse().ok()?, of.parse().ok()?))
 }
 
+/// What a partition is in an array that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// It has all its data.
+    Working,
+    /// It stands by, or is being filled.
+    Spare,
+    /// It failed, or its disk is gone.
+    Failed,
+}
+
+impl Place {
+    /// By the words of `state` (Documentation/admin-guide/md.rst, `dev-XXX`) and whether the disk is there.
+    fn of(state: &str, is_there: bool) -> Place {
+        let says = |word: &str| state.split(',').any(|s| s == word);
+        match () {
+            () if !is_there || says("faulty") => Place::Failed,
+            () if says("in_sync") => Place::Working,
+            () => Place::Spare,
+        }
+    }
+}
+
 /// The arrays that run, sorted by name. An array's UUID is that of its members' superblocks.
 pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
     let mut arrays = Vec::new();
@@ -87,16 +112,16 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
             continue;
         }
         let slots = std::fs::read_dir(&md).with_context(|| format!("cannot list {}", md.display()))?.flatten();
-        let mut members: Vec<(String, bool)> = slots
+        let mut members: Vec<(String, Place)> = slots
             .filter_map(|slot| {
                 let member = slot.file_name().to_string_lossy().strip_prefix("dev-")?.to_owned();
                 let state = sysfs::text(&slot.path(), "state").unwrap_or_default();
-                // An array without copies never lets go of a member, not even of one whose disk is gone.
-                let there = Path::new("/sys/class/block").join(&member).exists();
-                Some((member, there && state.split(',').any(|s| s == "in_sync")))
+                // The link stays, and leads nowhere, when a disk is pulled before the array has noticed.
+                Some((member, Place::of(&state, slot.path().join("block").exists())))
             })
             .collect();
         members.sort();
+        let of = |place: Place| members.iter().filter(|(_, p)| *p == place).map(|(m, _)| m.clone()).collect();
         let uuid = members.iter().find_map(|(m, _)| superblock(&Path::new("/dev").join(m)).map(|md| md.array));
         // An array that failed while it runs can't be read any more; that is no reason to look at nothing else.
         let signatures = signatures(&name).unwrap_or_else(|error| {
@@ -106,7 +131,9 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
         arrays.push(RunningArray {
             uuid,
             level: sysfs::text(&md, "level").unwrap_or_default(),
-            members: members.into_iter().filter(|(_, in_sync)| *in_sync).map(|(m, _)| m).collect(),
+            members: of(Place::Working),
+            spares: of(Place::Spare),
+            failed: of(Place::Failed),
             wanted: u32::try_from(sysfs::number(&md, "raid_disks")).unwrap_or(0),
             sync_action: sysfs::text(&md, "sync_action").unwrap_or_else(|| "idle".into()),
             sync_progress: sysfs::text(&md, "sync_completed").and_then(|t| parse_sync_completed(&t)),
@@ -171,6 +198,24 @@ mod tests {
         assert_eq!(with(0x2, 1024), (true, false));
         assert_eq!(with(0x2, u64::MAX), (false, false));
         assert_eq!(with(0x400, 1024), (false, true), "without its feature the offset means something else");
+    }
+
+    #[test]
+    fn a_superblock_tells_how_large_a_member_must_be() {
+        let mut bytes = superblock();
+        bytes[80..88].copy_from_slice(&1000u64.to_le_bytes());
+        bytes[128..136].copy_from_slice(&2048u64.to_le_bytes());
+        let sum = checksum(&bytes[..262]);
+        bytes[216..220].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(parse_superblock(&bytes).unwrap().needs, 3048 * 512);
+    }
+
+    #[test]
+    fn a_member_works_only_while_its_disk_is_there() {
+        assert_eq!(Place::of("in_sync,write_mostly", true), Place::Working);
+        assert_eq!(Place::of("in_sync", false), Place::Failed);
+        assert_eq!(Place::of("faulty,in_sync", true), Place::Failed);
+        assert_eq!(Place::of("spare", true), Place::Spare);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod blank;
 mod blkid;
 mod disk;
 mod md;
+pub mod remembered;
 mod sysfs;
 mod udev;
 mod uses;
@@ -56,7 +57,7 @@ pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<Inventory> {
     })?;
     let arrays = md::running(&world.uses)?;
     let root_in_memory = boot.is_some_and(|boot| boot.disk.is_none());
-    Ok(Inventory { devices, arrays, boot: world.boot, root_in_memory })
+    Ok(Inventory { devices, arrays, boot: world.boot, root_in_memory, remembered: remembered::read() })
 }
 
 /// The arrays that run, with their state; cheap enough to ask often.

@@ -11,4 +11,6 @@ mod text;
 pub use bundle::{Bundle, Join};
 pub use network::{BondMode, Interface, Member};
 pub use site::{Cluster, MachineConfig, MachineEntry, Match, Node, Part, Profile, Site, Taint, Time};
-pub use storage::{Array, Each, Format, Level, Media, Selector, SizeRange, Storage, System, Transport, Volume};
+pub use storage::{
+    Array, Each, Format, Level, Media, Replace, Selector, SizeRange, Storage, System, Transport, Volume,
+};

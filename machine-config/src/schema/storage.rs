@@ -201,6 +201,19 @@ impl From<Level> for u8 {
     }
 }
 
+/// Which blank disk takes the place of a member that is lost.
+///
+/// The second is what mdadm.conf(5) calls `spare-same-slot`, and ZFS `autoreplace`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Replace {
+    /// One that the selector names by serial number, world wide name or path.
+    #[default]
+    Named,
+    /// Also one in the bay, or at the path, where the lost member was.
+    SameSlot,
+}
+
 /// An md array over whole disks and the volumes on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -221,6 +234,10 @@ pub struct Array {
     )]
     #[schemars(with = "Option<String>", extend("format" = "size", "examples" = ["64 KiB"]))]
     pub chunk: Option<u64>,
+    /// Which blank disk takes the place of a member that is lost: `"named"`, one that `disks` names by serial, wwn or
+    /// path; `"same-slot"`, also one in the very place where the lost member was.
+    #[serde(default)]
+    pub replace: Replace,
     /// Volumes by name; this version makes one, over the whole array.
     #[schemars(extend("propertyNames" = { "format": "dns-label" }))]
     pub volume: BTreeMap<String, Volume>,

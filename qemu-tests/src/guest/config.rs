@@ -1,7 +1,7 @@
 //! Configurations of the test guest's machine.
 
 use machine_config::schema::{
-    Array, Cluster, Each, Format, Level, MachineConfig, Node, Selector, Storage, System, Time, Volume,
+    Array, Cluster, Each, Format, Level, MachineConfig, Node, Replace, Selector, Storage, System, Time, Volume,
 };
 use std::collections::BTreeMap;
 
@@ -22,7 +22,15 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
     };
     let volume = Volume { format: on_meta, mount: "/var/lib/volumes/db".into(), class: None, required: true };
     let volume = BTreeMap::from([("db".to_owned(), volume)]);
-    let array = Array { level: Level::Raid1, disks: serials(meta), spares: 0, chunk: None, volume, generation: 0 };
+    let array = Array {
+        level: Level::Raid1,
+        disks: serials(meta),
+        spares: 0,
+        chunk: None,
+        replace: Replace::Named,
+        volume,
+        generation: 0,
+    };
     let some = |n: usize| n > 0;
     MachineConfig {
         name: "n1".into(),

@@ -86,6 +86,24 @@ pub fn is_complete(level: Level, wanted: u32, filled: &BTreeSet<u16>) -> bool {
     }
 }
 
+/// How many of its members an array of `wanted` can have lost and still run, whichever they are.
+pub fn can_lose(level: Level, wanted: u32) -> u32 {
+    match level {
+        Level::Raid0 => 0,
+        Level::Raid1 => wanted.saturating_sub(1),
+        Level::Raid5 => 1,
+        Level::Raid6 => 2,
+        // One of each pair of neighbours; that it still runs says that it was not both.
+        Level::Raid10 => wanted / 2,
+    }
+}
+
+/// The least bytes of a partition that is to become a member: what the superblocks tell, or else the smallest member's.
+pub fn least(members: &[&Carrier<'_>], fresh: &[&MdMember]) -> u64 {
+    let told = fresh.iter().map(|md| md.needs).max().unwrap_or(0);
+    if told > 0 { told } else { members.iter().map(|c| c.partition.size).min().unwrap_or(0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

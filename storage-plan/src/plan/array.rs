@@ -38,14 +38,15 @@ pub(super) fn array(context: &Context<'_>, name: &str, array: &Array, volume: &s
     if done { this.keep(draft) } else { this.create(draft) }
 }
 
-struct This<'a, 'c> {
-    context: &'c Context<'a>,
-    name: &'c str,
-    array: &'c Array,
-    volume: &'c Volume,
-    key: VolumeKey,
-    uuid: Uuid,
-    carriers: Vec<Carrier<'a>>,
+/// An array as the configuration asks for it, and the disks that carry its table.
+pub(super) struct This<'a, 'c> {
+    pub(super) context: &'c Context<'a>,
+    pub(super) name: &'c str,
+    pub(super) array: &'c Array,
+    pub(super) volume: &'c Volume,
+    pub(super) key: VolumeKey,
+    pub(super) uuid: Uuid,
+    pub(super) carriers: Vec<Carrier<'a>>,
 }
 
 fn carriers<'a>(context: &Context<'a>, key: &VolumeKey) -> Vec<Carrier<'a>> {
@@ -58,8 +59,8 @@ fn carriers<'a>(context: &Context<'a>, key: &VolumeKey) -> Vec<Carrier<'a>> {
     context.disks.iter().filter_map(|d| of(d)).collect()
 }
 
-impl This<'_, '_> {
-    fn running(&self) -> Option<&RunningArray> {
+impl<'a> This<'a, '_> {
+    pub(super) fn running(&self) -> Option<&RunningArray> {
         self.context.inventory.arrays.iter().find(|a| a.uuid == Some(self.uuid))
     }
 
@@ -91,13 +92,15 @@ impl This<'_, '_> {
         let expected = filesystem::kind(self.volume.format);
         let mut refusals = Vec::new();
         let mut members: Vec<&Carrier<'_>> = Vec::new();
+        let mut begun: Vec<&Carrier<'_>> = Vec::new();
         for carrier in &self.carriers {
+            let chosen = carrier.phase == Phase::Provisioning && !self.took_in(carrier);
             match carrier.seen().map(|p| inside(&p.signatures, md::MEMBER, &self.uuid)) {
+                Some(Inside::Ours | Inside::Nothing) | None if chosen => begun.push(carrier),
+                Some(Inside::Other(holds)) if chosen => {
+                    draft.verdict.refusals.push(self.changed_since(carrier.device, &holds));
+                }
                 Some(Inside::Ours) | None => members.push(carrier),
-                Some(Inside::Nothing) if carrier.phase == Phase::Provisioning => draft
-                    .verdict
-                    .reasons
-                    .push(format!("{} was chosen for it and never became a member.", carrier.device.words())),
                 Some(Inside::Nothing) => draft
                     .verdict
                     .reasons
@@ -149,7 +152,8 @@ impl This<'_, '_> {
             return draft.refuse(vec![refusal]);
         }
         let mut repaired = Vec::new();
-        for carrier in members.iter().filter(|c| !c.whole || c.phase == Phase::Provisioning) {
+        let put_right = |c: &&&Carrier<'_>| (!c.whole || c.phase == Phase::Provisioning) && !self.failed(c);
+        for carrier in members.iter().filter(put_right) {
             let (action, _) = table_step(carrier.device, &carrier.wanted, true);
             repaired.push(draft.add(action, &[]));
         }
@@ -162,16 +166,40 @@ impl This<'_, '_> {
         if self.running().is_none_or(|r| !r.uses.mounts.contains(&draft.verdict.mount)) {
             draft.mount(Target::Array(self.uuid), self.volume.format, &after);
         }
+        for carrier in members.iter().filter(|c| self.failed(c)) {
+            draft
+                .verdict
+                .reasons
+                .push(format!("{} has failed, and the array runs without it.", carrier.device.words()));
+        }
         if present < wanted {
             let recovers = self.running().is_some_and(|r| r.sync_action == "recover");
             let how = if recovers { "it is degraded, and being rebuilt" } else { "it is degraded" };
             draft.verdict.reasons.push(format!("{present} of {wanted} members are in the array: {how}."));
         }
-        if repaired.is_empty() {
-            draft.because(Verdict::Keep, "The array is this volume's.")
-        } else {
-            draft.because(Verdict::Repair, "The array is this volume's; a partition table of a member is put right.")
+        let replaced = self.replace(&mut draft, &members, &begun, wanted, &after);
+        match (repaired.is_empty(), replaced) {
+            (true, false) => draft.because(Verdict::Keep, "The array is this volume's."),
+            (true, true) => draft.because(Verdict::Repair, "The array is this volume's; a lost member is replaced."),
+            (false, _) => draft
+                .because(Verdict::Repair, "The array is this volume's; a partition table of a member is put right."),
         }
+    }
+
+    /// Whether the array has this disk: the running one, or the latest of its superblocks.
+    fn took_in(&self, carrier: &Carrier<'_>) -> bool {
+        if let Some(running) = self.running() {
+            return carrier.seen().is_some_and(|p| p.uses.holders.contains(&running.name));
+        }
+        let all: Vec<&Carrier<'_>> = self.carriers.iter().collect();
+        let own = carrier.superblock(&self.uuid);
+        own.is_some_and(|own| md::fresh(&all, &self.uuid).iter().any(|md| md.member == own.member))
+    }
+
+    /// Whether it failed in the array that runs.
+    fn failed(&self, carrier: &Carrier<'_>) -> bool {
+        let running = self.running();
+        running.is_some_and(|r| carrier.seen().is_some_and(|p| r.failed.contains(&p.name)))
     }
 
     fn other_level(&self, members: &[&Carrier<'_>], fresh: &[&MdMember]) -> Option<Diagnostic> {

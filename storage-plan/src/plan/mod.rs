@@ -1,10 +1,12 @@
 //! The line: check, select, judge each volume, join the steps.
 //!
 //! Guarantees: the same inventory and configuration give the same plan whatever order devices are listed in; no
-//! step writes to a disk that no selector names and that does not carry our identity; a refused volume has no step.
+//! step writes to a disk that no selector names, that does not carry our identity and that is not in the slot of a lost
+//! member whose array asks for just that; a refused volume has no step.
 
 mod array;
 mod each;
+mod replace;
 mod state;
 
 use crate::graph::{Action, Graph, PartitionRef, Target, is_under};
@@ -55,8 +57,8 @@ struct Context<'a> {
     owner: Owner,
     /// Disks that data may go to: all but the one the node was started from, by identity.
     disks: Vec<&'a Device>,
-    /// Disks that more than one volume selects, by kernel name, with the names of those volumes.
-    contested: BTreeMap<&'a str, BTreeSet<String>>,
+    /// Disks that volumes select, by kernel name, with the names of those volumes.
+    claims: BTreeMap<&'a str, BTreeSet<String>>,
 }
 
 impl<'a> Context<'a> {
@@ -64,17 +66,16 @@ impl<'a> Context<'a> {
         let boot = inventory.boot.as_ref().map(|b| b.disk.as_str());
         let mut disks: Vec<&Device> = inventory.devices.iter().filter(|d| Some(d.name.as_str()) != boot).collect();
         disks.sort_by(|a, b| (a.identity(), &a.by_path, &a.sysfs).cmp(&(b.identity(), &b.by_path, &b.sysfs)));
-        let mut contested: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        let mut claims: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         let each = config.storage.each.iter().map(|(n, e)| (n, &e.disks));
         let array = config.storage.array.iter().map(|(n, a)| (n, &a.disks));
         for (name, selector) in each.chain(array) {
             for disk in selector::select(selector, &disks, name).disks {
-                contested.entry(&disk.name).or_default().insert(name.clone());
+                claims.entry(&disk.name).or_default().insert(name.clone());
             }
         }
-        contested.retain(|_, names| names.len() > 1);
         let owner = Owner { cluster: config.cluster.id, machine: config.name.clone() };
-        Context { inventory, config, owner, disks, contested }
+        Context { inventory, config, owner, disks, claims }
     }
 
     fn select(&self, selector: &Selector, volume: &str) -> selector::Selected<'a> {
@@ -87,7 +88,7 @@ impl<'a> Context<'a> {
 
     /// Why `device` can't be taken for a new volume, apart from what it holds.
     fn unfit(&self, device: &Device, format: Format, volume: &str) -> Option<Diagnostic> {
-        if let Some(names) = self.contested.get(device.name.as_str()) {
+        if let Some(names) = self.claims.get(device.name.as_str()).filter(|names| names.len() > 1) {
             let names = names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(" and ");
             return Some(diagnostic(
                 refusal::CLAIMED_TWICE,

@@ -1,9 +1,11 @@
 //! The inventories. All are of one kind of node: a system disk, a mirror of `A1` and `A2`, and a file system each on
 //! `B1` and `B2`; something is odd about each.
 
-use super::world::{GIB, IMAGE, array, config, disk, each, foreign_partition, full, image_table, lay, mirror, node};
+use super::world::{
+    GIB, IMAGE, array, config, disk, each, foreign_partition, full, image_table, lay, lost, mirror, node,
+};
 use super::world::{serials, signature, ssds, striped};
-use machine_config::schema::{Level, MachineConfig, Selector, Transport};
+use machine_config::schema::{Level, MachineConfig, Replace, Selector, Transport};
 use on_disk::gpt::{SectorSize, Table};
 use storage_plan::inventory::{MdMember, Rest, Slot};
 use storage_plan::plan;
@@ -88,6 +90,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(of_ours());
     cases.extend(of_hardware());
     cases.extend(of_use());
+    cases.extend(of_replacement());
     cases
 }
 
@@ -127,6 +130,7 @@ fn of_others() -> Vec<Case> {
         clean: true,
         recovering: false,
         ppl: false,
+        needs: 0,
     };
     let with_member = |both: bool| {
         changed(full(), |m, _| {
@@ -444,5 +448,42 @@ fn of_use() -> Vec<Case> {
         case("a disk that is mounted", used(|u| u.mounts.push("/mnt".into())), &["BP-S011"]),
         case("a disk that is swap", used(|u| u.swap = true), &["BP-S011"]),
         case("a disk that a map is on", used(|u| u.holders.push("dm-0".into())), &["BP-S011"]),
+    ]
+}
+
+/// A mirror that lost a member, and what stands in its place.
+fn of_replacement() -> Vec<Case> {
+    type Change = fn(&mut Model, &mut MachineConfig);
+    let case = |name: &str, named: bool, refused: &[&str], change: Change| {
+        case(name, changed(lost(named), |m, c| change(m, c)), refused)
+    };
+    let foreign: Change = |m, _| foreign_partition(m, "vdf", signature("xfs", "", "mail"));
+    let small: Change = |m, _| m.disk_mut("vdf").unwrap().device.size = GIB;
+    vec![
+        case("a named blank disk in place of a lost member", true, &[], |_, _| ()),
+        case("a named blank disk after the node was off", true, &[], |m, _| m.power_cut()),
+        case("a blank disk in the slot of a lost member", false, &[], |_, _| ()),
+        case("a blank disk in the slot after the node was off", false, &[], |m, _| m.power_cut()),
+        case("a blank disk in the slot, and only names count", false, &[], |_, c| {
+            c.storage.array.get_mut("meta").unwrap().replace = Replace::Named;
+        }),
+        case("a blank disk in another slot", false, &[], |m, _| {
+            m.disk_mut("vdf").unwrap().device.by_path = vec!["pci-other".into()];
+        }),
+        case("a named disk of another's in place of a lost member", true, &["BP-S014"], foreign),
+        case("a disk of another's in the slot of a lost member", false, &["BP-S014"], foreign),
+        case("a named disk that is too small for a member", true, &["BP-S010"], small),
+        case("a disk in the slot that is too small for a member", false, &["BP-S010"], small),
+        case("a larger disk in the slot of a lost member", false, &[], |m, _| {
+            m.disk_mut("vdf").unwrap().device.size = 4 * GIB;
+        }),
+        case("a 4Kn disk in the slot of a lost member", false, &[], |m, _| {
+            let device = &mut m.disk_mut("vdf").unwrap().device;
+            (device.logical_sector, device.physical_sector) = (4096, 4096);
+        }),
+        case("two named disks where one member is lacking", true, &["BP-S003"], |m, c| {
+            m.plug(disk("vdg", "A4", 2 * GIB));
+            c.storage.array.get_mut("meta").unwrap().disks = serials(&["A3", "A4"]);
+        }),
     ]
 }

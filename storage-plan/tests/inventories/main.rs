@@ -8,7 +8,8 @@ mod cases;
 mod world;
 
 use cases::{Case, all};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use storage_plan::simulate::{Area, ModelDisk};
 use storage_plan::{Inventory, Plan, Verdict, picture, plan};
 
 fn codes(plan: &Plan) -> Vec<String> {
@@ -52,6 +53,13 @@ fn each_comes_to_what_it_should() {
     assert!(other.is_empty(), "{}", other.join("\n"));
 }
 
+/// What its partitions hold. An array that takes in a member numbers that event on all its members.
+fn unnumbered(disk: &ModelDisk) -> BTreeMap<u64, Area> {
+    let mut areas = disk.areas.clone();
+    areas.values_mut().filter_map(|area| area.md.as_mut()).for_each(|md| md.events = 0);
+    areas
+}
+
 #[test]
 fn invariant_1_and_2_what_is_refused_is_not_touched() {
     for_each(|case| {
@@ -63,7 +71,7 @@ fn invariant_1_and_2_what_is_refused_is_not_touched() {
             plan.graph.steps.iter().filter(|s| s.action.writes()).flat_map(|s| s.action.disks()).collect();
         for (old, new) in case.model.disks().iter().zip(after.disks()) {
             if !written.contains(old.device.name.as_str()) {
-                let same = (&old.sectors, &old.areas) == (&new.sectors, &new.areas);
+                let same = (&old.sectors, unnumbered(old)) == (&new.sectors, unnumbered(new));
                 assert!(same, "{}: {} was written to", case.name, old.device.name);
             }
         }

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use machine_config::schema::{
-    Array, Cluster, Each, Format, Level, MachineConfig, Media, Node, Selector, Storage, System, Time, Transport, Volume,
+    Array, Cluster, Each, Format, Level, MachineConfig, Media, Node, Replace, Selector, Storage, System, Time,
+    Transport, Volume,
 };
 use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
 use std::collections::BTreeMap;
@@ -57,7 +58,8 @@ pub fn mirror(disks: Selector, mount: &str) -> Array {
 
 pub fn array(level: Level, disks: Selector, spares: u32, mount: &str) -> Array {
     let volume = Volume { format: Format::Xfs, mount: mount.into(), class: None, required: true };
-    Array { level, disks, spares, chunk: None, volume: BTreeMap::from([("db".into(), volume)]), generation: 0 }
+    let volume = BTreeMap::from([("db".into(), volume)]);
+    Array { level, disks, spares, chunk: None, replace: Replace::Named, volume, generation: 0 }
 }
 
 /// A node with an array of each level that has stripes: 0 of two disks, 5 of three and a spare, 6 and 10 of four.
@@ -199,5 +201,22 @@ pub fn full() -> (Model, MachineConfig) {
         &[("object", each(serials(&["B1", "B2"]), true))],
         &[("meta", mirror(serials(&["A1", "A2"]), "/var/lib/volumes/db"))],
     );
+    (model, config)
+}
+
+/// The node of [`full`] as it runs, its mirror without `vdc` (A2), and a blank disk `vdf` (A3) in the place where that was;
+/// the configuration names it where `named`, and asks for the same slot where not.
+pub fn lost(named: bool) -> (Model, MachineConfig) {
+    let (mut model, mut config) = full();
+    model.carry_out(&storage_plan::plan(&model.inventory(), &config)).unwrap();
+    model.remembered = storage_plan::remember::remember(&model.inventory(), &config);
+    model.pull("vdc");
+    model.plug(Device { by_path: vec!["pci-A2".into()], ..disk("vdf", "A3", 2 * GIB) });
+    let meta = config.storage.array.get_mut("meta").unwrap();
+    if named {
+        meta.disks = serials(&["A1", "A3"]);
+    } else {
+        meta.replace = Replace::SameSlot;
+    }
     (model, config)
 }
