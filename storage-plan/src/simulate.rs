@@ -136,9 +136,11 @@ impl Model {
         &self.disks
     }
 
-    /// Takes a disk out.
+    /// Takes a disk out. An array that runs on it has it as failed, and another disk of the same name is not it.
     pub fn pull(&mut self, name: &str) {
         self.disks.retain(|d| d.device.name != name);
+        let members = self.running.values_mut().flat_map(|(_, members)| members);
+        members.filter(|member| member.disk == name).for_each(|member| member.disk.push_str(" that is gone"));
     }
 
     /// What is left after a power cut: nothing runs, nothing is mounted.

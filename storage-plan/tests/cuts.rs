@@ -107,7 +107,8 @@ fn invariant_4_a_cut_after_any_effect_of_a_replacement_converges_in_one_run() {
             replaced(torn.clone(), &config, &context);
             torn.power_cut();
             let again = replaced(torn.clone(), &config, &context);
-            for second in (0..again.len()).step_by(17) {
+            // A sample of what may be cut once more; each takes a plan and a run of its own.
+            for second in (0..again.len()).step_by(17).filter(|_| cut % 13 == 0) {
                 let mut torn = torn.clone();
                 again[..second].iter().for_each(|e| torn.apply(e.clone()));
                 torn.power_cut();

@@ -265,6 +265,37 @@ fn a_spare_that_is_lost_is_replaced_as_a_spare() {
 }
 
 #[test]
+fn a_member_that_was_away_is_left_as_it_is_and_a_blank_disk_takes_its_place() {
+    let (model, mut config) = lost(true);
+    let (mut whole, _) = full();
+    let meta = config.storage.array.get_mut("meta").unwrap();
+    meta.disks = serials(&["A1", "A2"]);
+    whole.carry_out(&plan(&whole.inventory(), &config)).unwrap();
+    let old = whole.disks().iter().find(|d| d.device.name == "vdc").unwrap().clone();
+    for reboot in [false, true] {
+        let (mut model, mut config) = (model.clone(), config.clone());
+        // What ran on without it has counted on.
+        let at_work = model.disk_mut("vdb").unwrap();
+        at_work.areas.values_mut().filter_map(|area| area.md.as_mut()).for_each(|md| md.events += 9);
+        model.plug(old.device.clone());
+        let back = model.disk_mut("vdc").unwrap();
+        (back.sectors, back.areas) = (old.sectors.clone(), old.areas.clone());
+        if reboot {
+            model.power_cut();
+        }
+        let left = plan(&model.inventory(), &config);
+        assert_eq!((volume(&left, MIRROR).verdict, left.writes()), (Verdict::Keep, 0));
+        let words = "serial A2  2.1 GB was a member, has missed writes since, and is left out.";
+        assert!(volume(&left, MIRROR).reasons.iter().any(|r| r.contains(words)), "{left:#?}");
+        config.storage.array.get_mut("meta").unwrap().disks = serials(&["A1", "A3"]);
+        let taken = plan(&model.inventory(), &config);
+        assert_eq!(written(&taken), BTreeSet::from(["vdf".to_owned()]));
+        model.carry_out(&taken).unwrap();
+        assert_eq!(plan(&model.inventory(), &config).writes(), 0);
+    }
+}
+
+#[test]
 fn a_disk_that_fails_while_it_is_filled_is_not_added_again() {
     let (mut model, config) = lost(true);
     model.carry_out(&plan(&model.inventory(), &config)).unwrap();

@@ -166,6 +166,10 @@ impl<'a> This<'a, '_> {
         if self.running().is_none_or(|r| !r.uses.mounts.contains(&draft.verdict.mount)) {
             draft.mount(Target::Array(self.uuid), self.volume.format, &after);
         }
+        for carrier in members.iter().filter(|c| c.seen().is_some() && !self.took_in(c)) {
+            let words = carrier.device.words();
+            draft.verdict.reasons.push(format!("{words} was a member, has missed writes since, and is left out."));
+        }
         for carrier in members.iter().filter(|c| self.failed(c)) {
             draft
                 .verdict
