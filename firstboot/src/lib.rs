@@ -1,5 +1,5 @@
 //! The agent in the image, as a library: stage 1 of the boot, then the line
-//! *config -> storage -> network -> join*, and what is shown to a person on the way.
+//! *config -> storage -> network -> join -> watch*, and what is shown to a person on the way.
 //!
 //! Two thin programs use it. `stage1` is the initrd's `/init` and reaches only [`stage1`], [`boot_record`] and
 //! [`report`]: no D-Bus, no TLS and no Kubernetes client is linked into it. `firstboot` is started by systemd.
@@ -11,9 +11,12 @@ pub mod apply;
 pub mod boot_record;
 pub mod config;
 pub mod join;
+pub mod lock;
 pub mod network;
 pub mod observe;
 pub mod report;
 pub mod run;
 pub mod stage1;
+pub mod state_file;
 pub mod storage;
+pub mod watch;

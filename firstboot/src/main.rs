@@ -7,6 +7,7 @@ const HELP: &str = "The agent of a Bedplate node.
 
   firstboot storage   take the configuration, set up network files and storage (unit bedplate-storage)
   firstboot join      start containerd and the kubelet, wait until the node is Ready (unit bedplate-join)
+  firstboot watch     keep storage up while the node runs: replace lost members, say what changes (unit bedplate-watch)
   firstboot observe   print what the machine's disks are and hold, as JSON
   firstboot status    print what the node is doing, as JSON
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let result = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["storage"] => firstboot::run::storage(),
         ["join"] => firstboot::join::line::join(),
+        ["watch"] => firstboot::watch::watch(),
         ["observe"] => observe(),
         ["status"] => print(&firstboot::report::status::Status::read()),
         ["--help" | "-h" | "help"] => {

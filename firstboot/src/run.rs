@@ -138,6 +138,8 @@ fn configure(boot: Option<&BootRecord>) -> Result<Chosen, Refused> {
 }
 
 fn provision(chosen: &Chosen, boot: Option<&BootRecord>) -> Result<StorageOutcome, Refused> {
+    // The watch of an earlier start of this unit may be at work.
+    let _lock = crate::lock::storage().map_err(|e| tracing::warn!("storage runs without its lock: {e:#}"));
     let outcome = storage::run(&chosen.config, boot, &|step| tracing::info!("{step:?}"));
     tracing::info!("{}", outcome.table);
     if outcome.status == storage::Status::Stopped {
@@ -228,7 +230,7 @@ impl Held {
 
 /// Waits until udev has loaded drivers for what is there: a mirror must not be started without the half whose
 /// controller comes late.
-fn settle() {
+pub(crate) fn settle() {
     let settle = run_tool::Tool::at("/usr/bin/udevadm").command().args(["settle", "--timeout=120"]);
     if let Err(e) = settle.run() {
         tracing::warn!("devices may be missing: {e}");

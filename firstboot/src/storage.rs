@@ -1,4 +1,5 @@
-//! The storage unit: observe, plan, apply, and say what came of it.
+//! Storage: observe, plan, apply, and say what came of it. The storage unit runs that line once, and the watch again whenever
+//! disks or arrays change.
 
 use crate::apply::{self, Failed, Progress, Tools};
 use crate::boot_record::BootRecord;
@@ -6,8 +7,8 @@ use crate::observe::{self, World};
 use machine_config::Diagnostic;
 use machine_config::schema::MachineConfig;
 use serde::{Deserialize, Serialize};
-use storage_plan::inventory::RunningArray;
-use storage_plan::{Action, Plan, Verdict, VolumeVerdict, refusal};
+use storage_plan::inventory::{Inventory, Remembered, RunningArray};
+use storage_plan::{Action, ApprovedPlan, Graph, Plan, Verdict, VolumeVerdict, refusal};
 
 /// How storage came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub struct VolumeState {
     pub provisioned: bool,
     /// It is mounted.
     pub available: bool,
+    /// Of an array, how many members have all its data, and how many it should have.
+    #[serde(default)]
+    pub members: Option<(u64, u64)>,
     /// Losing one more disk loses no data. Always false without an array, with level 0, and while an array is not in sync.
     pub redundant: bool,
     /// What an array is rebuilding or syncing, if it is.
@@ -85,40 +89,90 @@ pub struct StorageOutcome {
 ///
 /// `boot` is what stage 1 found; without it the state partition is refused.
 pub fn run(config: &MachineConfig, boot: Option<&BootRecord>, progress: &(dyn Fn(Progress) + Sync)) -> StorageOutcome {
-    match line(config, boot, progress) {
-        Ok(outcome) => outcome,
-        Err(error) => stopped(Vec::new(), vec![unexpected(&error)], String::new()),
-    }
+    let line = || {
+        let world = World::read(boot)?;
+        let inventory = observe::read(boot)?;
+        let plan = storage_plan::plan(&inventory, config);
+        let table = storage_plan::explain::table(&plan);
+        let refused = |refusals| stopped(states(&plan, &[], &[], &[]), refusals, table.clone());
+        let approved = match plan.clone().approve() {
+            Ok(approved) => approved,
+            Err(refusals) => return Ok(refused(refusals)),
+        };
+        match act(&plan, &approved, &inventory, &world, progress)? {
+            Ok(outcome) => Ok(outcome),
+            Err(missing) => Ok(refused(missing)),
+        }
+    };
+    line().unwrap_or_else(|error: anyhow::Error| stopped(Vec::new(), vec![unexpected(&error)], String::new()))
 }
 
-fn line(
+/// What [`keep_up`] found and did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptUp {
+    /// The volumes as they are now.
+    pub outcome: StorageOutcome,
+    /// The steps that were there to do.
+    pub steps: Graph,
+    /// Where members of arrays are, to be kept for the time when one is lost.
+    pub remembered: Vec<Remembered>,
+}
+
+/// The same line on a node that runs. Only what runs is put right: a table is written again, a lost member is replaced.
+/// Nothing is made, started or mounted that the storage unit did not: programs may have begun to write below a mount point
+/// that stayed empty, and would lose sight of it.
+///
+/// `hopeless` are steps that failed and are not tried again on the same disks, and what was said of that.
+///
+/// # Errors
+/// When the disks can't be looked at, or changed meanwhile; then nothing was written.
+pub fn keep_up(
     config: &MachineConfig,
     boot: Option<&BootRecord>,
+    hopeless: Option<&(Graph, Vec<Diagnostic>)>,
     progress: &(dyn Fn(Progress) + Sync),
-) -> anyhow::Result<StorageOutcome> {
+) -> anyhow::Result<KeptUp> {
     let world = World::read(boot)?;
     let inventory = observe::read(boot)?;
     let plan = storage_plan::plan(&inventory, config);
-    let table = storage_plan::explain::table(&plan);
-    let approved = match plan.clone().approve() {
-        Ok(approved) => approved,
-        Err(refusals) => return Ok(stopped(states(&plan, &[], &[], &[]), refusals, table)),
-    };
-    let tools = match Tools::find(&plan) {
-        Ok(tools) => tools,
-        Err(errors) => {
-            let missing = errors.iter().map(|e| tool_missing(&e.to_string())).collect();
-            return Ok(stopped(states(&plan, &[], &[], &[]), missing, table));
+    let mut repairs = plan.repairs();
+    let steps = repairs.graph.clone();
+    let told = hopeless.filter(|(failed, _)| *failed == steps).map(|(_, told)| told.clone());
+    if told.is_some() {
+        repairs.graph = Graph::default();
+    }
+    let approved = repairs.approve().map_err(|_| anyhow::anyhow!("repairs were refused"))?;
+    let mut outcome = match act(&plan, &approved, &inventory, &world, progress)? {
+        Ok(outcome) => outcome,
+        Err(missing) => {
+            let volumes = states(&plan, &[], &observe::arrays()?, &observe::mount_points()?);
+            let table = storage_plan::explain::table(&plan);
+            let refusals = plan.all_refusals().into_iter().chain(missing).collect();
+            StorageOutcome { status: status(&volumes), volumes, refusals, writes: 0, table }
         }
     };
-    let failed = apply::carry_out(&approved, &inventory, &world, &tools, progress)?;
-    let arrays = observe::arrays()?;
-    let mounted = observe::mount_points()?;
-    let volumes = states(&plan, &failed, &arrays, &mounted);
+    outcome.refusals.extend(told.into_iter().flatten());
+    Ok(KeptUp { outcome, steps, remembered: storage_plan::remember::remember(&inventory, config) })
+}
+
+/// Carries out `approved`, which is all of `plan` or a part of it. The inner error says which tools are missing.
+fn act(
+    plan: &Plan,
+    approved: &ApprovedPlan,
+    inventory: &Inventory,
+    world: &World,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> anyhow::Result<Result<StorageOutcome, Vec<Diagnostic>>> {
+    let tools = match Tools::find(approved.plan()) {
+        Ok(tools) => tools,
+        Err(errors) => return Ok(Err(errors.iter().map(|e| tool_missing(&e.to_string())).collect())),
+    };
+    let failed = apply::carry_out(approved, inventory, world, &tools, progress)?;
+    let volumes = states(plan, &failed, &observe::arrays()?, &observe::mount_points()?);
     let mut refusals = plan.all_refusals();
     refusals.extend(failed.iter().filter_map(step_failed));
-    let status = status(&volumes);
-    Ok(StorageOutcome { status, volumes, refusals, writes: plan.writes(), table })
+    let (status, writes) = (status(&volumes), approved.plan().writes());
+    Ok(Ok(StorageOutcome { status, volumes, refusals, writes, table: storage_plan::explain::table(plan) }))
 }
 
 fn status(volumes: &[VolumeState]) -> Status {
@@ -150,6 +204,7 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
             disks: v.disks.clone(),
             provisioned: ok,
             available: ok && mounted.contains(&v.mount),
+            members: array.map(|a| (a.members.len() as u64, u64::from(a.wanted))),
             redundant: syncing.is_none()
                 && v.array.as_ref().is_some_and(|a| a.level != 0)
                 && array.is_some_and(|a| a.members.len() as u64 >= u64::from(a.wanted)),
@@ -215,10 +270,46 @@ mod tests {
             disks: Vec::new(),
             provisioned: available,
             available,
+            members: None,
             redundant,
             rebuilding: rebuilding.then(|| Rebuilding { action: "resync".into(), sectors: None }),
             reasons: Vec::new(),
         }
+    }
+
+    #[test]
+    fn invariant_8_what_runs_is_there_without_its_replacement() {
+        let at = storage_plan::PartitionRef {
+            disk: "vdf".into(),
+            number: 1,
+            start: 1 << 20,
+            size: 1 << 30,
+            guid: uuid::Uuid::nil(),
+        };
+        let add = Action::AddMember { uuid: uuid::Uuid::nil(), name: "meta".into(), member: at, remake: false };
+        let start = Action::AssembleArray { uuid: uuid::Uuid::nil(), name: "meta".into(), members: vec![], wanted: 2 };
+        let of = |verdict: Verdict| VolumeVerdict {
+            volume: "meta/db".into(),
+            kind: storage_plan::verdict::Kind::Array,
+            verdict,
+            required: true,
+            reasons: Vec::new(),
+            disks: Vec::new(),
+            mount: "/var/lib/volumes/db".into(),
+            format: "xfs".into(),
+            filesystem: uuid::Uuid::nil(),
+            array: None,
+            class: None,
+            refusals: Vec::new(),
+        };
+        let available = |verdict: Verdict, action: &Action| {
+            let plan = Plan { volumes: vec![of(verdict)], ..Plan::default() };
+            let failed = Failed { volume: "meta/db".into(), action: action.clone(), error: None };
+            states(&plan, &[failed], &[], &["/var/lib/volumes/db".to_owned()])[0].available
+        };
+        assert!(available(Verdict::Repair, &add));
+        assert!(!available(Verdict::Repair, &start));
+        assert!(!available(Verdict::Create, &add));
     }
 
     #[test]

@@ -2,10 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "edge: writes the kept copy")]
 
 use super::{Chosen, Found};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Where the copy lies, seen from the state partition.
@@ -31,14 +29,5 @@ pub fn keep(chosen: &Chosen) -> Result<()> {
     if fs::read(&target).is_ok_and(|kept| kept == chosen.text.as_bytes()) {
         return Ok(());
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(FOLDER).with_context(|| format!("{FOLDER}: not made"))?;
-    let new = Path::new(FOLDER).join("new");
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(chosen.text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &target)?;
-        fs::File::open(FOLDER)?.sync_all()
-    };
-    write().with_context(|| format!("{} can't be written", target.display()))
+    crate::state_file::replace(&target, chosen.text.as_bytes())
 }

@@ -35,7 +35,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// How often the console hears what is waited for, when that does not change.
 const REMIND: Duration = Duration::from_secs(30);
 
-/// Joins, and returns when the node is Ready. A node with something missing then goes on to show its page.
+/// Joins, and returns when the node is Ready. A node with something missing shows its page until nothing is.
 ///
 /// # Errors
 /// When a file can't be written or systemd does not answer; the unit is started again then.
@@ -48,7 +48,7 @@ pub fn join() -> Result<()> {
     let chosen = wait_for_storage();
     let mut consoles = Consoles::open();
     let mut status = Status::read();
-    let Some(credentials) = &chosen.join else { no_credentials(consoles, status, &chosen) };
+    let Some(credentials) = &chosen.join else { no_credentials(consoles, &chosen) };
     for file in decide(&chosen.config, credentials) {
         write(&file)?;
     }
@@ -61,28 +61,35 @@ pub fn join() -> Result<()> {
     let units = Units::connect()?;
     let started = [units.start("containerd.service")?, units.start("kubelet.service")?];
     until_ready(&chosen.config, credentials, &units, &started, &consoles, &mut status)?;
-    status.pss_kib = memory::pss_kib();
+    let pss_kib = memory::pss_kib();
     let_others_run();
     if credentials.proxy_certificate.is_some() {
         units.start("kube-proxy.service")?;
     }
     end_warden(run::boot_record().as_ref());
-    let degraded = !status.refusals.is_empty() || status.state == State::Degraded;
-    status.state = if degraded { State::Degraded } else { State::Ready };
-    status.waiting_for = None;
-    status.write();
+    // The watch may have changed what storage says.
+    status = Status::update(|s| {
+        let degraded = !s.refusals.is_empty() || s.state == State::Degraded;
+        s.state = if degraded { State::Degraded } else { State::Ready };
+        (s.waiting_for, s.pss_kib) = (None, pss_kib);
+    });
     let line = serde_json::to_string(&status).context("the status can't be told")?;
     consoles.line(&format!("bedplate: status {line}"));
-    if degraded {
+    // Until the watch finds everything whole again.
+    while status.state == State::Degraded {
         let config = format!("config revision {}, from {}", chosen.config.revision, chosen.source);
-        let page = run::page(
-            Title::Degraded,
-            "storage",
-            &status,
-            Some(config),
-            "The node runs. See the status file for each volume.",
+        let next = "The node runs. See the status file for each volume.";
+        let page = run::page(Title::Degraded, "storage", &status, Some(config), next);
+        let (parts, mut shown) = (page.render().len(), 0);
+        // Every part once, and the first again.
+        consoles.show_until(
+            || page.clone(),
+            || {
+                shown += 1;
+                shown > parts
+            },
         );
-        consoles.show_until(|| page.clone(), || false);
+        status = Status::read();
     }
     Ok(())
 }
@@ -123,10 +130,9 @@ fn until_ready(
     let mut asked_before = false;
     loop {
         let tell = |status: &mut Status, phase: &str| {
-            if let Some(line) = status.phase(phase, seconds()) {
-                consoles.line(&line);
-                status.write();
-            }
+            let mut line = None;
+            *status = Status::update(|s| line = s.phase(phase, seconds()));
+            line.iter().for_each(|line| consoles.line(line));
         };
         let waiting_for = 'step: {
             // Each question costs the processors that the node is starting on: nothing is asked again that is known.
@@ -175,8 +181,10 @@ fn until_ready(
             {
                 write(&containerd::pod_network(cidr))?;
             }
-            status.versions.insert("kubelet".into(), node.kubelet);
-            status.versions.insert("containerd".into(), node.runtime.replace("containerd://", ""));
+            let runtime = node.runtime.replace("containerd://", "");
+            *status = Status::update(|s| {
+                s.versions.extend([("kubelet".into(), node.kubelet), ("containerd".into(), runtime)])
+            });
             if node.ready {
                 tell(status, "ready");
                 let Some(importing) = pause else { return Ok(()) };
@@ -192,8 +200,7 @@ fn until_ready(
             if began.elapsed() > SILENCE {
                 consoles.line(&format!("bedplate: waiting for {waiting_for}"));
             }
-            status.waiting_for = Some(waiting_for.clone());
-            status.write();
+            *status = Status::update(|s| s.waiting_for = Some(waiting_for.clone()));
             told = (waiting_for, Instant::now());
         }
         std::thread::sleep(if began.elapsed() < PATIENT_AFTER { POLL } else { PATIENT_POLL });
@@ -210,16 +217,15 @@ fn earlier_pod_network(config: &MachineConfig, join: &Join) -> Result<()> {
     }
 }
 
-fn no_credentials(consoles: Consoles, mut status: Status, chosen: &Chosen) -> ! {
-    status.state = State::Stopped;
-    status.refusals = vec![Diagnostic {
+fn no_credentials(consoles: Consoles, chosen: &Chosen) -> ! {
+    let refusal = Diagnostic {
         code: "BP-J001".into(),
         what: "This node has nothing to join the cluster with.".into(),
         place: None,
         why: format!("{} is a bare site file; credentials come in a bundle.", chosen.source),
         mend: format!("Hand it the bundle that bedplate config render makes for {}.", chosen.config.name),
-    }];
-    status.write();
+    };
+    let status = Status::update(|s| (s.state, s.refusals) = (State::Stopped, vec![refusal]));
     let config = format!("config revision {}, from {}", chosen.config.revision, chosen.source);
     let page =
         run::page(Title::Stopped, "join", &status, Some(config), "The node looks again when it is started again.");

@@ -1,0 +1,193 @@
+//! The watch: after the boot, the same line again whenever a disk comes or goes or an array changes.
+//!
+//! Guarantees: it sleeps until the kernel tells of something (no timer polls); it never stops the node; it puts right only
+//! what runs, and makes, starts and mounts nothing; steps that failed are not tried again on the same disks. What becomes
+//! of a volume is said on the consoles, in a line each, and stands in the status file.
+
+pub mod events;
+mod news;
+
+use crate::boot_record::BootRecord;
+use crate::config::Chosen;
+use crate::lock;
+use crate::observe::remembered;
+use crate::report::console::Consoles;
+use crate::report::status::{State, Status};
+use crate::run;
+use crate::state_file;
+use crate::storage::{self, KeptUp, VolumeState};
+use anyhow::{Context, Result};
+use events::Wakes;
+use machine_config::Diagnostic;
+use machine_config::schema::MachineConfig;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+use storage_plan::Graph;
+use storage_plan::inventory::Remembered;
+
+/// Watches for ever.
+///
+/// # Errors
+/// When the kernel's events or the configuration can't be had; the unit is started again then.
+pub fn watch() -> Result<()> {
+    // Before the first look, so that nothing happens unseen between the two.
+    let wakes = Wakes::open()?;
+    let chosen = std::fs::read(run::MACHINE).with_context(|| format!("{} can't be read", run::MACHINE))?;
+    let chosen: Chosen = serde_json::from_slice(&chosen).with_context(|| format!("{} can't be used", run::MACHINE))?;
+    // The machine's secrets are not the watch's.
+    let config = chosen.config;
+    let mut watched = Watched::of(&Status::read());
+    let boot = run::boot_record();
+    loop {
+        // udev gives disks the names that tell their places.
+        run::settle();
+        if let Err(e) = look(&config, boot.as_ref(), &mut watched) {
+            // The next event looks again; the node goes on meanwhile.
+            tracing::warn!("storage was not looked at: {e:#}");
+        }
+        give_memory_back();
+        wakes.wait()?;
+    }
+}
+
+/// A look reads blank disks by the MiB, side by side; between two the watch sleeps for months.
+#[allow(unsafe_code, reason = "malloc_trim(3) has no safe wrapper")]
+fn give_memory_back() {
+    // SAFETY: it is given no pointer, and releases only what nobody uses.
+    unsafe { nix::libc::malloc_trim(0) };
+}
+
+/// What is known of storage between two looks.
+struct Watched {
+    volumes: Vec<VolumeState>,
+    refusals: Vec<Diagnostic>,
+    /// Since when which volume is being rebuilt.
+    rebuilds: BTreeMap<String, Instant>,
+    /// Steps that failed, and what was said of them.
+    hopeless: Option<(Graph, Vec<Diagnostic>)>,
+    remembered: Option<Vec<Remembered>>,
+}
+
+impl Watched {
+    fn of(status: &Status) -> Watched {
+        Watched {
+            volumes: status.volumes.clone(),
+            refusals: status.refusals.iter().filter(|r| is_of_storage(r)).cloned().collect(),
+            rebuilds: BTreeMap::new(),
+            hopeless: None,
+            remembered: None,
+        }
+    }
+}
+
+fn look(config: &MachineConfig, boot: Option<&BootRecord>, watched: &mut Watched) -> Result<()> {
+    let lock = lock::storage()?;
+    let kept = storage::keep_up(config, boot, watched.hopeless.as_ref(), &|step| tracing::info!("{step}"))?;
+    drop(lock);
+    let KeptUp { outcome, steps, remembered } = kept;
+    if outcome.writes > 0 {
+        tracing::info!("{}", outcome.table);
+    }
+    let failed: Vec<Diagnostic> = outcome.refusals.iter().filter(|r| r.code == "BP-S041").cloned().collect();
+    watched.hopeless = (!failed.is_empty()).then_some((steps, failed));
+    tell(&outcome.volumes, &outcome.refusals, watched);
+    if watched.remembered.as_ref() != Some(&remembered) {
+        keep(&remembered)?;
+        watched.remembered = Some(remembered);
+    }
+    Ok(())
+}
+
+/// Keeps where members are on the state partition.
+///
+/// # Errors
+/// When that can't be written.
+pub fn keep(remembered: &[Remembered]) -> Result<()> {
+    let text = serde_json::to_vec(remembered).context("where members are can't be told")?;
+    let path = Path::new(remembered::PATH);
+    if std::fs::read(path).is_ok_and(|kept| kept == text) { Ok(()) } else { state_file::replace(path, &text) }
+}
+
+/// Says what has changed, and writes it into the status file.
+fn tell(volumes: &[VolumeState], refusals: &[Diagnostic], watched: &mut Watched) {
+    let rebuilt_in = |volume: &str| watched.rebuilds.get(volume).map(Instant::elapsed);
+    let lines = news::of_volumes(&watched.volumes, volumes, rebuilt_in);
+    let lines: Vec<String> = lines.into_iter().chain(news::of_refusals(&watched.refusals, refusals)).collect();
+    if !lines.is_empty() {
+        // Opened only now: a serial port may have come since, and an idle watch holds none.
+        let consoles = Consoles::open();
+        for line in &lines {
+            tracing::info!("{line}");
+            consoles.line(&format!("bedplate: {line}"));
+        }
+    }
+    for volume in volumes {
+        match &volume.rebuilding {
+            Some(_) => watched.rebuilds.entry(volume.volume.clone()).or_insert_with(Instant::now),
+            None => {
+                watched.rebuilds.remove(&volume.volume);
+                continue;
+            }
+        };
+    }
+    (watched.volumes, watched.refusals) = (volumes.to_vec(), refusals.to_vec());
+    Status::update(|status| {
+        status.state = state(status, volumes, refusals);
+        status.volumes = volumes.to_vec();
+        // What others refuse stands.
+        status.refusals.retain(|refusal| !is_of_storage(refusal));
+        status.refusals.extend_from_slice(refusals);
+    });
+}
+
+fn is_of_storage(refusal: &Diagnostic) -> bool {
+    refusal.code.starts_with("BP-S")
+}
+
+/// The state of the node, as far as storage has a say. A node that joins or waits goes on to say so itself; one that was
+/// degraded is whole again only when every array is redundant.
+fn state(status: &Status, volumes: &[VolumeState], refusals: &[Diagnostic]) -> State {
+    let lacks = |v: &VolumeState| !v.available || (v.level.is_some_and(|level| level != 0) && !v.redundant);
+    let lacks_for_good = |v: &VolumeState| lacks(v) && (!v.available || v.rebuilding.is_none());
+    let joined = status.phases.iter().any(|p| p.name == "ready");
+    match status.state {
+        State::Ready if !refusals.is_empty() || volumes.iter().any(lacks_for_good) => State::Degraded,
+        State::Degraded if refusals.is_empty() && !volumes.iter().any(lacks) && joined => State::Ready,
+        State::Degraded if refusals.is_empty() && !volumes.iter().any(lacks) => State::Starting,
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::status::Phase;
+
+    #[test]
+    fn a_node_is_degraded_until_its_arrays_are_redundant_again() {
+        let mut status = Status { state: State::Ready, ..Status::default() };
+        status.phases.push(Phase { name: "ready".into(), seconds: 30.0 });
+        let whole = news::tests::mirror(2, false);
+        let mut after = |volume: &VolumeState, refusals: &[Diagnostic]| {
+            status.state = state(&status, std::slice::from_ref(volume), refusals);
+            status.state
+        };
+        assert_eq!(after(&whole, &[]), State::Ready);
+        assert_eq!(after(&news::tests::mirror(1, false), &[]), State::Degraded);
+        assert_eq!(after(&news::tests::mirror(1, true), &[]), State::Degraded, "it is only being rebuilt");
+        assert_eq!(after(&whole, &[]), State::Ready);
+        let refusal = storage_plan::refusal::diagnostic("BP-S001", String::new(), String::new(), String::new());
+        assert_eq!(after(&whole, &[refusal]), State::Degraded);
+    }
+
+    #[test]
+    fn a_first_sync_is_no_loss_and_a_joining_node_says_itself_what_it_does() {
+        let ready = Status { state: State::Ready, ..Status::default() };
+        assert_eq!(state(&ready, &[news::tests::mirror(1, true)], &[]), State::Ready);
+        let waiting = Status { state: State::Waiting, ..Status::default() };
+        assert_eq!(state(&waiting, &[news::tests::mirror(1, false)], &[]), State::Waiting);
+        let degraded = Status { state: State::Degraded, ..Status::default() };
+        assert_eq!(state(&degraded, &[news::tests::mirror(2, false)], &[]), State::Starting, "it has not joined yet");
+    }
+}
