@@ -5,14 +5,15 @@ use firstboot::apply::Progress;
 use firstboot::boot_record::{BootRecord, MachineIdSource};
 use firstboot::observe;
 use firstboot::storage::{self, Status, StorageOutcome};
-use machine_config::schema::{Array, Format, Level, MachineConfig, Volume};
+use firstboot::watch::events::Wakes;
+use machine_config::schema::{Array, Format, Level, MachineConfig, Replace, Volume};
 use qemu_tests::fault::foreign::Foreign;
-use qemu_tests::guest::config::config;
-use qemu_tests::guest::{FOREIGN, LZ4_IMAGE, MISSING, OBSERVE, ZSTD_IMAGE, disks, images};
+use qemu_tests::guest::config::{config, serials};
+use qemu_tests::guest::{FOREIGN, LZ4_IMAGE, MISSING, OBSERVE, TAKEN_PLACE, ZSTD_IMAGE, disks, images};
 use qemu_tests::sight::{Sight, check};
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use storage_plan::Verdict;
 use sys_mount::{Mount, MountFlags, Unmount, UnmountFlags};
 
@@ -27,7 +28,7 @@ pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
 
 /// The cases that are not about one foreign disk. A name that the host's list does not have never runs, and one that
 /// is lacking here fails there.
-const OWN: [(&str, fn()); 17] = [
+const OWN: [(&str, fn()); 20] = [
     (OBSERVE, observe_reads_what_disks_are),
     (MISSING, a_missing_disk_is_refused_by_name),
     ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
@@ -40,6 +41,11 @@ const OWN: [(&str, fn()); 17] = [
     ("invariant 4: a volume of type provisioning is made anew, and no other", a_provisioning_volume_is_made_anew),
     ("a damaged table is repaired, and nothing else is written", a_damaged_table_is_repaired),
     ("invariant 8: a mirror without one disk runs, and says that it is degraded", a_mirror_without_one_disk_runs),
+    (TAKEN_PLACE, a_foreign_disk_does_not_replace_a_member),
+    (
+        "a mirror takes the named blank disk in place of the lost one, is filled from the other, and runs on it alone",
+        a_named_disk_replaces_a_member,
+    ),
     ("a RAID0 of two disks is made and kept, and refused without one of them", || {
         an_array_with_stripes(Level::Raid0, 2, 0, &["R2"], false)
     }),
@@ -53,6 +59,10 @@ const OWN: [(&str, fn()); 17] = [
         an_array_with_stripes(Level::Raid10, 4, 0, &["R1", "R4"], true)
     }),
     ("after each step the model shows what observing sees", the_model_is_what_happens),
+    (
+        "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",
+        a_disk_in_the_slot_replaces_a_member,
+    ),
     ("an array that fails while it runs is refused, and everything else is looked at", an_array_fails_while_it_runs),
     (ZSTD_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[0].0)),
     (LZ4_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[1].0)),
@@ -323,6 +333,136 @@ fn a_mirror_without_one_disk_runs() {
     assert_eq!(fs::read_to_string(witness("/var/lib/volumes/db")).unwrap(), "/var/lib/volumes/db");
 }
 
+/// What the mirror is to have again once it is whole.
+const CONTENT: &str = "/var/lib/volumes/db/content";
+
+fn content() -> Vec<u8> {
+    let numbers = (0..2u32 << 20).map(|i| i.wrapping_mul(2_654_435_761).wrapping_add(i >> 7));
+    numbers.flat_map(u32::to_le_bytes).collect()
+}
+
+fn a_foreign_disk_does_not_replace_a_member() {
+    fs::write(CONTENT, content()).unwrap();
+    let foreign = disks::serial(Foreign::Ext4);
+    // Both as it runs, and when it is started anew.
+    for restart in [false, true] {
+        if restart {
+            stop();
+        }
+        let outcome = run(&config(&disks::EACH, &[disks::MIRROR[0], &foreign], Format::Xfs));
+        assert_eq!((outcome.status, codes(&outcome), outcome.writes), (Status::Degraded, vec!["BP-S014"], 0));
+        let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
+        assert!(mirror.available && mirror.verdict == Verdict::Keep && mirror.members == Some((1, 2)), "{mirror:?}");
+        assert!(outcome.refusals[0].why.contains("which runs without"), "{}", outcome.refusals[0]);
+        assert_eq!(fs::read(CONTENT).unwrap(), content());
+    }
+}
+
+fn a_named_disk_replaces_a_member() {
+    let config = config(&disks::EACH, &[disks::MIRROR[0], disks::REPLACEMENT], Format::Xfs);
+    let (outcome, steps) = run_watched(&config);
+    assert_eq!(codes(&outcome), Vec::<&str>::new());
+    assert_eq!((verdicts(&outcome)[MIRROR], outcome.writes), (Verdict::Repair, 3), "{steps:?}");
+    assert!(steps.iter().any(|s| s.starts_with("add ") && s.ends_with("to \"meta\"")), "{steps:?}");
+    wait_for_syncs(2);
+    let (outcome, steps) = run_watched(&config);
+    let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
+    assert!(mirror.redundant && mirror.verdict == Verdict::Keep && steps.is_empty(), "{mirror:?} {steps:?}");
+    assert_eq!(outcome.status, Status::Ready);
+    // The new one alone has it all.
+    stop();
+    pull(disks::MIRROR[0]);
+    let outcome = run(&config);
+    let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
+    assert!(mirror.available && mirror.members == Some((1, 2)), "{mirror:?}");
+    assert!(fs::read(CONTENT).unwrap() == content(), "the content is not what it was");
+    assert_eq!(fs::read_to_string(witness("/var/lib/volumes/db")).unwrap(), "/var/lib/volumes/db");
+}
+
+/// Waits until the kernel's events wake the watch, for half a minute at most.
+fn woken(wakes: &Arc<Wakes>) {
+    let (wakes, (send, receive)) = (wakes.clone(), mpsc::channel());
+    std::thread::spawn(move || send.send(wakes.wait()));
+    receive.recv_timeout(std::time::Duration::from_secs(30)).expect("nothing woke the watch").unwrap();
+}
+
+/// As udev would tell of a disk's path.
+fn put_in_place(serial: &str, place: &str) {
+    let number = fs::read_to_string(format!("/sys/block/{}/dev", lay::name(serial))).unwrap();
+    fs::create_dir_all("/run/udev/data").unwrap();
+    fs::write(format!("/run/udev/data/b{}", number.trim()), format!("S:disk/by-path/{place}\n")).unwrap();
+}
+
+fn a_disk_in_the_slot_replaces_a_member() {
+    const AT: &str = "/var/lib/volumes/db";
+    let (lost, new) = (disks::STRIPED[2], disks::STRIPED[3]);
+    stop_all();
+    for serial in disks::STRIPED {
+        clear(serial);
+        put_in_place(serial, &format!("bay-of-{serial}"));
+    }
+    let mut config = config(&[], &disks::STRIPED[..3], Format::Ext4);
+    let array = config.storage.array.remove("meta").unwrap();
+    let array = Array { level: Level::Raid5, replace: Replace::SameSlot, ..array };
+    config.storage.array.insert("in-slots".into(), array);
+    let outcome = run(&config);
+    assert_eq!(codes(&outcome), Vec::<&str>::new());
+    wait_for_syncs(3);
+    let content = &content()[..4 << 20];
+    fs::write(witness(AT), content).unwrap();
+    let keep_up = || {
+        let kept = storage::keep_up(&config, Some(&boot()), None, &|progress| println!("  {progress}")).unwrap();
+        println!("{}", kept.outcome.table);
+        firstboot::watch::keep(&kept.remembered).unwrap();
+        kept
+    };
+    assert_eq!(keep_up().remembered.iter().map(|m| m.identity.as_str()).collect::<Vec<_>>(), disks::STRIPED[..3]);
+
+    let wakes = Arc::new(Wakes::open().unwrap());
+    pull(lost);
+    woken(&wakes);
+    fs::write(witness(AT), content).unwrap();
+    nix::unistd::sync();
+    let kept = keep_up();
+    assert_eq!(
+        (kept.outcome.writes, kept.outcome.status),
+        (0, Status::Degraded),
+        "a blank disk elsewhere is no matter"
+    );
+
+    put_in_place(new, &format!("bay-of-{lost}"));
+    // An agent that was killed has written the table, and something behind it.
+    let inventory = observe::read(Some(&boot())).unwrap();
+    let plan = storage_plan::plan(&inventory, &config);
+    let storage_plan::Action::WriteTable { disk, table, partition } = &plan.graph.steps[0].action else {
+        panic!("{plan:?}")
+    };
+    let device = inventory.devices.iter().find(|d| d.name == *disk).unwrap();
+    assert_eq!(device.serial.as_deref(), Some(new));
+    for write in on_disk::gpt::layout(table, device.size).unwrap() {
+        lay::write(new, write.offset, &write.bytes);
+    }
+    lay::write(new, partition.start + 4096, &[7; 512]);
+    lay::read_anew(new);
+    let kept = keep_up();
+    assert_eq!((codes(&kept.outcome), kept.outcome.writes), (Vec::new(), 2), "{:?}", kept.steps);
+    // The array tells of its rebuild's end.
+    let redundant = |kept: &storage::KeptUp| kept.outcome.volumes.iter().all(|v| v.level.is_none() || v.redundant);
+    let mut kept = kept;
+    while !redundant(&kept) {
+        woken(&wakes);
+        kept = keep_up();
+    }
+    assert_eq!((kept.outcome.writes, kept.outcome.status), (0, Status::Ready), "{:?}", kept.outcome);
+    let places = kept.remembered.iter().map(|m| format!("{} {}", m.identity, m.by_path[0])).collect::<Vec<_>>();
+    assert_eq!(places, ["R1 bay-of-R1", "R2 bay-of-R2", "R4 bay-of-R3"]);
+    stop_all();
+    pull(disks::STRIPED[0]);
+    let outcome = run(&config);
+    assert!(outcome.volumes.iter().all(|v| v.available), "{outcome:?}");
+    assert!(fs::read(witness(AT)).unwrap() == content, "the content is not what it was");
+}
+
 /// As [`stop`], whatever runs.
 pub fn stop_all() {
     let mut mounts: Vec<String> =
@@ -341,13 +481,6 @@ fn member_start(serial: &str) -> u64 {
     device.partitions[0].start
 }
 
-fn blank_striped() {
-    for serial in disks::STRIPED {
-        lay::write(serial, 0, &vec![0; usize::try_from(lay::size(serial)).unwrap()]);
-        lay::read_anew(serial);
-    }
-}
-
 /// A configuration with an array of the striped disks. Its name is its own: the mirror of other cases is still there.
 pub fn striped(level: Level, count: usize, spares: u32) -> MachineConfig {
     let mut config = config(&[], &disks::STRIPED[..count], Format::Ext4);
@@ -359,10 +492,11 @@ pub fn striped(level: Level, count: usize, spares: u32) -> MachineConfig {
 /// Half of it goes, and it has no copy: it can't be read any more while it still runs.
 fn an_array_fails_while_it_runs() {
     stop_all();
-    blank_striped();
-    let config = striped(Level::Raid0, 2, 0);
+    disks::EACH.into_iter().for_each(clear);
+    let mut config = striped(Level::Raid0, 2, 0);
+    config.storage.array.get_mut("striped").unwrap().disks = serials(&disks::EACH);
     assert_eq!(codes(&run(&config)), Vec::<&str>::new());
-    pull(disks::STRIPED[1]);
+    pull(disks::EACH[1]);
     let outcome = run(&config);
     assert_eq!((outcome.status, codes(&outcome), outcome.writes), (Status::Stopped, vec!["BP-S018"], 0));
     assert!(outcome.refusals[0].what.contains("1 of its 2 members"), "{}", outcome.refusals[0]);
@@ -385,9 +519,15 @@ fn the_model_is_what_happens() {
         [(Level::Raid1, 2, 0), (Level::Raid5, 4, 1), (Level::Raid6, 4, 0), (Level::Raid0, 2, 0)]
     {
         stop_all();
-        blank_striped();
+        disks::STRIPED.into_iter().for_each(clear);
         model::is_what_happens(level, count, spares);
     }
+}
+
+/// Makes a disk blank.
+fn clear(serial: &str) {
+    lay::write(serial, 0, &vec![0; usize::try_from(lay::size(serial)).unwrap()]);
+    lay::read_anew(serial);
 }
 
 /// Made of blank disks, found again after a restart, and then without what the disks `lost` held: it runs if its level
@@ -396,7 +536,7 @@ fn an_array_with_stripes(level: Level, count: usize, spares: u32, lost: &[&str],
     const VOLUME: &str = "striped/db";
     const AT: &str = "/var/lib/volumes/db";
     stop_all();
-    blank_striped();
+    disks::STRIPED.into_iter().for_each(clear);
     let config = striped(level, count, spares);
     let outcome = run(&config);
     assert_eq!(codes(&outcome), Vec::<&str>::new());

@@ -33,11 +33,14 @@ pub const CASES: &[&str] = &[
     "invariant 4: a volume of type provisioning is made anew, and no other",
     "a damaged table is repaired, and nothing else is written",
     "invariant 8: a mirror without one disk runs, and says that it is degraded",
+    TAKEN_PLACE,
+    "a mirror takes the named blank disk in place of the lost one, is filled from the other, and runs on it alone",
     "a RAID0 of two disks is made and kept, and refused without one of them",
     "a RAID5 of three disks and a spare is made and kept, and runs without a member",
     "a RAID6 of four disks is made and kept, and runs without two of them",
     "a RAID10 of four disks is made and kept, and runs without one of each pair",
     "after each step the model shows what observing sees",
+    "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",
     "an array that fails while it runs is refused, and everything else is looked at",
     ZSTD_IMAGE,
     LZ4_IMAGE,
@@ -52,6 +55,10 @@ pub const LZ4_IMAGE: &str = "an image with LZ4 shows every path as the tree has 
 pub const OBSERVE: &str = "disks are observed as they are";
 /// The case of the disk that is not there.
 pub const MISSING: &str = "invariant 1: a missing disk is refused by name, and no other disk is used";
+
+/// The case of the foreign disk that is named in place of a lost member.
+pub const TAKEN_PLACE: &str =
+    "invariant 2: a foreign disk in place of a lost member is refused, and the mirror runs on";
 
 /// Which foreign content which case is about.
 pub const FOREIGN: &[(&str, Foreign)] = &[

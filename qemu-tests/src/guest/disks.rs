@@ -17,6 +17,8 @@ pub const ROOT: Uuid = Uuid::from_u128(0xabc);
 pub const SYSTEM: &str = "SYS";
 /// Members of the mirror.
 pub const MIRROR: [&str; 2] = ["A1", "A2"];
+/// Blank, and named in place of a member of the mirror that is lost.
+pub const REPLACEMENT: &str = "A3";
 /// Disks with a file system each.
 pub const EACH: [&str; 2] = ["B1", "B2"];
 /// Members of an array with stripes, of one level after the other.
@@ -49,8 +51,16 @@ pub fn is_kept(with_serial: &str) -> bool {
 /// When a file can't be made.
 pub fn make(folder: &Path) -> Result<Vec<Disk>> {
     // As small as the agent takes them, and ZFS: a look at a blank disk reads all of it. XFS wants 300 MiB.
-    let plain =
-        [(SYSTEM, 576), (MIRROR[0], 320), (MIRROR[1], 320), (EACH[0], 48), (EACH[1], 48), (LONE, 48), (SPARE, 48)];
+    let plain = [
+        (SYSTEM, 576),
+        (MIRROR[0], 320),
+        (MIRROR[1], 320),
+        (REPLACEMENT, 320),
+        (EACH[0], 48),
+        (EACH[1], 48),
+        (LONE, 48),
+        (SPARE, 48),
+    ];
     let mut disks = Vec::new();
     let striped = STRIPED.map(|serial| (serial, 48));
     for (serial, size) in plain.into_iter().chain(striped) {

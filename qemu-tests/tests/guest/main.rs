@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use qemu_tests::fault::foreign::Foreign;
 use qemu_tests::guest::boot::{Evidence, boot};
-use qemu_tests::guest::{self, CASES, FOREIGN, LZ4_IMAGE, MISSING, Said, ZSTD_IMAGE, disks, images};
+use qemu_tests::guest::{self, CASES, FOREIGN, LZ4_IMAGE, MISSING, Said, TAKEN_PLACE, ZSTD_IMAGE, disks, images};
 use qemu_tests::tiers::{self, Shared};
 use std::path::Path;
 use std::process::ExitCode;
@@ -47,6 +47,10 @@ fn case(evidence: &Evidence, name: &str) -> Result<()> {
     }
     if let Some(number) = [ZSTD_IMAGE, LZ4_IMAGE].iter().position(|case| *case == name) {
         unchanged(evidence, images::IMAGES[number].0)?;
+    }
+    if name == TAKEN_PLACE {
+        unchanged(evidence, &disks::serial(Foreign::Ext4))?;
+        unchanged(evidence, disks::SPARE)?;
     }
     if name == MISSING {
         unchanged(evidence, disks::LONE)?;
