@@ -455,7 +455,7 @@ fn of_use() -> Vec<Case> {
 fn of_replacement() -> Vec<Case> {
     type Change = fn(&mut Model, &mut MachineConfig);
     let case = |name: &str, named: bool, refused: &[&str], change: Change| {
-        case(name, changed(lost(named), |m, c| change(m, c)), refused)
+        case(name, changed(lost(named), change), refused)
     };
     let foreign: Change = |m, _| foreign_partition(m, "vdf", signature("xfs", "", "mail"));
     let small: Change = |m, _| m.disk_mut("vdf").unwrap().device.size = GIB;
