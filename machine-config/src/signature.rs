@@ -178,9 +178,26 @@ pub fn sign(text: &str, key: &PrivateKey) -> String {
 /// `BP-C070` unsigned, `BP-C071` signed by a key that is not among these, `BP-C072` altered since it was signed,
 /// `BP-C074` a signature line that can't be read.
 pub fn verify<'t>(text: &'t str, file: &str, keys: &[PublicKey]) -> Result<Signed<'t>, Diagnostic> {
+    const AGAIN: &str = "Sign it: bedplate config sign FILE --key KEY";
     if keys.is_empty() {
         return Ok(Signed { text, by: None });
     }
+    let by = verify_as("configuration", AGAIN, text, file, keys)?;
+    Ok(Signed { text, by: Some(by) })
+}
+
+/// The name of the key whose signature over the text holds. `what` is what diagnostics call the text, `again` how a
+/// person comes by a signed one. Without any key nothing passes.
+///
+/// # Errors
+/// As [`verify`].
+pub(crate) fn verify_as(
+    what: &str,
+    again: &str,
+    text: &str,
+    file: &str,
+    keys: &[PublicKey],
+) -> Result<String, Diagnostic> {
     let names: Vec<&str> = keys.iter().map(PublicKey::name).collect();
     let fault = |code: &str, what: String, at: usize, why: String, mend: &str| Diagnostic {
         code: code.into(),
@@ -189,10 +206,9 @@ pub fn verify<'t>(text: &'t str, file: &str, keys: &[PublicKey]) -> Result<Signe
         why,
         mend: mend.into(),
     };
-    let accepted = format!("This image takes only configurations signed with {}.", names.join(" or "));
-    let again = "Sign it: bedplate config sign FILE --key KEY";
+    let accepted = format!("This image takes only a {what} signed with {}.", names.join(" or "));
     let Some((body, line)) = split(text) else {
-        return Err(fault("BP-C070", "this configuration is not signed".into(), text.len(), accepted, again));
+        return Err(fault("BP-C070", format!("this {what} is not signed"), text.len(), accepted, again));
     };
     let at = body.len();
     let parsed = line[PREFIX.len()..].split_once(' ').and_then(|(name, signature)| {
@@ -204,16 +220,16 @@ pub fn verify<'t>(text: &'t str, file: &str, keys: &[PublicKey]) -> Result<Signe
         return Err(fault("BP-C074", "the signature line can't be read".into(), at, why, again));
     };
     if let Some(key) = keys.iter().find(|key| key.key.verify_strict(body.as_bytes(), &signature).is_ok()) {
-        return Ok(Signed { text, by: Some(key.name.clone()) });
+        return Ok(key.name.clone());
     }
     if names.contains(&name.as_str()) {
         let why = format!(
             "The signature by {name:?} does not hold for these bytes, with the key of that name that is in this image."
         );
-        let what = "this configuration was altered after it was signed".to_owned();
+        let what = format!("this {what} was altered after it was signed");
         return Err(fault("BP-C072", what, at, why, "Take the file as it was signed, or sign this one again."));
     }
-    let what = format!("this configuration is signed with the key {name:?}, which this image does not know");
+    let what = format!("this {what} is signed with the key {name:?}, which this image does not know");
     Err(fault("BP-C071", what, at, accepted, again))
 }
 

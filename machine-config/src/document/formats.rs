@@ -19,6 +19,7 @@ pub(super) fn check(format: &str, text: &str) -> Result<(), String> {
         "cidr" => (units::parse_cidr(text).is_some(), "an address and a prefix length, such as \"10.0.7.11/24\""),
         "size" => return bare(units::parse_size(text)),
         "size-range" => return bare(units::parse_range(text)),
+        "utc-time" => return bare(text.parse::<crate::utc::Utc>()),
         "sha256" => (is_hex(text, 64), "a SHA-256 digest: 64 lower-case hexadecimal digits"),
         "mac" => (is_mac(text), "a MAC address, such as \"52:54:00:12:34:56\""),
         "pci" => (is_pci(text), "a PCI address, such as \"3b:00.0\" or \"0000:3b:00.0\""),

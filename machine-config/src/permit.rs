@@ -1,0 +1,321 @@
+//! Permits: leave to destroy what a disk holds, given by a person, once.
+//!
+//! A permit names one machine of one cluster, one device, and everything that is expected on it. It is a strict TOML
+//! text with the signature line of a configuration, by the same keys. [`Granted`] comes only from [`open`]: who holds
+//! one knows that the signature held and that its time had come and not gone. Whether the device holds what the permit
+//! names is for `storage-plan` to say, which gives leave for nothing else.
+
+use crate::signature::{self, PrivateKey, PublicKey};
+use crate::utc::{DAY, Utc};
+use crate::{Diagnostic, document};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The format of the permit that this version reads.
+pub const FORMAT: u32 = 1;
+/// A permit is good for this many seconds at most: it is for a disk that somebody has just looked at.
+pub const LONGEST: u64 = 30 * DAY;
+/// A permit names this many layers at most, for the disk itself keeps note of each while it is erased, in one sector.
+pub const MOST_LAYERS: usize = 24;
+/// How many seconds the clock of a node may be behind the one that a permit was issued by.
+const SLACK: u64 = 300;
+
+/// Leave to destroy what one device holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Permit {
+    /// Format of the permit; this version reads 1.
+    pub permit: u32,
+    /// What it is leave for.
+    pub action: Leave,
+    /// Random; a permit is used once, and this is how a node knows it again.
+    pub id: Uuid,
+    /// `cluster.id` of the site file.
+    pub cluster: Uuid,
+    /// The machine, by its name in the site file.
+    pub machine: String,
+    /// Serial number of the device, or its world wide name if it tells no serial number.
+    pub device: String,
+    /// Every layer that is on it, in any order, as the node says them: nothing more may be there, and nothing less.
+    #[schemars(extend("minItems" = 1))]
+    pub expect: Vec<String>,
+    /// How it is erased.
+    pub method: Method,
+    /// When it was signed.
+    pub issued: Utc,
+    /// When it ends.
+    pub expires: Utc,
+}
+
+/// What a permit is leave for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leave {
+    /// To erase the device.
+    Erase,
+}
+
+/// How a device is erased.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Zeroes where anything is looked for: both ends of the disk and of its partitions, and places in between. Takes
+    /// seconds. The rest of what was stored stays on the medium.
+    #[default]
+    Wipe,
+    /// Zeroes every sector. Takes hours on a large disk that can't do it by itself.
+    WriteZeroes,
+}
+
+impl Method {
+    /// The word in a permit.
+    pub fn word(self) -> &'static str {
+        match self {
+            Method::Wipe => "wipe",
+            Method::WriteZeroes => "write-zeroes",
+        }
+    }
+}
+
+/// A permit whose signature and time were good when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Granted {
+    /// The permit.
+    pub permit: Permit,
+    /// Name of the key that signed it.
+    pub signed_by: String,
+}
+
+impl Permit {
+    /// The signed text.
+    ///
+    /// # Errors
+    /// `BP-C088` if it contradicts itself, so that nobody signs what no node takes.
+    pub fn sign(&self, key: &PrivateKey) -> Result<String, Diagnostic> {
+        self.check("the permit")?;
+        let text = toml::to_string(self).map_err(|e| self.contradiction("the permit", &e.to_string()))?;
+        Ok(signature::sign(&text, key))
+    }
+
+    fn check(&self, file: &str) -> Result<(), Diagnostic> {
+        let lasts = self.expires.0.checked_sub(self.issued.0).filter(|lasts| *lasts > 0);
+        let why = if self.permit != FORMAT {
+            return Err(Diagnostic {
+                code: "BP-C007".into(),
+                what: format!("{file} is a permit of format {}", self.permit),
+                place: None,
+                why: format!("This version reads format {FORMAT}; what the keys of another one mean would be a guess."),
+                mend: "Sign the permit with the version of bedplate that made the image.".into(),
+            });
+        } else if self.machine.is_empty() || self.device.is_empty() {
+            "It names no machine or no device.".to_owned()
+        } else if self.expect.is_empty() || self.expect.len() > MOST_LAYERS {
+            format!("It expects {} layers, and 1 to {MOST_LAYERS} can be named.", self.expect.len())
+        } else if self.expect.iter().any(|layer| layer.is_empty() || layer.chars().any(char::is_control)) {
+            "A layer that it expects is empty or has control characters.".to_owned()
+        } else if lasts.is_none() {
+            format!("It ends at {}, and was issued at {}.", self.expires, self.issued)
+        } else if lasts.is_some_and(|lasts| lasts > LONGEST) {
+            format!("It is good for more than {} days.", LONGEST / DAY)
+        } else {
+            return Ok(());
+        };
+        Err(self.contradiction(file, &why))
+    }
+
+    fn contradiction(&self, file: &str, why: &str) -> Diagnostic {
+        Diagnostic {
+            code: "BP-C088".into(),
+            what: format!("{file} is no good permit for {:?} of {:?}", self.device, self.machine),
+            place: None,
+            why: why.into(),
+            mend: "Make it anew: bedplate permit erase --help".into(),
+        }
+    }
+}
+
+/// Reads a permit, whoever signed it and whenever that was. It gives leave for nothing.
+///
+/// # Errors
+/// Every fault of the text, `BP-C007` for another format, `BP-C088` if it contradicts itself.
+pub fn read(text: &str, file: &str) -> Result<Permit, Vec<Diagnostic>> {
+    let permit: Permit = document::parse(text, file)?;
+    permit.check(file).map_err(|fault| vec![fault])?;
+    Ok(permit)
+}
+
+/// Opens a permit that is to count at the time `now`.
+///
+/// A node's clock may be wrong: it has asked no time server when disks are made. A clock that is behind the permit's
+/// own date can't tell whether it has ended, so the permit does not count; nor does one that has ended by this clock.
+///
+/// # Errors
+/// `BP-C085` without keys: then anybody could sign. Of the signature `BP-C070` to `BP-C074`, then those of [`read`],
+/// then `BP-C086` if it has ended and `BP-C087` if the clock is behind it.
+pub fn open(text: &str, file: &str, keys: &[PublicKey], now: Utc) -> Result<Granted, Vec<Diagnostic>> {
+    if keys.is_empty() {
+        return Err(vec![Diagnostic {
+            code: "BP-C085".into(),
+            what: format!("{file} does not count on this node"),
+            place: None,
+            why: "The image carries no config keys, so anybody could have signed it.".into(),
+            mend: "Build the image with a config key, and sign the permit with that.".into(),
+        }]);
+    }
+    let signed_by = signature::verify_as("permit", "Sign it anew: bedplate permit erase --help", text, file, keys)
+        .map_err(|fault| vec![fault])?;
+    let permit = read(text, file)?;
+    let untimely = |code: &str, what: String, why: String, mend: &str| {
+        Err(vec![Diagnostic { code: code.into(), what, place: None, why, mend: mend.into() }])
+    };
+    if now.after(SLACK) < permit.issued {
+        return untimely(
+            "BP-C087",
+            format!("{file} was signed at {}, and this node's clock says {now}", permit.issued),
+            "A clock that is behind can't tell whether a permit has ended.".into(),
+            "Set the machine's clock, in UTC.",
+        );
+    }
+    if now >= permit.expires {
+        return untimely(
+            "BP-C086",
+            format!("{file} ended at {}", permit.expires),
+            format!("This node's clock says {now}."),
+            "Sign a new one if it is still meant; if the clock is wrong, set it, in UTC.",
+        );
+    }
+    Ok(Granted { permit, signed_by })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Utc = Utc(1_800_000_000);
+
+    fn key(seed: u8) -> PrivateKey {
+        PrivateKey::from_seed(&[seed; 32], "config").expect("a key")
+    }
+
+    fn permit() -> Permit {
+        Permit {
+            permit: FORMAT,
+            action: Leave::Erase,
+            id: Uuid::from_u128(0x1d),
+            cluster: Uuid::from_u128(7),
+            machine: "n1".into(),
+            device: "ZL2ABCDE".into(),
+            expect: vec!["gpt 00004444 with 1 partition".into(), "ext4 3f2a6c1e on partition 1".into()],
+            method: Method::Wipe,
+            issued: NOW,
+            expires: NOW.after(DAY),
+        }
+    }
+
+    fn code(text: &str, now: Utc) -> String {
+        open(text, "stick", &[key(1).public()], now).map_or_else(|f| f[0].code.clone(), |_| "good".into())
+    }
+
+    #[test]
+    fn what_is_signed_is_opened_again() {
+        let text = permit().sign(&key(1)).expect("signs");
+        let granted = open(&text, "stick", &[key(2).public(), key(1).public()], NOW).expect("opens");
+        assert_eq!(granted, Granted { permit: permit(), signed_by: "config".into() });
+        insta::assert_snapshot!(text.lines().take(10).collect::<Vec<_>>().join("\n"), @r#"
+        permit = 1
+        action = "erase"
+        id = "00000000-0000-0000-0000-00000000001d"
+        cluster = "00000000-0000-0000-0000-000000000007"
+        machine = "n1"
+        device = "ZL2ABCDE"
+        expect = ["gpt 00004444 with 1 partition", "ext4 3f2a6c1e on partition 1"]
+        method = "wipe"
+        issued = "2027-01-15T08:00:00Z"
+        expires = "2027-01-16T08:00:00Z"
+        "#);
+    }
+
+    #[test]
+    fn only_a_signature_by_a_key_of_the_image_counts() {
+        let text = permit().sign(&key(1)).expect("signs");
+        assert_eq!(open(&text, "stick", &[], NOW).expect_err("no keys")[0].code, "BP-C085");
+        assert_eq!(code(&text.replace("\"n1\"", "\"n2\""), NOW), "BP-C072");
+        assert_eq!(code(&permit().sign(&key(2)).expect("signs"), NOW), "BP-C072");
+        let unsigned = text.split("# bedplate").next().expect("a body");
+        assert_eq!(code(unsigned, NOW), "BP-C070");
+        let fault = open(unsigned, "stick", &[key(1).public()], NOW).expect_err("unsigned").remove(0);
+        assert!(fault.what.contains("permit") && fault.mend.contains("bedplate permit"), "{fault}");
+    }
+
+    #[test]
+    fn it_counts_from_its_date_to_its_end_and_by_no_clock_that_is_behind() {
+        let text = permit().sign(&key(1)).expect("signs");
+        for (now, wanted) in [
+            (NOW, "good"),
+            (NOW.after(DAY - 1), "good"),
+            (NOW.after(DAY), "BP-C086"),
+            (Utc(NOW.0 - SLACK), "good"),
+            (Utc(NOW.0 - SLACK - 1), "BP-C087"),
+            (Utc(0), "BP-C087"),
+            (Utc(u64::MAX), "BP-C086"),
+        ] {
+            assert_eq!(code(&text, now), wanted, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn a_contradiction_is_neither_signed_nor_read() {
+        type Change = fn(&mut Permit);
+        let changes: [(Change, &str); 8] = [
+            (|p| p.permit = 2, "BP-C007"),
+            (|p| p.machine.clear(), "BP-C088"),
+            (|p| p.device.clear(), "BP-C088"),
+            (|p| p.expect = vec!["ext4 1".into(); MOST_LAYERS + 1], "BP-C088"),
+            (|p| p.expect.push(String::new()), "BP-C088"),
+            (|p| p.expect.push("ext4 \u{1b}[2J".into()), "BP-C088"),
+            (|p| p.expires = p.issued, "BP-C088"),
+            (|p| p.expires = p.issued.after(LONGEST + 1), "BP-C088"),
+        ];
+        for (change, wanted) in changes {
+            let mut permit = permit();
+            change(&mut permit);
+            assert_eq!(permit.sign(&key(1)).expect_err("contradicts itself").code, wanted, "{permit:?}");
+            let text = signature::sign(&toml::to_string(&permit).expect("TOML"), &key(1));
+            assert_eq!(code(&text, NOW), wanted, "{permit:?}");
+        }
+        let mut nothing = permit();
+        nothing.expect.clear();
+        assert_eq!(nothing.sign(&key(1)).expect_err("expects nothing").code, "BP-C088");
+    }
+
+    #[test]
+    fn it_is_strict_and_no_configuration() {
+        let body = toml::to_string(&permit()).expect("TOML");
+        let signed = |text: &str| code(&signature::sign(text, &key(1)), NOW);
+        assert_eq!(signed(&format!("{body}force = true\n")), "BP-C002");
+        assert_eq!(signed(&body.replace("machine = \"n1\"\n", "")), "BP-C003");
+        assert_eq!(signed(&body.replace("\"erase\"", "\"shred\"")), "BP-C005");
+        assert_eq!(signed(&body.replace("08:00:00Z", "08:00:00")), "BP-C005");
+        // Neither of the two kinds of text that one key signs can be taken for the other.
+        let site = include_str!("../../examples/site/rack.toml");
+        assert_eq!(signed(site), "BP-C003");
+        assert!(crate::delivered::open(&signature::sign(&body, &key(1)), "f", &[key(1).public()]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_expectation_survives_its_text(layers in prop::collection::vec("[^\\p{Cc}]{1,40}", 1..=MOST_LAYERS)) {
+            let permit = Permit { expect: layers, ..permit() };
+            let text = permit.sign(&key(1)).expect("signs");
+            prop_assert_eq!(open(&text, "f", &[key(1).public()], NOW).expect("opens").permit, permit);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>()) {
+            let _ = read(&text, "f");
+            let _ = open(&signature::sign(&text, &key(1)), "f", &[key(1).public()], NOW);
+        }
+    }
+}
