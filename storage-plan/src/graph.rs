@@ -1,5 +1,6 @@
 //! The actions of a plan, on named devices, and what has to come before what.
 
+use crate::erase::{self, Erase};
 use machine_config::schema::Format;
 use on_disk::gpt::Table;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,13 @@ pub enum Target {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
+    /// Zeroes a disk that a permit gives leave to erase, and sees that it is blank then.
+    Erase {
+        /// Kernel name of the disk.
+        disk: String,
+        /// By what right, and how.
+        erase: Box<Erase>,
+    },
     /// Writes both copies of a table.
     WriteTable {
         /// Kernel name of the disk.
@@ -123,7 +131,7 @@ impl Action {
             Target::Array(_) => None,
         };
         match self {
-            Action::WriteTable { disk, .. } => vec![disk],
+            Action::Erase { disk, .. } | Action::WriteTable { disk, .. } => vec![disk],
             Action::CreateArray { members, .. } | Action::AssembleArray { members, .. } => {
                 members.iter().map(|m| m.disk.as_str()).collect()
             }
@@ -138,6 +146,10 @@ impl Action {
     /// In words, for progress and the table.
     pub fn words(&self) -> String {
         match self {
+            Action::Erase { disk, erase } => {
+                let (permit, holds) = (erase::short(erase.permit), erase.holds.join(", "));
+                format!("erase {disk} (serial {}) with {holds} on it, by permit {permit}", erase.device)
+            }
             Action::WriteTable { disk, partition, table } => {
                 let kind = table.by_guid(&partition.guid).map(|p| p.kind);
                 if kind == Some(on_disk::gpt::kind::PROVISIONING) {
@@ -220,16 +232,29 @@ impl Graph {
         }));
     }
 
-    /// Lets every mount wait for the mounts that its mount point lies under.
+    /// Lets every mount wait for the mounts that its mount point lies under, and every erasing for the mount of `/var`,
+    /// where it is noted that a permit was used.
     ///
-    /// Steps come out in an order that respects it: everything else first, then mounts from the top down.
-    pub fn order_mounts(&mut self) {
+    /// Steps come out in an order that respects it: what waits for nothing erased, then mounts from the top down, with
+    /// what is erased and made there behind `/var`.
+    pub fn order(&mut self) {
+        let mut behind_erasing: Vec<bool> = Vec::new();
+        for step in &self.steps {
+            let waits = step.after.iter().any(|a| behind_erasing[*a]);
+            behind_erasing.push(waits || matches!(step.action, Action::Erase { .. }));
+        }
         let point = |step: &Step| match &step.action {
             Action::Mount { at, .. } => Some(at.clone()),
             _ => None,
         };
+        let rank = |i: usize| match point(&self.steps[i]) {
+            Some(at) => 2 * at.matches('/').count(),
+            // Behind /var, and before every mount below it.
+            None if behind_erasing[i] => 3,
+            None => 0,
+        };
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
-        order.sort_by_key(|i| (point(&self.steps[*i]).map_or(0, |p| 1 + p.matches('/').count()), *i));
+        order.sort_by_key(|i| (rank(*i), *i));
         let mut place = vec![0; order.len()];
         order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
         let old = std::mem::take(&mut self.steps);
@@ -239,9 +264,12 @@ impl Graph {
         }
         let points: Vec<Option<String>> = self.steps.iter().map(point).collect();
         for (i, step) in self.steps.iter_mut().enumerate() {
-            let Some(own) = &points[i] else { continue };
-            let above = (0..i).filter(|j| points[*j].as_ref().is_some_and(|p| is_under(own, p)));
-            step.after.extend(above);
+            let before = |j: &usize| match (&points[*j], &points[i]) {
+                (Some(point), Some(own)) => is_under(own, point),
+                (Some(point), None) => point == "/var" && matches!(step.action, Action::Erase { .. }),
+                (None, _) => false,
+            };
+            step.after.extend((0..i).filter(before));
             step.after.sort_unstable();
             step.after.dedup();
         }
@@ -269,8 +297,36 @@ mod tests {
         graph.add("b", mount("/var/lib/a"), &[]);
         graph.add("x", mount("/var/lib/ab"), &[]);
         graph.add("a", mount("/var"), &[]);
-        graph.order_mounts();
+        graph.order();
         let after: Vec<(&str, &[usize])> = graph.steps.iter().map(|s| (s.volume.as_str(), &s.after[..])).collect();
         assert_eq!(after, [("a", &[][..]), ("b", &[0]), ("x", &[0]), ("c", &[0, 1])]);
+    }
+    #[test]
+    fn what_is_erased_waits_for_the_place_where_that_is_noted() {
+        let mut graph = Graph::default();
+        let erase = Erase {
+            permit: Uuid::nil(),
+            signed_by: None,
+            device: "S1".into(),
+            holds: Vec::new(),
+            method: machine_config::permit::Method::Wipe,
+            begun: false,
+            note: Vec::new(),
+        };
+        let erased = graph.add("a", Action::Erase { disk: "vdb".into(), erase: Box::new(erase) }, &[]);
+        let on = Target::Array(Uuid::nil());
+        let make = Action::MakeFilesystem { on, format: Format::Xfs, uuid: Uuid::nil(), label: String::new() };
+        let made = graph.add("a", make.clone(), &[erased]);
+        graph.add("a", mount("/var/lib/a"), &[made]);
+        let other = graph.add("b", make.clone(), &[]);
+        graph.add("b", mount("/var/lib/b"), &[other]);
+        let state = graph.add("state", make, &[]);
+        graph.add("state", mount("/var"), &[state]);
+        graph.order();
+        let after: Vec<(&str, &[usize])> = graph.steps.iter().map(|s| (s.volume.as_str(), &s.after[..])).collect();
+        assert_eq!(
+            after,
+            [("b", &[][..]), ("state", &[]), ("state", &[1]), ("a", &[2]), ("a", &[3]), ("a", &[2, 4]), ("b", &[0, 2]),]
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! An inventory is complete enough to decide on, and nothing in it was decided: no ownership, no plan. It is
 //! made read-only by the agent (`firstboot observe`), and a captured one plans the same at a desk.
 
+use machine_config::permit::Granted;
 use machine_config::schema::{Media, Transport};
 use on_disk::gpt::{Found, SectorSize};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,10 @@ pub struct Inventory {
     /// Where members of arrays were when they were last seen at work, as the agent has kept it.
     #[serde(default)]
     pub remembered: Vec<Remembered>,
+    /// Permits that were found, whose signature and time are good, and which were not used. `firstboot observe` shows
+    /// none: they are not of the disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permits: Vec<Granted>,
 }
 
 /// Where a member of an array was when it was last seen at work. Once it is lost, nothing else tells.
@@ -176,6 +181,9 @@ pub struct Signature {
 }
 
 impl Signature {
+    /// The kind that stands for a device that could not be read.
+    pub const UNREADABLE: &str = "something unreadable";
+
     /// `ext4 "backup-2019" (3f2a6c1e)`.
     pub fn words(&self) -> String {
         let label = self.label.as_ref().map_or(String::new(), |l| format!(" {l:?}"));
@@ -318,6 +326,14 @@ impl Device {
             (None, None) => "no serial number".into(),
         };
         format!("{place}  {model}  {serial}  {}", size_words(self.size))
+    }
+
+    /// What uses it or one of its partitions, in words.
+    pub fn in_use(&self) -> Option<String> {
+        let inside = self.partitions.iter().filter_map(|p| Some((p.number, p.uses.words()?)));
+        let inside = inside.map(|(number, how)| format!("its partition {number} is {how}"));
+        let words: Vec<String> = self.uses.words().into_iter().chain(inside).collect();
+        (!words.is_empty()).then(|| words.join(", "))
     }
 
     /// The partition of this number that the kernel shows.

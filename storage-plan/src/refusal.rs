@@ -45,16 +45,27 @@ pub fn diagnostic(code: &str, what: String, why: String, mend: String) -> Diagno
     Diagnostic { code: code.into(), what, place: None, why, mend }
 }
 
-/// A disk that holds what is not ours.
-pub fn foreign(code: &str, device: &Device, holds: &str, volume: &str) -> Diagnostic {
+/// A disk that holds what is not ours. `permits` says why a permit for it does nothing; `command` makes one for what is
+/// there, if a permit can be for it.
+pub fn foreign(
+    code: &str,
+    device: &Device,
+    holds: &str,
+    volume: &str,
+    permits: &[String],
+    command: Option<&str>,
+) -> Diagnostic {
+    let mut why = vec![format!("Nothing was written, to it or to the other disks of \"{volume}\".")];
+    why.extend(permits.iter().cloned());
+    let give = match command {
+        Some(command) => format!("To give it to this node, with the loss of all that is on it:\n  {command}"),
+        None => "If nothing on it is needed, clear it on another machine first.".into(),
+    };
     diagnostic(
         code,
         format!("{} holds {holds}, not made for this node.", device.words()),
-        format!("Nothing was written, to it or to the other disks of \"{volume}\"."),
-        format!(
-            "Take the disk out, or change the selector of \"{volume}\" in the site file; \
-             if nothing on it is needed, clear it on another machine first."
-        ),
+        why.join(" "),
+        format!("Take the disk out, or change the selector of \"{volume}\" in the site file. {give}"),
     )
 }
 

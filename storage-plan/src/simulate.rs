@@ -2,16 +2,19 @@
 //!
 //! The model knows what survives a power cut (sectors of partition tables, what partitions hold) and what does not
 //! (running arrays, mounts). It refuses what the tools would refuse, a file system over a foreign signature, and
-//! what the kernel would refuse, a partition that is not in a table. [`Model::inventory`] shows it as observing would.
+//! what the kernel would refuse, a partition that is not in a table. [`Model::inventory`] shows it as observing would,
+//! with the permits that are at hand and were not used.
 
+use crate::erase::Erase;
 use crate::graph::{Action, PartitionRef, Target};
 use crate::inventory::{
     BootDisk, Device, Inventory, MdMember, Partition, Remembered, Rest, RunningArray, Sector, Signature, Uses,
 };
 use crate::layer::{filesystem, md};
+use machine_config::permit::Granted;
 use machine_config::schema::Level;
 use on_disk::gpt::{Copy, Found, ProtectiveMbr, SectorSize, kind, layout, read};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Disks with content, and what runs on them.
@@ -25,6 +28,10 @@ pub struct Model {
     mounts: Vec<(Target, String)>,
     /// What the agent has kept of where members were.
     pub remembered: Vec<Remembered>,
+    /// Permits that are at hand.
+    permits: Vec<Granted>,
+    /// Permits that were used, as the state partition has it noted.
+    used: BTreeSet<Uuid>,
 }
 
 /// One disk of the model.
@@ -77,6 +84,23 @@ pub enum Effect {
     Run(Uuid, String, Vec<PartitionRef>),
     /// A file system is mounted.
     Mounted(Target, String),
+    /// Something that was on a disk is zeroed.
+    Zeroed(String, Trace),
+    /// It is noted on the state partition that a permit was used.
+    Used(Uuid),
+}
+
+/// What a disk of the model holds, piece by piece.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trace {
+    /// A signature on the whole disk.
+    Signature(Signature),
+    /// What lies in the partition that begins at this byte.
+    Area(u64),
+    /// A sector in the places of a table.
+    Sector(u64),
+    /// Everything else.
+    Rest,
 }
 
 /// An action that the tools or the kernel would refuse.
@@ -99,7 +123,8 @@ impl Model {
     /// kernel does not show.
     pub fn of(inventory: &Inventory) -> Model {
         let (boot, remembered) = (inventory.boot.clone(), inventory.remembered.clone());
-        let mut model = Model { boot, remembered, ..Model::default() };
+        let permits = inventory.permits.clone();
+        let mut model = Model { boot, remembered, permits, ..Model::default() };
         for device in &inventory.devices {
             let sectors = device.ends.iter().map(|sector| (sector.offset, sector.bytes.clone())).collect();
             let area = |p: &Partition| (p.start, Area { signatures: p.signatures.clone(), md: p.md.clone() });
@@ -143,6 +168,16 @@ impl Model {
         members.filter(|member| member.disk == name).for_each(|member| member.disk.push_str(" that is gone"));
     }
 
+    /// Puts a permit where the node finds it.
+    pub fn grant(&mut self, permit: Granted) {
+        self.permits.push(permit);
+    }
+
+    /// Takes all permits away.
+    pub fn revoke(&mut self) {
+        self.permits.clear();
+    }
+
     /// What is left after a power cut: nothing runs, nothing is mounted.
     pub fn power_cut(&mut self) {
         self.running.clear();
@@ -155,6 +190,7 @@ impl Model {
     /// When the action would be refused by the tool or the kernel.
     pub fn effects(&self, action: &Action) -> Result<Vec<Effect>, Impossible> {
         match action {
+            Action::Erase { disk, erase } => self.erase(disk, erase),
             Action::WriteTable { disk, table, .. } => {
                 let device = &self.disk(disk)?.device;
                 let writes = layout(table, device.size).map_err(|e| Impossible(e.to_string()))?;
@@ -272,6 +308,29 @@ impl Model {
         }
     }
 
+    fn erase(&self, name: &str, erase: &Erase) -> Result<Vec<Effect>, Impossible> {
+        let disk = self.disk(name)?;
+        if !self.mounts.iter().any(|(_, at)| at == "/var") {
+            return Err(Impossible("there is no place to note that a permit was used".into()));
+        }
+        if !erase.begun && self.used.contains(&erase.permit) {
+            return Err(Impossible(format!("permit {} was used already", erase.permit)));
+        }
+        if let Some(how) = self.device(disk).in_use() {
+            return Err(Impossible(format!("{name} is in use: {how}")));
+        }
+        let first = |bytes: Vec<u8>| Effect::Sector { disk: name.into(), offset: 0, bytes, flush: true };
+        let zeroed = |trace: Trace| Effect::Zeroed(name.into(), trace);
+        let mut effects = vec![first(erase.note.clone())];
+        effects.extend(disk.device.signatures.iter().cloned().map(|s| zeroed(Trace::Signature(s))));
+        effects.extend(disk.areas.keys().map(|at| zeroed(Trace::Area(*at))));
+        effects.extend(disk.sectors.keys().filter(|at| **at != 0).map(|at| zeroed(Trace::Sector(*at))));
+        effects.push(zeroed(Trace::Rest));
+        effects.push(first(vec![0; erase.note.len()]));
+        effects.push(Effect::Used(erase.permit));
+        Ok(effects)
+    }
+
     /// Lets an effect happen.
     pub fn apply(&mut self, effect: Effect) {
         match effect {
@@ -298,6 +357,17 @@ impl Model {
                 self.running.insert(uuid, (name, members));
             }
             Effect::Mounted(on, at) => self.mounts.push((on, at)),
+            Effect::Zeroed(disk, trace) => {
+                let Some(disk) = self.disk_mut(&disk) else { return };
+                disk.written += 1;
+                match trace {
+                    Trace::Signature(signature) => disk.device.signatures.retain(|s| *s != signature),
+                    Trace::Area(at) => drop(disk.areas.remove(&at)),
+                    Trace::Sector(at) => drop(disk.sectors.remove(&at)),
+                    Trace::Rest => disk.device.rest = Rest::Zero,
+                }
+            }
+            Effect::Used(permit) => drop(self.used.insert(permit)),
         }
     }
 
@@ -370,7 +440,8 @@ impl Model {
             })
             .collect();
         let remembered = self.remembered.clone();
-        Inventory { devices, arrays, boot: self.boot.clone(), root_in_memory: false, remembered }
+        let permits = self.permits.iter().filter(|g| !self.used.contains(&g.permit.id)).cloned().collect();
+        Inventory { devices, arrays, boot: self.boot.clone(), root_in_memory: false, remembered, permits }
     }
 
     fn names(&self, members: &[PartitionRef], is: impl Fn(Option<&MdMember>) -> bool) -> Vec<String> {

@@ -128,6 +128,7 @@ fn replaced(mut model: Model, config: &MachineConfig, context: &str) -> Vec<Effe
             Effect::Clear(at) | Effect::Superblock(at, _) | Effect::Joined(_, at) => &at.disk,
             Effect::Run(..) | Effect::Mounted(..) => continue,
             Effect::Filesystem(..) | Effect::ArrayHolds(..) => panic!("{context}: made anew"),
+            Effect::Zeroed(..) | Effect::Used(..) => panic!("{context}: erased"),
         };
         assert_eq!(disk, "vdf", "{context}");
     }
@@ -187,6 +188,72 @@ proptest! {
         let effects = effects(&model, &plan(&model.inventory(), &config));
         let cut = at % (effects.len() + 1);
         converge(torn(&model, &effects, cut, &keep), &config, &format!("cut after {cut}, keeping {keep:?}"));
+    }
+}
+
+/// The effects of erasing one disk, as (first, one behind the last).
+fn erasing(effects: &[Effect], name: &str) -> (usize, usize) {
+    let of_it = |e: &Effect| match e {
+        Effect::Sector { disk, offset: 0, flush: true, bytes, .. } => {
+            disk == name && bytes.starts_with(b"BEDPLATE-ERASE")
+        }
+        _ => false,
+    };
+    let first = effects.iter().position(of_it).unwrap();
+    let used = effects[first..].iter().position(|e| matches!(e, Effect::Used(_))).unwrap();
+    (first, first + used + 1)
+}
+
+#[test]
+fn invariant_4_a_cut_after_any_effect_of_erasing_converges_with_the_permit_and_without() {
+    let (model, config) = foreign();
+    let first = plan(&model.inventory(), &config);
+    assert!(!first.is_blocked(), "{:#?}", first.all_refusals());
+    let effects = effects(&model, &first);
+    let mut cuts = 0;
+    for name in ["vdb", "vdc", "vdd", "vde"] {
+        let (begins, ends) = erasing(&effects, name);
+        assert!(ends - begins >= 4, "{name}");
+        for cut in begins..=ends {
+            let mut torn = model.clone();
+            effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
+            torn.power_cut();
+            converge(torn.clone(), &config, &format!("{name}: cut after {cut} of {}", effects.len()));
+            cuts += 1;
+            if cut == begins {
+                continue;
+            }
+            // From the note on, the disk itself says that it is erased; only the others still need their permits.
+            let others = torn.inventory().permits.into_iter().filter(|g| {
+                let of = |d: &storage_plan::inventory::Device| d.serial.as_deref() == Some(g.permit.device.as_str());
+                torn.inventory().devices.iter().any(|d| of(d) && d.name != name)
+            });
+            let others: Vec<_> = others.collect();
+            torn.revoke();
+            others.into_iter().for_each(|g| torn.grant(g));
+            converge(torn, &config, &format!("{name}: cut after {cut}, and its permit is gone"));
+        }
+    }
+    assert!(cuts > 80, "only {cuts} points to cut at");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn invariant_4_any_part_of_a_disk_may_be_zeroed_when_the_power_goes(
+        keep in prop::collection::vec(any::<bool>(), 97),
+        which in 0usize..4,
+    ) {
+        let (model, config) = foreign();
+        let effects = effects(&model, &plan(&model.inventory(), &config));
+        let (begins, ends) = erasing(&effects, ["vdb", "vdc", "vdd", "vde"][which]);
+        let mut torn = model.clone();
+        effects[..=begins].iter().for_each(|e| torn.apply(e.clone()));
+        // All but the note's end, which comes after a flush.
+        let zeroed = effects[begins + 1..ends - 2].iter().enumerate().filter(|(i, _)| keep[i % keep.len()]);
+        zeroed.for_each(|(_, e)| torn.apply(e.clone()));
+        torn.power_cut();
+        converge(torn, &config, &format!("{which}, keeping {keep:?}"));
     }
 }
 

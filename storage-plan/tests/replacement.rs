@@ -30,6 +30,7 @@ fn written(plan: &Plan) -> BTreeSet<String> {
 /// What each step does, in a word.
 fn steps(plan: &Plan) -> Vec<&'static str> {
     let word = |action: &Action| match action {
+        Action::Erase { .. } => "erase",
         Action::WriteTable { .. } => "table",
         Action::AddMember { .. } => "add",
         Action::AssembleArray { .. } => "assemble",
@@ -405,4 +406,12 @@ proptest! {
             || volume(&first, MIRROR).verdict == Verdict::Refuse
             || gone.len() > storage_plan::layer::md::can_lose(level, 5) as usize, "{first:#?}");
     }
+}
+
+#[test]
+fn invariant_2_no_permit_makes_a_member_of_a_disk_that_is_not_blank() {
+    let (mut model, config) = lost(true);
+    model.disk_mut("vdf").unwrap().device.rest = storage_plan::inventory::Rest::Data { offset: 5 << 20 };
+    model.grant(permit_for(&model, "vdf"));
+    nothing_is_taken(&model, &config, &["BP-S010"], "with a permit for it");
 }

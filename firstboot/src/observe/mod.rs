@@ -57,7 +57,8 @@ pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<Inventory> {
     })?;
     let arrays = md::running(&world.uses)?;
     let root_in_memory = boot.is_some_and(|boot| boot.disk.is_none());
-    Ok(Inventory { devices, arrays, boot: world.boot, root_in_memory, remembered: remembered::read() })
+    let remembered = remembered::read();
+    Ok(Inventory { devices, arrays, boot: world.boot, root_in_memory, remembered, permits: Vec::new() })
 }
 
 /// The arrays that run, with their state; cheap enough to ask often.
@@ -79,7 +80,7 @@ pub fn signatures(node: &Path) -> anyhow::Result<Vec<Signature>> {
 
 /// In the place of signatures on what can't be read: nobody takes it for blank, or for ours.
 fn unreadable() -> Signature {
-    Signature { kind: "something unreadable".into(), uuid: None, label: None }
+    Signature { kind: Signature::UNREADABLE.into(), uuid: None, label: None }
 }
 
 /// Every mount point there is.

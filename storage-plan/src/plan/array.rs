@@ -3,7 +3,7 @@
 //! Selectors choose the members once. As soon as one member is finished, the superblocks say who belongs to
 //! the array; a lacking member makes it degraded, not absent.
 
-use super::{Context, Draft, changed_inside, draft, foreign, table_step};
+use super::{Context, Draft, changed_inside, draft, table_step};
 use crate::graph::{Action, PartitionRef, Target};
 use crate::identity::{Layer, VolumeKey};
 use crate::inventory::{Device, MdMember, RunningArray};
@@ -295,7 +295,7 @@ impl<'a> This<'a, '_> {
         let running = self.running();
         let mut begun = Vec::new();
         let mut members: Vec<(&Device, PartitionRef, crate::ownership::Wanted)> = Vec::new();
-        let mut remake = false;
+        let (mut remake, mut erases) = (false, false);
         for device in &selected.disks {
             let wanted = match gpt::whole_disk(&self.context.owner, &self.key, device) {
                 Ok(wanted) => wanted,
@@ -306,7 +306,11 @@ impl<'a> This<'a, '_> {
             };
             let standing = standing(device, &wanted);
             refusals.extend(self.context.unfit(device, self.volume.format, &volume));
-            refusals.extend(foreign(device, &standing, &volume));
+            let erase = self.context.claim(device, &standing, &volume).unwrap_or_else(|refusal| {
+                refusals.push(refusal);
+                None
+            });
+            erases |= erase.is_some();
             remake |= matches!(standing, Standing::Ours { .. });
             let (begin, partition) = table_step(device, &wanted, false);
             if let Some(seen) = device.partition(partition.number).filter(|_| matches!(standing, Standing::Ours { .. }))
@@ -320,7 +324,7 @@ impl<'a> This<'a, '_> {
                 }
             }
             if !matches!(standing, Standing::Ours { whole: true, .. }) {
-                begun.push(begin);
+                begun.push((begin, erase.map(|erase| (*device, erase))));
             }
             members.push((device, partition, wanted));
         }
@@ -344,7 +348,11 @@ impl<'a> This<'a, '_> {
         let spares = self.array.spares;
         let wanted = u32::try_from(members.len()).unwrap_or(u32::MAX).saturating_sub(spares);
         self.fill(&mut draft, wanted, wanted);
-        let mut after: Vec<usize> = begun.into_iter().map(|action| draft.add(action, &[])).collect();
+        let mut after = Vec::new();
+        for (begin, erase) in begun {
+            let erased: Vec<usize> = erase.into_iter().map(|(device, erase)| draft.erase(device, erase)).collect();
+            after.push(draft.add(begin, &erased));
+        }
         let partitions: Vec<PartitionRef> = members.iter().map(|(_, p, _)| p.clone()).collect();
         if running.is_none() {
             let (name, level) = (self.name.to_owned(), u8::from(self.array.level));
@@ -357,8 +365,11 @@ impl<'a> This<'a, '_> {
         let flips: Vec<usize> =
             members.iter().map(|(device, _, wanted)| draft.add(table_step(device, wanted, true).0, &[made])).collect();
         draft.mount(Target::Array(self.uuid), self.volume.format, &flips);
-        let reason =
-            if remake { "An interrupted run began to make it; it is made anew." } else { "Its disks are blank." };
+        let reason = match (remake, erases) {
+            (true, _) => "An interrupted run began to make it; it is made anew.",
+            (false, true) => "Its disks are blank then.",
+            (false, false) => "Its disks are blank.",
+        };
         draft.because(Verdict::Create, reason)
     }
 }

@@ -1,6 +1,6 @@
 //! One file system on each selected disk; a verdict per disk.
 
-use super::{Context, Draft, changed_inside, draft, expand, foreign, table_step};
+use super::{Context, Draft, changed_inside, draft, expand, table_step};
 use crate::graph::Target;
 use crate::identity::VolumeKey;
 use crate::inventory::Device;
@@ -106,7 +106,10 @@ fn create(
     };
     let mut refusals: Vec<_> = selection.to_vec();
     refusals.extend(context.unfit(device, each.format, &volume));
-    refusals.extend(foreign(device, standing, &volume));
+    let erase = context.claim(device, standing, &volume).unwrap_or_else(|refusal| {
+        refusals.push(refusal);
+        None
+    });
     let (begin, partition) = table_step(device, wanted, false);
     let seen = device.partition(partition.number);
     if matches!(standing, Standing::Ours { .. })
@@ -121,7 +124,8 @@ fn create(
         return draft.refuse(refusals);
     }
     let begun = matches!(standing, Standing::Ours { whole: true, .. });
-    let after = if begun { Vec::new() } else { vec![draft.add(begin, &[])] };
+    let erased: Vec<usize> = erase.into_iter().map(|erase| draft.erase(device, erase)).collect();
+    let after = if begun { Vec::new() } else { vec![draft.add(begin, &erased)] };
     let made = draft.make(Target::Partition(partition.clone()), each.format, &after);
     let (end, _) = table_step(device, wanted, true);
     let flipped = draft.add(end, &[made]);
@@ -130,6 +134,7 @@ fn create(
         Verdict::Create,
         match standing {
             Standing::Blank => "The disk is blank.",
+            Standing::Foreign(_) | Standing::UnknownData(_) => "The disk is blank then.",
             _ => "An interrupted run began to make it; it is made anew.",
         },
     )

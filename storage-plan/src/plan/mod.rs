@@ -2,17 +2,20 @@
 //!
 //! Guarantees: the same inventory and configuration give the same plan whatever order devices are listed in; no
 //! step writes to a disk that no selector names, that does not carry our identity and that is not in the slot of a lost
-//! member whose array asks for just that; a refused volume has no step.
+//! member whose array asks for just that; a disk that is neither blank nor ours is written to only as a permit for all
+//! that it holds allows; a refused volume has no step.
 
 mod array;
 mod each;
 mod replace;
 mod state;
 
+use crate::erase::{self, Erase, Fate};
 use crate::graph::{Action, Graph, PartitionRef, Target, is_under};
 use crate::identity::{Layer, Owner, VolumeKey};
 use crate::inventory::{Device, Inventory};
-use crate::ownership::{Standing, Wanted};
+use crate::layer::gpt;
+use crate::ownership::{Standing, Wanted, standing};
 use crate::refusal::{self, diagnostic};
 use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
 use crate::{check, selector};
@@ -46,7 +49,7 @@ pub fn plan(inventory: &Inventory, config: &MachineConfig) -> Plan {
         }
         plan.volumes.push(draft.verdict);
     }
-    plan.graph.order_mounts();
+    plan.graph.order();
     plan
 }
 
@@ -84,6 +87,47 @@ impl<'a> Context<'a> {
 
     fn filesystem(&self, key: &VolumeKey, member: &str) -> Uuid {
         self.owner.uuid(key, Layer::Filesystem, member)
+    }
+
+    /// Whether what `device` holds keeps it from being taken for a new volume, or has to be erased first.
+    fn claim(&self, device: &Device, standing: &Standing, volume: &str) -> Result<Option<Erase>, Diagnostic> {
+        let (code, holds) = match standing {
+            Standing::Foreign(holds) => (refusal::FOREIGN, holds),
+            Standing::UnknownData(holds) => (refusal::UNKNOWN_DATA, holds),
+            Standing::Blank | Standing::HalfWritten | Standing::Ours { .. } => return Ok(None),
+        };
+        let refuse =
+            |why: &[String], command: Option<&str>| refusal::foreign(code, device, holds, volume, why, command);
+        if let Some(other) = self.belongs(device) {
+            return Err(refuse(
+                &[format!("It belongs to \"{other}\" of this node, and no permit changes that.")],
+                None,
+            ));
+        }
+        if let Some(how) = device.in_use() {
+            return Err(refuse(&[format!("It is in use: {how}. No permit changes that.")], None));
+        }
+        let same = |d: &&Device| d.identity() == device.identity();
+        if self.inventory.devices.iter().filter(same).count() > 1 {
+            return Err(refuse(&["Another disk answers to the same serial number or wwn.".to_owned()], None));
+        }
+        match erase::fate(&self.owner, device, &self.inventory.permits) {
+            Fate::Erased(erase) => Ok(Some(*erase)),
+            Fate::Left(why) => Err(refuse(&why, erase::command(&self.owner, device).as_deref())),
+        }
+    }
+
+    /// The volume of the configuration that `device` carries a table of.
+    fn belongs(&self, device: &Device) -> Option<String> {
+        let storage = &self.config.storage;
+        let each = storage.each.iter().map(|(name, e)| (name, "each", e.generation));
+        let array = storage.array.iter().map(|(name, a)| (name, "array", a.generation));
+        let is_of = |(name, section, generation): &(&String, &str, u32)| {
+            let key = VolumeKey { name: format!("{section}.{name}"), generation: *generation };
+            let wanted = gpt::whole_disk(&self.owner, &key, device);
+            wanted.is_ok_and(|wanted| matches!(standing(device, &wanted), Standing::Ours { .. }))
+        };
+        each.chain(array).find(is_of).map(|(name, ..)| name.clone())
     }
 
     /// Why `device` can't be taken for a new volume, apart from what it holds.
@@ -136,6 +180,19 @@ impl Draft {
         self.graph.add(&self.verdict.volume, action, after)
     }
 
+    /// Erases a disk before anything is made on it.
+    fn erase(&mut self, device: &Device, erase: Erase) -> usize {
+        let by = erase.signed_by.as_ref().map_or(String::new(), |key| format!(", signed with {key}"));
+        let again = if erase.begun { ", as an interrupted run began to" } else { "" };
+        self.verdict.reasons.push(format!(
+            "{} is erased first{again}, by permit {}{by}. It holds {}.",
+            device.words(),
+            erase.permit,
+            erase.holds.join(", ")
+        ));
+        self.add(Action::Erase { disk: device.name.clone(), erase: Box::new(erase) }, &[])
+    }
+
     fn mount(&mut self, on: Target, format: Format, after: &[usize]) {
         let action = Action::Mount { on, format, uuid: self.verdict.filesystem, at: self.verdict.mount.clone() };
         self.add(action, after);
@@ -183,14 +240,6 @@ fn our_partition(device: &Device, wanted: &Wanted) -> PartitionRef {
         start: ours.map_or(0, |p| p.start),
         size: ours.map_or(0, |p| p.size),
         guid: ours.map_or(Uuid::nil(), |p| p.guid),
-    }
-}
-
-fn foreign(device: &Device, standing: &Standing, volume: &str) -> Option<Diagnostic> {
-    match standing {
-        Standing::Foreign(holds) => Some(refusal::foreign(refusal::FOREIGN, device, holds, volume)),
-        Standing::UnknownData(holds) => Some(refusal::foreign(refusal::UNKNOWN_DATA, device, holds, volume)),
-        _ => None,
     }
 }
 

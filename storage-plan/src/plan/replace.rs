@@ -9,7 +9,7 @@
 //! disk counts, and the next run adds it anew.
 
 use super::array::This;
-use super::{Draft, foreign, table_step};
+use super::{Draft, table_step};
 use crate::inventory::{Device, Remembered};
 use crate::layer::gpt;
 use crate::layer::md::{self, Carrier};
@@ -179,9 +179,10 @@ impl<'a> This<'a, '_> {
             return Err(unfit(format!("Another disk answers to {identity} too")));
         }
         let wanted = gpt::whole_disk(&self.context.owner, &self.key, device).map_err(unfit)?;
-        let standing = standing(device, &wanted);
-        if let Some(refusal) = foreign(device, &standing, self.name) {
-            return Err(refusal);
+        if self.context.claim(device, &standing(device, &wanted), self.name)?.is_some() {
+            return Err(unfit(
+                "It is not blank, and a permit erases disks of volumes that are made, not a new member".into(),
+            ));
         }
         if let Some(refusal) = self.context.unfit(device, self.volume.format, self.name) {
             return Err(refusal);

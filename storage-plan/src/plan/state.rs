@@ -25,7 +25,7 @@ pub(super) fn state(context: &Context<'_>) -> Draft {
     let foreign: Vec<String> = device.signatures.iter().filter(|s| !s.is_gpt()).map(|s| s.words()).collect();
     if !foreign.is_empty() {
         let holds = foreign.join(", ");
-        return draft.refuse(vec![refusal::foreign(refusal::FOREIGN, device, &holds, VOLUME)]);
+        return draft.refuse(vec![refusal::foreign(refusal::FOREIGN, device, &holds, VOLUME, &[], None)]);
     }
     if device.read_only {
         let why = "It is write-protected, and the state partition has to be kept on it".into();
@@ -43,7 +43,7 @@ pub(super) fn state(context: &Context<'_>) -> Draft {
             draft.refuse(vec![refusal])
         }
         gpt::State::UnknownData(holds) => {
-            draft.refuse(vec![refusal::foreign(refusal::UNKNOWN_DATA, device, &holds, VOLUME)])
+            draft.refuse(vec![refusal::foreign(refusal::UNKNOWN_DATA, device, &holds, VOLUME, &[], None)])
         }
         gpt::State::Absent(wanted) => {
             make(&mut draft, device, &wanted, system.format, true);

@@ -454,9 +454,8 @@ fn of_use() -> Vec<Case> {
 /// A mirror that lost a member, and what stands in its place.
 fn of_replacement() -> Vec<Case> {
     type Change = fn(&mut Model, &mut MachineConfig);
-    let case = |name: &str, named: bool, refused: &[&str], change: Change| {
-        case(name, changed(lost(named), change), refused)
-    };
+    let case =
+        |name: &str, named: bool, refused: &[&str], change: Change| case(name, changed(lost(named), change), refused);
     let foreign: Change = |m, _| foreign_partition(m, "vdf", signature("xfs", "", "mail"));
     let small: Change = |m, _| m.disk_mut("vdf").unwrap().device.size = GIB;
     vec![

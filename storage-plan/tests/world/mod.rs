@@ -2,10 +2,12 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use machine_config::permit::{Granted, Leave, Method, Permit};
 use machine_config::schema::{
     Array, Cluster, Each, Format, Level, MachineConfig, Media, Node, Replace, Selector, Storage, System, Time,
     Transport, Volume,
 };
+use machine_config::utc::Utc;
 use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
 use std::collections::BTreeMap;
 use storage_plan::inventory::{BootDisk, Device, Rest, Signature, Uses};
@@ -217,6 +219,52 @@ pub fn lost(named: bool) -> (Model, MachineConfig) {
         meta.disks = serials(&["A1", "A3"]);
     } else {
         meta.replace = Replace::SameSlot;
+    }
+    (model, config)
+}
+
+/// A permit of [`config`]'s machine for the disk with this serial number and these layers.
+pub fn permit(serial: &str, expect: &[&str]) -> Granted {
+    let issued = Utc(1_800_000_000);
+    Granted {
+        permit: Permit {
+            permit: machine_config::permit::FORMAT,
+            action: Leave::Erase,
+            id: Uuid::new_v5(&Uuid::from_u128(0x9e), format!("{serial} {expect:?}").as_bytes()),
+            cluster: Uuid::from_u128(7),
+            machine: "n1".into(),
+            device: serial.into(),
+            expect: expect.iter().map(|layer| (*layer).to_owned()).collect(),
+            method: Method::Wipe,
+            issued,
+            expires: issued.after(3600),
+        },
+        signed_by: "config".into(),
+    }
+}
+
+/// A permit for all that is on the disk with this kernel name.
+pub fn permit_for(model: &Model, name: &str) -> Granted {
+    let inventory = model.inventory();
+    let device = inventory.devices.iter().find(|d| d.name == name).unwrap();
+    let layers = storage_plan::erase::layers(device).unwrap();
+    permit(device.identity().unwrap(), &layers.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The node of [`full`] whose four disks hold what is not ours: a file system, another's partitions, data, and two
+/// signatures at once; and a permit for each.
+pub fn foreign() -> (Model, MachineConfig) {
+    let (mut model, config) = full();
+    let found = |kind: &str, label: &str| signature(kind, "3f2a6c1e-0000-4000-8000-000000000000", label);
+    model.disk_mut("vdb").unwrap().device.signatures.push(found("ext4", "backup-2019"));
+    foreign_partition(&mut model, "vdc", found("xfs", "mail"));
+    model.disk_mut("vdd").unwrap().device.rest = Rest::Data { offset: 77 << 20 };
+    let both = [found("crypto_LUKS", ""), signature("zfs_member", "", "tank")];
+    model.disk_mut("vde").unwrap().device.signatures.extend(both);
+    model.disk_mut("vde").unwrap().sectors.insert(1024, vec![7; 512]);
+    for name in ["vdb", "vdc", "vdd", "vde"] {
+        let permit = permit_for(&model, name);
+        model.grant(permit);
     }
     (model, config)
 }
