@@ -14,6 +14,7 @@ pub mod join;
 pub mod lock;
 pub mod network;
 pub mod observe;
+pub mod permits;
 pub mod report;
 pub mod run;
 pub mod stage1;

@@ -5,6 +5,7 @@ use crate::apply;
 use crate::boot_record::{self, BootRecord};
 use crate::config::{self, Chosen, facts, keep, sources};
 use crate::network;
+use crate::permits;
 use crate::report::console::Consoles;
 use crate::report::page::{Page, Title};
 use crate::report::status::{ConfigStatus, State, Status, seconds};
@@ -140,7 +141,12 @@ fn configure(boot: Option<&BootRecord>) -> Result<Chosen, Refused> {
 fn provision(chosen: &Chosen, boot: Option<&BootRecord>) -> Result<StorageOutcome, Refused> {
     // The watch of an earlier start of this unit may be at work.
     let _lock = crate::lock::storage().map_err(|e| tracing::warn!("storage runs without its lock: {e:#}"));
-    let outcome = storage::run(&chosen.config, boot, &|step| tracing::info!("{step:?}"));
+    // Keys that can't be read have stopped the node before; if they can't be read now, no permit counts.
+    let permits = || {
+        let keys = sources::keys().unwrap_or_default();
+        permits::open(&sources::permits(boot), &keys, permits::now(), &chosen.config)
+    };
+    let outcome = storage::run(&chosen.config, boot, &permits, &|step| tracing::info!("{step:?}"));
     tracing::info!("{}", outcome.table);
     if outcome.status == storage::Status::Stopped {
         return Err(Refused { refusals: outcome.refusals, volumes: outcome.volumes });

@@ -4,6 +4,7 @@
 use crate::apply::{self, Failed, Progress, Tools};
 use crate::boot_record::BootRecord;
 use crate::observe::{self, World};
+use crate::permits::{self, Permits, Records};
 use machine_config::Diagnostic;
 use machine_config::schema::MachineConfig;
 use serde::{Deserialize, Serialize};
@@ -87,20 +88,42 @@ pub struct StorageOutcome {
 
 /// Looks at the disks, plans, and carries the plan out. `progress` gets each step as it begins and ends.
 ///
-/// `boot` is what stage 1 found; without it the state partition is refused.
-pub fn run(config: &MachineConfig, boot: Option<&BootRecord>, progress: &(dyn Fn(Progress) + Sync)) -> StorageOutcome {
+/// `boot` is what stage 1 found; without it the state partition is refused. `permits` gives those that are at hand for this
+/// machine, and is asked only if a disk is refused that one could be for; whether one was used already is for the state
+/// partition to tell.
+pub fn run(
+    config: &MachineConfig,
+    boot: Option<&BootRecord>,
+    permits: &dyn Fn() -> Permits,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> StorageOutcome {
     let line = || {
         let world = World::read(boot)?;
-        let inventory = observe::read(boot)?;
-        let plan = storage_plan::plan(&inventory, config);
+        let mut inventory = observe::read(boot)?;
+        let mut plan = storage_plan::plan(&inventory, config);
+        let mut idle = Vec::new();
+        if plan.all_refusals().iter().any(|r| [refusal::FOREIGN, refusal::UNKNOWN_DATA].contains(&r.code.as_str())) {
+            let permits = permits().unused(permits::records(&inventory));
+            (inventory.permits, idle) = (permits.granted, permits.refused);
+            plan = storage_plan::plan(&inventory, config);
+        }
         let table = storage_plan::explain::table(&plan);
         let refused = |refusals| stopped(states(&plan, &[], &[], &[]), refusals, table.clone());
         let approved = match plan.clone().approve() {
             Ok(approved) => approved,
-            Err(refusals) => return Ok(refused(refusals)),
+            Err(mut refusals) => {
+                refusals.extend(idle);
+                return Ok(refused(refusals));
+            }
         };
         match act(&plan, &approved, &inventory, &world, progress)? {
-            Ok(outcome) => Ok(outcome),
+            Ok(mut outcome) => {
+                settle(&plan);
+                if !plan.all_refusals().is_empty() {
+                    outcome.refusals.extend(idle);
+                }
+                Ok(outcome)
+            }
             Err(missing) => Ok(refused(missing)),
         }
     };
@@ -133,6 +156,7 @@ pub fn keep_up(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<KeptUp> {
     let world = World::read(boot)?;
+    // Nothing is erased while the node runs, so no permit is looked for.
     let inventory = observe::read(boot)?;
     let plan = storage_plan::plan(&inventory, config);
     let mut repairs = plan.repairs();
@@ -173,6 +197,14 @@ fn act(
     refusals.extend(failed.iter().filter_map(step_failed));
     let (status, writes) = (status(&volumes), approved.plan().writes());
     Ok(Ok(StorageOutcome { status, volumes, refusals, writes, table: storage_plan::explain::table(plan) }))
+}
+
+/// A record that stays open for one run more does no harm, so this never stops a node.
+fn settle(plan: &Plan) {
+    let erased: Vec<uuid::Uuid> = plan.graph.steps.iter().filter_map(|s| s.action.permit()).collect();
+    if let Err(error) = Records::on_state().and_then(|records| records.settle(&erased)) {
+        tracing::warn!("records of permits were not looked after: {error:#}");
+    }
 }
 
 fn status(volumes: &[VolumeState]) -> Status {

@@ -145,6 +145,14 @@ pub fn read(text: &str, file: &str) -> Result<Permit, Vec<Diagnostic>> {
     Ok(permit)
 }
 
+/// The name of the key, among these, that signed the permit.
+///
+/// # Errors
+/// `BP-C070` to `BP-C074`.
+pub fn signer(text: &str, file: &str, keys: &[PublicKey]) -> Result<String, Diagnostic> {
+    signature::verify_as("permit", "Sign it anew: bedplate permit erase --help", text, file, keys)
+}
+
 /// Opens a permit that is to count at the time `now`.
 ///
 /// A node's clock may be wrong: it has asked no time server when disks are made. A clock that is behind the permit's
@@ -163,8 +171,7 @@ pub fn open(text: &str, file: &str, keys: &[PublicKey], now: Utc) -> Result<Gran
             mend: "Build the image with a config key, and sign the permit with that.".into(),
         }]);
     }
-    let signed_by = signature::verify_as("permit", "Sign it anew: bedplate permit erase --help", text, file, keys)
-        .map_err(|fault| vec![fault])?;
+    let signed_by = signer(text, file, keys).map_err(|fault| vec![fault])?;
     let permit = read(text, file)?;
     let untimely = |code: &str, what: String, why: String, mend: &str| {
         Err(vec![Diagnostic { code: code.into(), what, place: None, why, mend: mend.into() }])

@@ -124,6 +124,14 @@ impl Action {
         !matches!(self, Action::AssembleArray { .. } | Action::Mount { .. })
     }
 
+    /// The permit that it needs.
+    pub fn permit(&self) -> Option<Uuid> {
+        match self {
+            Action::Erase { erase, .. } => Some(erase.permit),
+            _ => None,
+        }
+    }
+
     /// Kernel names of the disks it is about; for an array only where the action names its members.
     pub fn disks(&self) -> Vec<&str> {
         let of = |target: &'_ Target| match target {

@@ -37,6 +37,8 @@ pub const BOOT_DISK: &str = "BP-S020";
 pub const IN_MEMORY: &str = "BP-S021";
 /// An array of ours was made with another level than the configuration says now.
 pub const OTHER_LEVEL: &str = "BP-S022";
+/// A permit that was used already, or permits that nobody can tell whether they were.
+pub const PERMIT: &str = "BP-S043";
 /// The configuration of storage contradicts itself.
 pub const CONFIG: &str = "BP-S030";
 

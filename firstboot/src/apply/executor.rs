@@ -1,6 +1,6 @@
 //! Runs a plan's steps: in order, independent branches side by side.
 
-use super::{LockedDevice, Tools, filesystem, md, mount, partition};
+use super::{LockedDevice, Tools, erase, filesystem, md, mount, partition};
 use crate::observe::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
@@ -71,7 +71,7 @@ pub fn carry_out(
         let taken = if replacements.contains(name.as_str()) { taken } else { Ok(taken?) };
         disks.insert(name, taken);
     }
-    let hands = Hands { disks, tools };
+    let hands = Hands { disks, tools, world };
 
     let mut waiting: BTreeSet<usize> = (0..steps.len()).collect();
     let mut done: BTreeSet<usize> = BTreeSet::new();
@@ -147,15 +147,17 @@ fn lock<'a>(
     })
 }
 
-/// What steps work with: the locked disks and the checked tools.
+/// What steps work with: the locked disks, the checked tools, and what a second look at a disk needs.
 struct Hands<'a> {
     disks: BTreeMap<String, anyhow::Result<LockedDevice>>,
     tools: &'a Tools,
+    world: &'a World,
 }
 
 impl Hands<'_> {
     fn act(&self, action: &Action) -> anyhow::Result<()> {
         match action {
+            Action::Erase { disk, erase } => erase::erase(self.disk(disk)?, erase, self.world),
             Action::WriteTable { disk, table, partition } => partition::write_table(self.disk(disk)?, table, partition),
             Action::CreateArray { uuid, name, level, members, spares, chunk, remake } => {
                 let disks = members.iter().map(|m| self.disk(&m.disk)).collect::<anyhow::Result<Vec<_>>>()?;

@@ -2,8 +2,10 @@
 //!
 //! Guarantees: every tool is found and its version checked before the first write; every disk that is written to
 //! is locked and looked at again before that, and a disk that is not as it was planned on stops everything
-//! before the first write to any. No flag that overwrites what was found is ever given to a tool.
+//! before the first write to any. No flag that overwrites what was found is ever given to a tool; what a permit gives
+//! leave to destroy is zeroed first, and looked at again.
 
+mod erase;
 mod executor;
 mod filesystem;
 mod locked_device;

@@ -41,9 +41,23 @@ fn add_to_kernel(disk: &LockedDevice, partition: &PartitionRef) -> anyhow::Resul
         devname: [0; 64],
         volname: [0; 64],
     };
-    blkpg_add(disk.file(), &mut argument)
+    blkpg(disk.file(), BLKPG_ADD_PARTITION, &mut argument)
         .with_context(|| format!("cannot add partition {} of {}", partition.number, disk.device().words()))?;
     node(partition).map(|_| ())
+}
+
+/// Takes a partition from the kernel (`BLKPG`), if it still shows it.
+///
+/// # Errors
+/// When something has it open.
+pub(super) fn remove_from_kernel(disk: &LockedDevice, number: u32) -> anyhow::Result<()> {
+    if known(&disk.device().name, number)?.is_none() {
+        return Ok(());
+    }
+    let number_there = i32::try_from(number)?;
+    let mut argument = BlkpgPartition { start: 0, length: 0, number: number_there, devname: [0; 64], volname: [0; 64] };
+    blkpg(disk.file(), BLKPG_DEL_PARTITION, &mut argument)
+        .with_context(|| format!("cannot take partition {number} of {} from the kernel", disk.device().words()))
 }
 
 /// The node of a partition, after a look at whether it is the one that is meant.
@@ -89,14 +103,16 @@ struct BlkpgArgument {
     data: *mut BlkpgPartition,
 }
 
+const BLKPG_ADD_PARTITION: i32 = 1;
+const BLKPG_DEL_PARTITION: i32 = 2;
+
 #[allow(unsafe_code, reason = "BLKPG has no safe wrapper")]
-fn blkpg_add(disk: &std::fs::File, partition: &mut BlkpgPartition) -> anyhow::Result<()> {
+fn blkpg(disk: &std::fs::File, operation: i32, partition: &mut BlkpgPartition) -> anyhow::Result<()> {
     mod ioctl {
         nix::ioctl_write_ptr_bad!(blkpg, 0x1269, super::BlkpgArgument);
     }
-    const BLKPG_ADD_PARTITION: i32 = 1;
     let length = i32::try_from(size_of::<BlkpgPartition>())?;
-    let argument = BlkpgArgument { operation: BLKPG_ADD_PARTITION, flags: 0, length, data: partition };
+    let argument = BlkpgArgument { operation, flags: 0, length, data: partition };
     // SAFETY: both structures have the kernel's layout and outlive the call, which keeps no pointer to them.
     unsafe { ioctl::blkpg(disk.as_raw_fd(), &argument) }?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Where a configuration is looked for. Nothing is written: file systems are mounted read-only, without a replay
+//! Where a configuration and permits are looked for. Nothing is written: file systems are mounted read-only, without a replay
 //! of their journals.
 #![allow(clippy::disallowed_methods, reason = "edge: reads firmware tables and mounts volumes read-only")]
 
@@ -20,21 +20,66 @@ const NAMES: [&str; 3] = ["bedplate.toml", "bundle.toml", "site.toml"];
 const LABEL: &str = "BEDPLATE";
 /// More than this is no configuration.
 const LARGEST: u64 = 4 << 20;
+/// How the name of a file with a permit ends.
+const PERMIT: &str = ".permit";
+/// More than this on one volume are not looked at, in the order of their names.
+const MOST_PERMITS: usize = 64;
 /// What the copy on the state partition is called.
 pub const KEPT_COPY: &str = "the copy kept on the state partition";
 const OEM_STRING: &str = "io.bedplate.config=";
+const OEM_PERMIT: &str = "io.bedplate.permit=";
+const OEM_STRINGS: &str = "/sys/firmware/dmi/entries/11-0/raw";
 
 /// Everything that is there now, the kept copy of the state partition included.
 #[must_use]
 pub fn find(boot: Option<&BootRecord>) -> Vec<Found> {
     let mut found = Vec::new();
-    found.extend(fw_cfg());
-    found.extend(smbios(&fs::read("/sys/firmware/dmi/entries/11-0/raw").unwrap_or_default()));
-    found.extend(labelled_volumes());
+    found.extend(fw_cfg("config"));
+    found.extend(smbios(&fs::read(OEM_STRINGS).unwrap_or_default(), OEM_STRING));
+    for (kind, name) in labelled_volumes() {
+        found.extend(read_volume(&name, &kind, "", &volume_words(&name), ""));
+    }
     if let Some(disk) = boot.and_then(|boot| boot.disk.as_deref()) {
         found.extend(boot_disk(disk));
     }
     found
+}
+
+/// The permits that are there now, in the places of a configuration, whatever they are worth.
+#[must_use]
+pub fn permits(boot: Option<&BootRecord>) -> Vec<Found> {
+    let mut found = Vec::new();
+    found.extend(fw_cfg("permit"));
+    found.extend(smbios(&fs::read(OEM_STRINGS).unwrap_or_default(), OEM_PERMIT));
+    for (kind, name) in labelled_volumes() {
+        let read = |at: &Path| permits_in(at, &volume_words(&name));
+        found.extend(on_volume(&name, &kind, "", read).unwrap_or_default());
+    }
+    if let Some(esp) = boot.and_then(esp) {
+        let read = |at: &Path| permits_in(&at.join("bedplate"), &esp_words(&esp));
+        found.extend(on_volume(&esp, "vfat", "", read).unwrap_or_default());
+    }
+    found
+}
+
+fn permits_in(folder: &Path, source: &str) -> Vec<Found> {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = names.filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.retain(|name| name.to_ascii_lowercase().ends_with(PERMIT));
+    names.sort();
+    let read = |name: &String| {
+        let bytes = read_limited(&folder.join(name))?;
+        Some(Found { source: format!("{name} on {source}"), bytes })
+    };
+    names.iter().take(MOST_PERMITS).filter_map(read).collect()
+}
+
+fn volume_words(name: &str) -> String {
+    format!("volume {LABEL} ({name})")
+}
+
+fn esp_words(name: &str) -> String {
+    format!("EFI system partition ({name})")
 }
 
 /// The keys that the image was made with. `None` is an image that takes any configuration.
@@ -55,25 +100,26 @@ pub fn keys() -> Result<Vec<PublicKey>, String> {
     Ok(keys)
 }
 
-fn fw_cfg() -> Option<Found> {
+fn fw_cfg(what: &str) -> Option<Found> {
     let folder = Path::new("/sys/firmware/qemu_fw_cfg");
     if !folder.exists() && Path::new("/sys/bus/acpi/devices/QEMU0002:00").exists() {
         let _ = run_tool::Tool::at("/usr/sbin/modprobe").command().arg("qemu_fw_cfg").run();
     }
-    let bytes = read_limited(&folder.join("by_name/opt/io.bedplate/config/raw"))?;
+    let bytes = read_limited(&folder.join(format!("by_name/opt/io.bedplate/{what}/raw")))?;
     Some(Found { source: "QEMU fw_cfg".into(), bytes })
 }
 
 /// OEM strings: SMBIOS structure type 11 (DSP0134, 7.12), a header of its own length, then strings that end with
 /// a NUL each.
-fn smbios(raw: &[u8]) -> Vec<Found> {
+fn smbios(raw: &[u8], begins: &str) -> Vec<Found> {
     let strings = raw.get(usize::from(raw.get(1).copied().unwrap_or(0))..).unwrap_or_default();
-    let encoded = strings.split(|b| *b == 0).filter_map(|s| s.strip_prefix(OEM_STRING.as_bytes()));
+    let encoded = strings.split(|b| *b == 0).filter_map(|s| s.strip_prefix(begins.as_bytes()));
     let decoded = encoded.filter_map(|text| base64::engine::general_purpose::STANDARD.decode(text.trim_ascii()).ok());
     decoded.map(|bytes| Found { source: "SMBIOS".into(), bytes }).collect()
 }
 
-fn labelled_volumes() -> Vec<Found> {
+/// Kind and kernel name of each file system labelled `BEDPLATE`.
+fn labelled_volumes() -> Vec<(String, String)> {
     let mut names: Vec<String> = fs::read_dir("/sys/class/block")
         .into_iter()
         .flatten()
@@ -93,9 +139,6 @@ fn labelled_volumes() -> Vec<Found> {
         }
     }
     labelled
-        .into_iter()
-        .flat_map(|(kind, name)| read_volume(&name, &kind, "", &format!("volume {LABEL} ({name})"), ""))
-        .collect()
 }
 
 /// The kind and the label (empty without one) of the one file system that a device holds.
@@ -116,16 +159,10 @@ fn boot_disk(disk: &str) -> Vec<Found> {
     for partition in table.iter().flat_map(|t| &t.partitions) {
         let name = partition_name(disk, partition.number);
         if partition.kind == gpt::kind::ESP {
-            let source = format!("EFI system partition ({name})");
-            found.extend(read_volume(&name, "vfat", "", &source, "bedplate"));
+            found.extend(read_volume(&name, "vfat", "", &esp_words(&name), "bedplate"));
         } else if partition.kind == gpt::kind::STATE {
-            let kind = probe(&Path::new("/dev").join(&name)).map(|(kind, _)| kind).unwrap_or_default();
-            let without_replay = match kind.as_str() {
-                "xfs" => "norecovery,nouuid",
-                "ext4" => "noload",
-                _ => continue,
-            };
-            found.extend(read_volume(&name, &kind, without_replay, KEPT_COPY, super::keep::BELOW_STATE));
+            let read = |at: &Path| configurations_in(&at.join(super::keep::BELOW_STATE), KEPT_COPY);
+            found.extend(on_state(&name, read).unwrap_or_default());
         }
     }
     found
@@ -147,19 +184,37 @@ fn partition_name(disk: &str, number: u32) -> String {
 }
 
 fn read_volume(name: &str, kind: &str, options: &str, source: &str, folder: &str) -> Vec<Found> {
+    on_volume(name, kind, options, |at| configurations_in(&at.join(folder), source)).unwrap_or_default()
+}
+
+fn configurations_in(folder: &Path, source: &str) -> Vec<Found> {
+    let read = |file: &&str| read_limited(&folder.join(file));
+    NAMES.iter().filter_map(read).map(|bytes| Found { source: source.into(), bytes }).collect()
+}
+
+/// What `read` gives of a state partition that is not mounted; none if it can't be mounted.
+pub(crate) fn on_state<T>(name: &str, read: impl FnOnce(&Path) -> T) -> Option<T> {
+    let (kind, _) = probe(&Path::new("/dev").join(name))?;
+    let without_replay = match kind.as_str() {
+        "xfs" => "norecovery,nouuid",
+        "ext4" => "noload",
+        _ => return None,
+    };
+    on_volume(name, &kind, without_replay, read)
+}
+
+/// What `read` gives of a volume, mounted read-only for it; none if it can't be mounted.
+fn on_volume<T>(name: &str, kind: &str, options: &str, read: impl FnOnce(&Path) -> T) -> Option<T> {
     let at = PathBuf::from("/run/bedplate/volume");
     let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
-    if fs::create_dir_all(&at).is_err() {
-        return Vec::new();
-    }
+    fs::create_dir_all(&at).ok()?;
     let mounted: std::io::Result<UnmountDrop<Mount>> = Mount::builder()
         .fstype(kind)
         .flags(flags)
         .data(options)
         .mount_autodrop(Path::new("/dev").join(name), &at, UnmountFlags::empty());
-    let Ok(_mounted) = mounted else { return Vec::new() };
-    let read = |file: &&str| read_limited(&at.join(folder).join(file));
-    NAMES.iter().filter_map(read).map(|bytes| Found { source: source.into(), bytes }).collect()
+    let _mounted = mounted.ok()?;
+    Some(read(&at))
 }
 
 fn read_limited(path: &Path) -> Option<Vec<u8>> {
@@ -177,15 +232,29 @@ mod tests {
         let text = base64::engine::general_purpose::STANDARD.encode("format = 1\n");
         let mut raw = vec![11, 5, 0, 1, 2];
         raw.extend(format!("something else\0io.bedplate.config={text}\0\0").bytes());
-        assert_eq!(smbios(&raw), [Found { source: "SMBIOS".into(), bytes: b"format = 1\n".to_vec() }]);
-        assert!(smbios(&[]).is_empty());
-        assert!(smbios(&[11, 200]).is_empty());
-        assert!(smbios(b"\x0b\x05\0\x01\x01io.bedplate.config=%%%\0\0").is_empty());
+        assert_eq!(smbios(&raw, OEM_STRING), [Found { source: "SMBIOS".into(), bytes: b"format = 1\n".to_vec() }]);
+        assert!(smbios(&raw, OEM_PERMIT).is_empty());
+        assert!(smbios(&[], OEM_STRING).is_empty());
+        assert!(smbios(&[11, 200], OEM_STRING).is_empty());
+        assert!(smbios(b"\x0b\x05\0\x01\x01io.bedplate.config=%%%\0\0", OEM_STRING).is_empty());
     }
 
     #[test]
     fn partitions_are_named_as_the_kernel_does() {
         assert_eq!(partition_name("vda", 2), "vda2");
         assert_eq!(partition_name("nvme0n1", 2), "nvme0n1p2");
+    }
+
+    #[test]
+    fn permits_are_files_of_that_ending_in_the_order_of_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.permit", "A.PERMIT", "site.toml", "permit"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let found = permits_in(folder.path(), "a stick");
+        let sources: Vec<&str> = found.iter().map(|f| f.source.as_str()).collect();
+        assert_eq!(sources, ["A.PERMIT on a stick", "b.permit on a stick"]);
+        assert_eq!(found[1].bytes, b"b.permit");
+        assert!(permits_in(&folder.path().join("none"), "a stick").is_empty());
     }
 }

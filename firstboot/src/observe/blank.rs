@@ -19,7 +19,7 @@ static ZEROS: [u8; 4096] = [0; 4096];
 static ONES: [u8; 4096] = [0xff; 4096];
 
 /// The stretches to look at within `whole`: both edges, and 64 of 1 MiB spread evenly in between.
-fn places(whole: &Range<u64>) -> Vec<Range<u64>> {
+pub(super) fn places(whole: &Range<u64>) -> Vec<Range<u64>> {
     let length = whole.end.saturating_sub(whole.start);
     if length <= 2 * EDGE + SAMPLES * MIB {
         return vec![whole.clone()];

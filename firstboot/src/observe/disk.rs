@@ -82,6 +82,14 @@ fn table_places(size: u64, sector: SectorSize) -> (Range<u64>, Range<u64>) {
     (0..head, size.saturating_sub(reserved).max(head)..size)
 }
 
+/// Every stretch of a disk that is looked at before it is called blank: the places of a table, and those of the rest.
+#[must_use]
+pub fn places_looked_at(size: u64, sector: SectorSize) -> Vec<Range<u64>> {
+    let (head, tail) = table_places(size, sector);
+    let between = blank::places(&(head.end..tail.start));
+    std::iter::once(head).chain(between).chain(std::iter::once(tail)).collect()
+}
+
 /// The space behind the image, looked at only while there is no state partition in it.
 fn free_tail(device: &Device, world: &World, file: &File, sector: SectorSize) -> anyhow::Result<Rest> {
     let Some(table) = device.table.usable().filter(|_| world.is_boot(&device.name)) else { return Ok(Rest::NotProbed) };

@@ -11,7 +11,7 @@ mod sysfs;
 mod udev;
 mod uses;
 
-pub use disk::read_disk;
+pub use disk::{places_looked_at, read_disk};
 pub use md::{parse_superblock, parse_sync_completed, superblock};
 
 use crate::boot_record::BootRecord;

@@ -98,10 +98,11 @@ struct Outcome {
 }
 
 #[derive(Debug)]
-struct NewFile {
-    path: PathBuf,
-    text: String,
-    private: bool,
+pub(super) struct NewFile {
+    pub path: PathBuf,
+    pub text: String,
+    /// Readable by its owner alone.
+    pub private: bool,
 }
 
 impl Config {
@@ -247,7 +248,7 @@ fn name(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn private_key(path: &Path) -> Result<PrivateKey> {
+pub(super) fn private_key(path: &Path) -> Result<PrivateKey> {
     let pem = std::fs::read_to_string(path).with_context(|| format!("read the key {}", path.display()))?;
     // The public key beside it has the name that images know it by.
     let beside = std::fs::read_to_string(path.with_extension("pub")).ok().and_then(|text| public_key(&text).ok());
@@ -259,7 +260,7 @@ fn private_key(path: &Path) -> Result<PrivateKey> {
 }
 
 /// Writes beside the file and renames, so that a full disk or a power cut leaves the old one.
-fn replace(new: &NewFile) -> Result<()> {
+pub(super) fn replace(new: &NewFile) -> Result<()> {
     let folder = new.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let writing = || format!("write {}", new.path.display());
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(writing)?;

@@ -10,6 +10,7 @@ mod kernel;
 mod keys;
 mod lock;
 mod pages;
+mod permit;
 mod plan;
 mod run;
 mod verify;
@@ -43,6 +44,7 @@ use std::process::ExitCode;
   bedplate diff former out
   bedplate config check site.toml
   bedplate plan --inventory n1.json --config site.toml --machine n1
+  bedplate permit erase n1 ZL2ABCDE --expect \"ext4 3f2a6c1e\"
   bedplate run out --config bundle.toml --disk 10G,serial=DATA-A
 
 Data goes to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage."
@@ -121,6 +123,9 @@ enum Verb {
     Config(config::Config),
     /// Tell what a node would do with its disks, without the node.
     Plan(plan::Plan),
+    /// Give leave to erase a disk, once, and show what a permit is for.
+    #[command(subcommand)]
+    Permit(permit::Permit),
     /// Start a built image in QEMU under Secure Boot.
     Run(run::Run),
     /// Print the completions of a shell.
@@ -179,6 +184,7 @@ pub fn main() -> ExitCode {
         Verb::Diff(diff) => diff.run(&console),
         Verb::Config(config) => config.run(&console),
         Verb::Plan(plan) => plan.run(&console),
+        Verb::Permit(permit) => permit.run(&console),
         Verb::Run(run) => run.run(&console),
         Verb::Completions(completions) => completions.run(),
         Verb::Man(man) => man.run(&console),

@@ -99,14 +99,14 @@ impl Plan {
     }
 }
 
-fn inventory(path: &Path) -> Result<Inventory> {
+pub(super) fn inventory(path: &Path) -> Result<Inventory> {
     let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
     // serde_json tells line and column.
     serde_json::from_str(&text)
         .with_context(|| format!("{} is not what `firstboot observe` of this version prints", path.display()))
 }
 
-fn told(console: &Console, faults: &[Diagnostic]) -> Result<ExitCode> {
+pub(super) fn told(console: &Console, faults: &[Diagnostic]) -> Result<ExitCode> {
     match console.json {
         true => drop(console.give("", &faults)?),
         false => faults.iter().for_each(|fault| eprintln!("{fault}")),

@@ -23,6 +23,8 @@ pub const REPLACEMENT: &str = "A3";
 pub const EACH: [&str; 2] = ["B1", "B2"];
 /// Members of an array with stripes, of one level after the other.
 pub const STRIPED: [&str; 4] = ["R1", "R2", "R3", "R4"];
+/// Disks that hold what is not ours, and that permits are for.
+pub const FREED: [(&str, Foreign); 2] = [("P1", Foreign::Ext4), ("P2", Foreign::Gpt)];
 /// Blank, and only asked for together with a disk that is not there.
 pub const LONE: &str = "LONE";
 /// The disk that is not there.
@@ -67,8 +69,8 @@ pub fn make(folder: &Path) -> Result<Vec<Disk>> {
         disks.push(Disk::blank(&folder.join(serial), size * MIB, serial)?);
     }
     image(&disks[0].file)?;
-    for (_, foreign) in FOREIGN {
-        let serial = serial(*foreign);
+    let kept = FOREIGN.iter().map(|(_, foreign)| (serial(*foreign), *foreign));
+    for (serial, foreign) in kept.chain(FREED.map(|(serial, foreign)| (serial.to_owned(), foreign))) {
         let disk = Disk::blank(&folder.join(&serial), 64 * MIB, &serial)?;
         foreign.write(&disk.file)?;
         disks.push(disk);

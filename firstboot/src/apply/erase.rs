@@ -1,0 +1,105 @@
+//! Erasing a disk by a permit.
+//!
+//! The order is that of `storage_plan::erase`: noted on the state partition, the note over the first sector, everything
+//! else zeroed and looked at, the note zeroed, noted as used. The disk is held open exclusively throughout, so the
+//! kernel itself says that nothing is mounted from it or built on it.
+#![allow(clippy::disallowed_methods, reason = "edge: this is where disks are erased")]
+
+use super::{LockedDevice, partition};
+use crate::observe::{World, places_looked_at, read_disk};
+use crate::permits::Records;
+use anyhow::{Context, bail};
+use machine_config::permit::Method;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use on_disk::gpt::ProtectiveMbr;
+use std::fs::{File, OpenOptions};
+use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
+use storage_plan::erase::Erase;
+use storage_plan::inventory::{Device, Rest};
+
+/// What is zeroed at each end of a partition.
+const EDGE: u64 = 16 << 20;
+/// What is zeroed in one call: a large disk takes hours, and each call can end the work with an error.
+const PIECE: u64 = 1 << 30;
+
+/// Erases the disk, and returns when it is blank on the medium and the permit is used.
+pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World) -> anyhow::Result<()> {
+    let device = disk.device();
+    if device.identity() != Some(erase.device.as_str()) {
+        bail!("the permit is for {}, and this is {}", erase.device, device.words());
+    }
+    let exclusive = OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_EXCL.bits()).open(disk.path());
+    let exclusive = exclusive.with_context(|| format!("something uses {}", device.words()))?;
+    let records = Records::on_state()?;
+    let record = records.begin(erase, device)?;
+
+    let note = erase.note.len() as u64;
+    disk.write(0, &erase.note)?;
+    disk.flush()?;
+    for place in places(device, erase.method, note)? {
+        zero(&exclusive, place).with_context(|| format!("cannot zero {}", device.words()))?;
+    }
+    disk.flush()?;
+    device.partitions.iter().try_for_each(|p| partition::remove_from_kernel(disk, p.number))?;
+    let left = left_over(&read_disk(&device.name, world)?);
+    if let Some(left) = left {
+        bail!("{} still holds {left}; erase it with a permit of method write-zeroes", device.words());
+    }
+    disk.write(0, &vec![0; erase.note.len()])?;
+    disk.flush()?;
+    if disk.read_back(0, erase.note.len())?.iter().any(|byte| *byte != 0) {
+        bail!("{} does not keep what is written to it", device.words());
+    }
+    drop(exclusive);
+    records.end(record)
+}
+
+/// What is zeroed. Partitions come first and the backup table last, which says where they were should the power go; without
+/// a table (that of an MBR goes with the note) the next run zeroes what is looked at, and that is enough to be blank.
+fn places(device: &Device, method: Method, note: u64) -> anyhow::Result<Vec<Range<u64>>> {
+    let sector = device.sector().context("the disk has unusual sectors")?;
+    if method == Method::WriteZeroes {
+        return Ok(std::iter::once(note..device.size).collect());
+    }
+    let shown = device.partitions.iter().map(|p| (p.start, p.size));
+    let listed = device.table.usable().into_iter().flat_map(|t| t.partitions.iter().map(|p| (p.start, p.size)));
+    let mut places: Vec<Range<u64>> = Vec::new();
+    for (start, size) in shown.chain(listed) {
+        let (start, end) = (start.min(device.size), start.saturating_add(size).min(device.size));
+        places.extend([start..end.min(start.saturating_add(EDGE)), start.max(end.saturating_sub(EDGE))..end]);
+    }
+    places.sort_by_key(|place| (place.start, place.end));
+    places.dedup();
+    places.extend(places_looked_at(device.size, sector));
+    // Whole sectors, and never the note.
+    let s = sector.bytes();
+    let whole = |p: Range<u64>| (p.start / s * s).max(note)..p.end.div_ceil(s).saturating_mul(s).min(device.size);
+    Ok(places.into_iter().map(whole).filter(|p| p.start < p.end).collect())
+}
+
+/// Zeroes by the disk itself where it can, by the kernel otherwise; the page cache follows (blkdev_fallocate).
+fn zero(disk: &File, place: Range<u64>) -> anyhow::Result<()> {
+    let flags = FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    let mut at = place.start;
+    while at < place.end {
+        let length = (place.end - at).min(PIECE);
+        fallocate(disk, flags, i64::try_from(at)?, i64::try_from(length)?)?;
+        at += length;
+    }
+    Ok(())
+}
+
+/// What a disk still holds beside the note in its first sector, in words.
+fn left_over(device: &Device) -> Option<String> {
+    if !device.signatures.is_empty() || !device.table.is_absent() || device.table.mbr != ProtectiveMbr::Absent {
+        let held = storage_plan::erase::layers(device).unwrap_or_default();
+        return Some(if held.is_empty() { "something that can't be read".into() } else { held.join(", ") });
+    }
+    match (device.rest, device.ends.iter().find(|sector| sector.offset != 0)) {
+        (Rest::Zero, None) => None,
+        (Rest::Data { offset }, _) => Some(format!("data at byte {offset}")),
+        (_, Some(sector)) => Some(format!("data at byte {}", sector.offset)),
+        (Rest::Ones | Rest::NotProbed, None) => Some("something other than zeroes".into()),
+    }
+}
