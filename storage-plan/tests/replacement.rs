@@ -358,8 +358,29 @@ fn only_what_runs_is_put_right_while_the_node_runs() {
     assert!(repairs.graph.steps[1].after == [0] && repairs.graph.steps[2].after == [1]);
     model.carry_out(repairs.approve().unwrap().plan()).unwrap();
     // What does not run is for the next start.
+    let (mut model, config) = lost(true);
     model.power_cut();
-    assert_eq!(plan(&model.inventory(), &config).repairs().graph.steps, []);
+    let whole = plan(&model.inventory(), &config);
+    assert_eq!((volume(&whole, MIRROR).verdict, whole.repairs().graph.steps), (Verdict::Repair, Vec::new()));
+}
+
+#[test]
+fn an_array_that_lost_more_than_it_can_gets_no_disk_while_its_remains_run() {
+    for (level, pulled) in [("r5", ["R5-0", "R5-1"].as_slice()), ("r6", &["R6-0", "R6-1", "R6-2"])] {
+        let (mut model, mut config) = striped();
+        model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+        let array = config.storage.array.get_mut(level).unwrap();
+        array.spares = 0;
+        for (number, serial) in pulled.iter().enumerate() {
+            let of_it = |d: &&storage_plan::simulate::ModelDisk| d.device.serial.as_deref() == Some(serial);
+            let name = model.disks().iter().find(of_it).unwrap().device.name.clone();
+            model.pull(&name);
+            model.plug(disk(&format!("vdx{number}"), &format!("N{number}"), GIB));
+            array.disks.serial[number] = format!("N{number}");
+        }
+        let plan = plan(&model.inventory(), &config);
+        assert_eq!(plan.graph.replacements(), BTreeSet::new(), "{level}: {plan:#?}");
+    }
 }
 
 proptest! {
