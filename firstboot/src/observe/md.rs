@@ -122,7 +122,10 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
             .collect();
         members.sort();
         let of = |place: Place| members.iter().filter(|(_, p)| *p == place).map(|(m, _)| m.clone()).collect();
-        let uuid = members.iter().find_map(|(m, _)| superblock(&Path::new("/dev").join(m)).map(|md| md.array));
+        // Another disk may have the name of one that was pulled, so those that failed are asked last.
+        let asked = |failed: bool| members.iter().filter(move |(_, place)| (*place == Place::Failed) == failed);
+        let mut asked = asked(false).chain(asked(true));
+        let uuid = asked.find_map(|(m, _)| superblock(&Path::new("/dev").join(m)).map(|md| md.array));
         // An array that failed while it runs can't be read any more; that is no reason to look at nothing else.
         let signatures = signatures(&name).unwrap_or_else(|error| {
             tracing::warn!(array = name, "cannot read: {error:#}");
