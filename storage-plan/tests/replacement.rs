@@ -434,5 +434,5 @@ fn invariant_2_no_permit_makes_a_member_of_a_disk_that_is_not_blank() {
     let (mut model, config) = lost(true);
     model.disk_mut("vdf").unwrap().device.rest = storage_plan::inventory::Rest::Data { offset: 5 << 20 };
     model.grant(permit_for(&model, "vdf"));
-    nothing_is_taken(&model, &config, &["BP-S010"], "with a permit for it");
+    nothing_is_taken(&model, &config, &["BP-S015"], "with a permit for it");
 }

@@ -143,7 +143,7 @@ mod tests {
         let total = report.total();
         assert_eq!((total.tried, total.converged, total.refused, total.foreign_bytes), (4, 1, 2, 7));
         assert_eq!(total.neither, ["a, 3: it stopped"]);
-        assert_eq!(report.table().lines().count(), 6);
+        assert_eq!(report.table().lines().count(), 1 + 3 + 1);
         assert!(serde_json::to_string(&report).unwrap().contains(r#""scenario":"b","kind":"foreign","tried":1"#));
     }
 }

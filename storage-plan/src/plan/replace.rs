@@ -13,7 +13,7 @@ use super::{Draft, table_step};
 use crate::inventory::{Device, Remembered};
 use crate::layer::gpt;
 use crate::layer::md::{self, Carrier};
-use crate::ownership::{Wanted, standing};
+use crate::ownership::{Standing, Wanted, standing};
 use crate::refusal;
 use crate::selector;
 use crate::{Action, PartitionRef};
@@ -179,10 +179,15 @@ impl<'a> This<'a, '_> {
             return Err(unfit(format!("Another disk answers to {identity} too")));
         }
         let wanted = gpt::whole_disk(&self.context.owner, &self.key, device).map_err(unfit)?;
-        if self.context.claim(device, &standing(device, &wanted), self.name)?.is_some() {
-            return Err(unfit(
-                "It is not blank, and a permit erases disks of volumes that are made, not a new member".into(),
-            ));
+        // While an array runs nothing is erased, whoever gave leave: what is not blank stays out.
+        let foreign = |code: &str, holds: &str| {
+            let why = ["No permit makes a member of it.".to_owned()];
+            Err(refusal::foreign(code, device, holds, self.name, &why, None))
+        };
+        match standing(device, &wanted) {
+            Standing::Foreign(holds) => return foreign(refusal::FOREIGN, &holds),
+            Standing::UnknownData(holds) => return foreign(refusal::UNKNOWN_DATA, &holds),
+            Standing::Blank | Standing::HalfWritten | Standing::Ours { .. } => {}
         }
         if let Some(refusal) = self.context.unfit(device, self.volume.format, self.name) {
             return Err(refusal);
