@@ -14,6 +14,7 @@ use crate::refusal::{self, diagnostic};
 use crate::verdict::{ArrayVerdict, Kind, Verdict};
 use machine_config::Diagnostic;
 use machine_config::schema::{Array, Level, Volume};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 pub(super) fn array(context: &Context<'_>, name: &str, array: &Array, volume: &str, v: &Volume) -> Draft {
@@ -221,44 +222,39 @@ impl<'a> This<'a, '_> {
     /// Too few members for the data to be there. The kernel would not start it either; nobody is to try harder.
     fn lacking(&self, members: &[&Carrier<'_>], fresh: &[&MdMember], wanted: u32) -> Option<Diagnostic> {
         let filled = md::filled(fresh);
-        if md::is_complete(self.array.level, wanted, &filled) {
-            return None;
-        }
-        let there: Vec<String> = members.iter().map(|c| c.device.words()).collect();
-        Some(diagnostic(
-            refusal::LACKING,
-            format!(
-                "\"{}\" has {} of its {wanted} members with all their data, too few for RAID {}.",
-                self.name,
-                filled.len(),
-                u8::from(self.array.level)
-            ),
-            format!("There are: {}. It was not started, and nothing was written.", there.join("; ")),
-            "Put the missing disks back in. If they are lost, so is what was on the array: raise its generation to make it \
-             anew."
-                .into(),
-        ))
+        let has = format!("has {} of its {wanted} members with all their data", filled.len());
+        let done = "It was not started, and nothing was written.";
+        let mend = "Put the missing disks back in. If they are lost, so is what was on the array: raise its generation to make it \
+                    anew.";
+        self.too_few(members, wanted, &filled, [&has, done, mend])
     }
 
     /// As [`This::lacking`], of an array that has lost too many members while it ran. What it still answers may be old.
     fn broken(&self, members: &[&Carrier<'_>], running: &RunningArray, wanted: u32) -> Option<Diagnostic> {
         let working = md::working(members, &self.uuid, running)?;
-        if md::is_complete(self.array.level, wanted, &working) {
-            return None;
-        }
+        let has = format!("has failed while it ran: {} of its {wanted} members work", working.len());
+        let mend =
+            "Put the disks that went back in and restart the node: it starts the array again if its data is there.";
+        self.too_few(members, wanted, &working, [&has, "Nothing was written.", mend])
+    }
+
+    fn too_few(
+        &self,
+        members: &[&Carrier<'_>],
+        wanted: u32,
+        roles: &BTreeSet<u16>,
+        [has, done, mend]: [&str; 3],
+    ) -> Option<Diagnostic> {
         let there: Vec<String> = members.iter().map(|c| c.device.words()).collect();
-        Some(diagnostic(
-            refusal::LACKING,
-            format!(
-                "\"{}\" has failed while it ran: {} of its {wanted} members work, too few for RAID {}.",
-                self.name,
-                working.len(),
-                u8::from(self.array.level)
-            ),
-            format!("There are: {}. Nothing was written.", there.join("; ")),
-            "Put the disks that went back in and restart the node: it starts the array again if its data is there."
-                .into(),
-        ))
+        (!md::is_complete(self.array.level, wanted, roles)).then(|| {
+            let level = u8::from(self.array.level);
+            diagnostic(
+                refusal::LACKING,
+                format!("\"{}\" {has}, too few for RAID {level}.", self.name),
+                format!("There are: {}. {done}", there.join("; ")),
+                mend.into(),
+            )
+        })
     }
 
     /// Where a stripe was being written when the power went, parity and data may tell different things, and with a
