@@ -13,8 +13,8 @@ use storage_plan::{Graph, Plan, Step, plan};
 /// Makes an array of `level` step by step, on disks that are blank.
 pub fn is_what_happens(level: Level, count: usize, spares: u32) {
     let config: MachineConfig = striped(level, count, spares);
-    let before = observe::read(Some(&boot())).unwrap();
-    let (whole, mut model) = (plan(&before, &config), Model::of(&before));
+    let mut seen = observe::read(Some(&boot())).unwrap();
+    let (whole, mut model) = (plan(&seen, &config), Model::of(&seen));
     assert!(whole.graph.steps.iter().any(|step| step.action.writes()), "{whole:?}");
     for step in &whole.graph.steps {
         let words = step.action.words();
@@ -22,28 +22,29 @@ pub fn is_what_happens(level: Level, count: usize, spares: u32) {
         for effect in model.effects(&step.action).unwrap() {
             model.apply(effect);
         }
-        one_step(&whole, step);
+        one_step(&whole, step, &seen);
         wait_for_syncs(0);
-        let (said, seen) = (shown(&model.inventory()), shown(&observe::read(Some(&boot())).unwrap()));
-        for (said, seen) in said.iter().zip(&seen) {
-            assert_eq!(said, seen, "after: {words}; the model is on the left");
+        seen = observe::read(Some(&boot())).unwrap();
+        let (said, real) = (shown(&model.inventory()), shown(&seen));
+        for (said, real) in said.iter().zip(&real) {
+            assert_eq!(said, real, "after: {words}; the model is on the left");
         }
-        assert_eq!(said.len(), seen.len(), "after: {words}");
+        assert_eq!(said.len(), real.len(), "after: {words}");
     }
 }
 
 /// As the agent does it: locked, and looked at once more.
-fn one_step(whole: &Plan, step: &Step) {
+fn one_step(whole: &Plan, step: &Step, now: &Inventory) {
     let graph = Graph { steps: vec![Step { after: Vec::new(), ..step.clone() }] };
     let only = Plan { graph, ..whole.clone() };
     let tools = Tools::find(&only).unwrap();
-    let (world, now) = (World::read(Some(&boot())).unwrap(), observe::read(Some(&boot())).unwrap());
-    let failed = carry_out(&only.approve().unwrap(), &now, &world, &tools, &|_| ()).unwrap();
+    let world = World::read(Some(&boot())).unwrap();
+    let failed = carry_out(&only.approve().unwrap(), now, &world, &tools, &|_| ()).unwrap();
     assert!(failed.is_empty(), "{failed:?}");
 }
 
-/// All that the two must agree on, a line for each of the array's disks, their partitions, and each array: not the kernel's names for arrays, labels,
-/// or the numbers and counters that mdadm makes up.
+/// All that the two must agree on, a line for each of the array's disks, their partitions, and each array: not the
+/// kernel's names for arrays, labels, or the numbers and counters that mdadm makes up.
 fn shown(inventory: &Inventory) -> Vec<String> {
     let signatures = |all: &[Signature]| {
         let mut all: Vec<String> = all.iter().map(signature).collect();
