@@ -1,24 +1,22 @@
 //! The storage cases: what each does on the guest's disks, and what must hold after it.
 
+mod erasing;
+mod replacing;
+
 use crate::{lay, model, tool};
 use firstboot::apply::Progress;
 use firstboot::boot_record::{BootRecord, MachineIdSource};
-use firstboot::config::Found;
 use firstboot::observe;
-use firstboot::permits::{self, Permits};
+use firstboot::permits::Permits;
 use firstboot::storage::{self, Status, StorageOutcome};
-use firstboot::watch::events::Wakes;
-use machine_config::permit::{Leave, Method, Permit};
-use machine_config::schema::{Array, Format, Level, MachineConfig, Replace, Volume};
-use machine_config::signature::PrivateKey;
-use machine_config::utc::{DAY, Utc};
+use machine_config::schema::{Array, Format, Level, MachineConfig, Volume};
 use qemu_tests::fault::foreign::Foreign;
 use qemu_tests::guest::config::{config, serials};
 use qemu_tests::guest::{FOREIGN, LZ4_IMAGE, MISSING, OBSERVE, TAKEN_PLACE, ZSTD_IMAGE, disks, images};
 use qemu_tests::sight::{Sight, check};
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Arc, LazyLock, Mutex, mpsc};
+use std::sync::{LazyLock, Mutex};
 use storage_plan::Verdict;
 use sys_mount::{Mount, MountFlags, Unmount, UnmountFlags};
 
@@ -46,10 +44,10 @@ const OWN: [(&str, fn()); 24] = [
     ("invariant 4: a volume of type provisioning is made anew, and no other", a_provisioning_volume_is_made_anew),
     ("a damaged table is repaired, and nothing else is written", a_damaged_table_is_repaired),
     ("invariant 8: a mirror without one disk runs, and says that it is degraded", a_mirror_without_one_disk_runs),
-    (TAKEN_PLACE, a_foreign_disk_does_not_replace_a_member),
+    (TAKEN_PLACE, replacing::a_foreign_disk_does_not_replace_a_member),
     (
         "a mirror takes the named blank disk in place of the lost one, is filled from the other, and runs on it alone",
-        a_named_disk_replaces_a_member,
+        replacing::a_named_disk_replaces_a_member,
     ),
     ("a RAID0 of two disks is made and kept, and refused without one of them", || {
         an_array_with_stripes(Level::Raid0, 2, 0, &["R2"], false)
@@ -63,17 +61,20 @@ const OWN: [(&str, fn()); 24] = [
     ("a RAID10 of four disks is made and kept, and runs without one of each pair", || {
         an_array_with_stripes(Level::Raid10, 4, 0, &["R1", "R4"], true)
     }),
-    ("invariant 2: a permit for something else, elsewhere or of yesterday does nothing", a_permit_that_does_not_fit),
-    ("invariant 2: a permit that names what is there frees the disk", a_permit_that_fits_frees_the_disk),
-    ("invariant 2: a permit is used once", a_permit_is_used_once),
+    (
+        "invariant 2: a permit for something else, elsewhere or of yesterday does nothing",
+        erasing::a_permit_that_does_not_fit,
+    ),
+    ("invariant 2: a permit that names what is there frees the disk", erasing::a_permit_that_fits_frees_the_disk),
+    ("invariant 2: a permit is used once", erasing::a_permit_is_used_once),
     (
         "invariant 4: a disk that was half erased when the power went is erased without the permit",
-        a_half_erased_disk_is_erased,
+        erasing::a_half_erased_disk_is_erased,
     ),
     ("after each step the model shows what observing sees", the_model_is_what_happens),
     (
         "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",
-        a_disk_in_the_slot_replaces_a_member,
+        replacing::a_disk_in_the_slot_replaces_a_member,
     ),
     ("an array that fails while it runs is refused, and everything else is looked at", an_array_fails_while_it_runs),
     (ZSTD_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[0].0)),
@@ -349,136 +350,6 @@ fn a_mirror_without_one_disk_runs() {
     assert_eq!(fs::read_to_string(witness("/var/lib/volumes/db")).unwrap(), "/var/lib/volumes/db");
 }
 
-/// What the mirror is to have again once it is whole.
-const CONTENT: &str = "/var/lib/volumes/db/content";
-
-fn content() -> Vec<u8> {
-    let numbers = (0..2u32 << 20).map(|i| i.wrapping_mul(2_654_435_761).wrapping_add(i >> 7));
-    numbers.flat_map(u32::to_le_bytes).collect()
-}
-
-fn a_foreign_disk_does_not_replace_a_member() {
-    fs::write(CONTENT, content()).unwrap();
-    let foreign = disks::serial(Foreign::Ext4);
-    // Both as it runs, and when it is started anew.
-    for restart in [false, true] {
-        if restart {
-            stop();
-        }
-        let outcome = run(&config(&disks::EACH, &[disks::MIRROR[0], &foreign], Format::Xfs));
-        assert_eq!((outcome.status, codes(&outcome), outcome.writes), (Status::Degraded, vec!["BP-S014"], 0));
-        let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
-        assert!(mirror.available && mirror.verdict == Verdict::Keep && mirror.members == Some((1, 2)), "{mirror:?}");
-        assert!(outcome.refusals[0].why.contains("which runs without"), "{}", outcome.refusals[0]);
-        assert_eq!(fs::read(CONTENT).unwrap(), content());
-    }
-}
-
-fn a_named_disk_replaces_a_member() {
-    let config = config(&disks::EACH, &[disks::MIRROR[0], disks::REPLACEMENT], Format::Xfs);
-    let (outcome, steps) = run_watched(&config);
-    assert_eq!(codes(&outcome), Vec::<&str>::new());
-    assert_eq!((verdicts(&outcome)[MIRROR], outcome.writes), (Verdict::Repair, 3), "{steps:?}");
-    assert!(steps.iter().any(|s| s.starts_with("add ") && s.ends_with("to \"meta\"")), "{steps:?}");
-    wait_for_syncs(2);
-    let (outcome, steps) = run_watched(&config);
-    let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
-    assert!(mirror.redundant && mirror.verdict == Verdict::Keep && steps.is_empty(), "{mirror:?} {steps:?}");
-    assert_eq!(outcome.status, Status::Ready);
-    // The new one alone has it all.
-    stop();
-    pull(disks::MIRROR[0]);
-    let outcome = run(&config);
-    let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
-    assert!(mirror.available && mirror.members == Some((1, 2)), "{mirror:?}");
-    assert!(fs::read(CONTENT).unwrap() == content(), "the content is not what it was");
-    assert_eq!(fs::read_to_string(witness("/var/lib/volumes/db")).unwrap(), "/var/lib/volumes/db");
-}
-
-/// Waits until the kernel's events wake the watch, for half a minute at most.
-fn woken(wakes: &Arc<Wakes>) {
-    let (wakes, (send, receive)) = (wakes.clone(), mpsc::channel());
-    std::thread::spawn(move || send.send(wakes.wait()));
-    receive.recv_timeout(std::time::Duration::from_secs(30)).expect("nothing woke the watch").unwrap();
-}
-
-/// As udev would tell of a disk's path.
-fn put_in_place(serial: &str, place: &str) {
-    let number = fs::read_to_string(format!("/sys/block/{}/dev", lay::name(serial))).unwrap();
-    fs::create_dir_all("/run/udev/data").unwrap();
-    fs::write(format!("/run/udev/data/b{}", number.trim()), format!("S:disk/by-path/{place}\n")).unwrap();
-}
-
-fn a_disk_in_the_slot_replaces_a_member() {
-    const AT: &str = "/var/lib/volumes/db";
-    let (lost, new) = (disks::STRIPED[2], disks::STRIPED[3]);
-    stop_all();
-    for serial in disks::STRIPED {
-        clear(serial);
-        put_in_place(serial, &format!("bay-of-{serial}"));
-    }
-    let mut config = config(&[], &disks::STRIPED[..3], Format::Ext4);
-    let array = config.storage.array.remove("meta").unwrap();
-    let array = Array { level: Level::Raid5, replace: Replace::SameSlot, ..array };
-    config.storage.array.insert("in-slots".into(), array);
-    let outcome = run(&config);
-    assert_eq!(codes(&outcome), Vec::<&str>::new());
-    wait_for_syncs(3);
-    let content = &content()[..4 << 20];
-    fs::write(witness(AT), content).unwrap();
-    let keep_up = || {
-        let kept = storage::keep_up(&config, Some(&boot()), None, &|progress| println!("  {progress}")).unwrap();
-        println!("{}", kept.outcome.table);
-        firstboot::watch::keep(&kept.remembered).unwrap();
-        kept
-    };
-    assert_eq!(keep_up().remembered.iter().map(|m| m.identity.as_str()).collect::<Vec<_>>(), disks::STRIPED[..3]);
-
-    let wakes = Arc::new(Wakes::open().unwrap());
-    pull(lost);
-    woken(&wakes);
-    fs::write(witness(AT), content).unwrap();
-    nix::unistd::sync();
-    let kept = keep_up();
-    assert_eq!(
-        (kept.outcome.writes, kept.outcome.status),
-        (0, Status::Degraded),
-        "a blank disk elsewhere is no matter"
-    );
-
-    put_in_place(new, &format!("bay-of-{lost}"));
-    // An agent that was killed has written the table, and something behind it.
-    let inventory = observe::read(Some(&boot())).unwrap();
-    let plan = storage_plan::plan(&inventory, &config);
-    let storage_plan::Action::WriteTable { disk, table, partition } = &plan.graph.steps[0].action else {
-        panic!("{plan:?}")
-    };
-    let device = inventory.devices.iter().find(|d| d.name == *disk).unwrap();
-    assert_eq!(device.serial.as_deref(), Some(new));
-    for write in on_disk::gpt::layout(table, device.size).unwrap() {
-        lay::write(new, write.offset, &write.bytes);
-    }
-    lay::write(new, partition.start + 4096, &[7; 512]);
-    lay::read_anew(new);
-    let kept = keep_up();
-    assert_eq!((codes(&kept.outcome), kept.outcome.writes), (Vec::new(), 2), "{:?}", kept.steps);
-    // The array tells of its rebuild's end.
-    let redundant = |kept: &storage::KeptUp| kept.outcome.volumes.iter().all(|v| v.level.is_none() || v.redundant);
-    let mut kept = kept;
-    while !redundant(&kept) {
-        woken(&wakes);
-        kept = keep_up();
-    }
-    assert_eq!((kept.outcome.writes, kept.outcome.status), (0, Status::Ready), "{:?}", kept.outcome);
-    let places = kept.remembered.iter().map(|m| format!("{} {}", m.identity, m.by_path[0])).collect::<Vec<_>>();
-    assert_eq!(places, ["R1 bay-of-R1", "R2 bay-of-R2", "R4 bay-of-R3"]);
-    stop_all();
-    pull(disks::STRIPED[0]);
-    let outcome = run(&config);
-    assert!(outcome.volumes.iter().all(|v| v.available), "{outcome:?}");
-    assert!(fs::read(witness(AT)).unwrap() == content, "the content is not what it was");
-}
-
 /// As [`stop`], whatever runs.
 pub fn stop_all() {
     let mut mounts: Vec<String> =
@@ -590,144 +461,6 @@ fn an_array_with_stripes(level: Level, count: usize, spares: u32, lost: &[&str],
         assert_eq!((outcome.status, codes(&outcome), outcome.writes), (Status::Stopped, vec!["BP-S018"], 0));
         assert_eq!(observe::arrays().unwrap(), [], "it was started");
     }
-}
-
-/// A file system on each of these disks, of a name that no volume of [`full`] has: those would be kept, too.
-fn on_each(serials: &[&str]) -> MachineConfig {
-    let mut config = config(serials, &[], Format::Ext4);
-    let each = config.storage.each.remove("object").unwrap();
-    config.storage.each.insert("given".into(), each);
-    config
-}
-
-/// All that is on a disk, in the words of a permit.
-fn layers(serial: &str) -> Vec<String> {
-    let inventory = observe::read(Some(&boot())).unwrap();
-    let device = inventory.devices.iter().find(|d| d.serial.as_deref() == Some(serial)).unwrap();
-    storage_plan::erase::layers(device).unwrap()
-}
-
-/// A permit for a disk and these layers, good for a day.
-fn permit(serial: &str, expect: Vec<String>, method: Method) -> Permit {
-    let now = permits::now();
-    Permit {
-        permit: machine_config::permit::FORMAT,
-        action: Leave::Erase,
-        id: uuid::Uuid::new_v5(&uuid::Uuid::nil(), format!("{serial} {expect:?} {method:?}").as_bytes()),
-        cluster: full().cluster.id,
-        machine: full().name,
-        device: serial.into(),
-        expect,
-        method,
-        issued: now,
-        expires: now.after(DAY),
-    }
-}
-
-/// What the node makes of these permits, signed with its key.
-fn signed(permits: &[Permit]) -> Permits {
-    let key = PrivateKey::from_seed(&[7; 32], "config").unwrap();
-    let text = |permit: &Permit| permit.sign(&key).unwrap().into_bytes();
-    let found: Vec<Found> = permits.iter().map(|p| Found { source: "a stick".into(), bytes: text(p) }).collect();
-    permits::open(&found, &[key.public()], permits::now(), &full())
-}
-
-/// That its every byte is kept is for the host to see.
-fn a_permit_that_does_not_fit() {
-    stop_all();
-    let serial = disks::serial(Foreign::Ext4);
-    let config = on_each(&[&serial]);
-    let fits = permit(&serial, layers(&serial), Method::Wipe);
-    assert_eq!(fits.expect, ["ext4 3f2a6c1e"]);
-    let other = |change: fn(&mut Permit)| {
-        let mut permit = fits.clone();
-        change(&mut permit);
-        permit
-    };
-    let permits = [
-        other(|p| p.expect = vec!["ext4 3f2a6c1f".into()]),
-        other(|p| p.expect.push("unknown data".into())),
-        other(|p| p.device = disks::LONE.into()),
-        other(|p| p.machine = "n2".into()),
-        other(|p| p.cluster = uuid::Uuid::from_u128(8)),
-        other(|p| (p.issued, p.expires) = (Utc(p.issued.0 - 2 * DAY), Utc(p.expires.0 - 2 * DAY))),
-    ];
-    let (outcome, steps) = run_with(&config, signed(&permits));
-    assert_eq!((outcome.status, outcome.writes, steps), (Status::Stopped, 0, Vec::new()));
-    assert_eq!(codes(&outcome), ["BP-S014", "BP-C086"]);
-    let refusal = &outcome.refusals[0];
-    assert_eq!(refusal.why.matches("does nothing").count(), 2, "{refusal}");
-    let command = format!("bedplate permit erase n1 {serial} --expect \"ext4 3f2a6c1e\"");
-    assert!(refusal.mend.contains(&command), "{refusal}");
-}
-
-const FREED: [&str; 2] = [disks::FREED[0].0, disks::FREED[1].0];
-/// The first of them as it was, and the permit that it was erased by.
-static FORMER: Mutex<Option<(Vec<u8>, Permit)>> = Mutex::new(None);
-
-fn a_permit_that_fits_frees_the_disk() {
-    let config = on_each(&FREED);
-    let by = [(FREED[0], Method::Wipe), (FREED[1], Method::WriteZeroes)];
-    let permits = by.map(|(serial, method)| permit(serial, layers(serial), method));
-    assert_eq!(permits[1].expect.len(), 2, "{permits:?}");
-    *FORMER.lock().unwrap() = Some((fs::read(lay::node(FREED[0])).unwrap(), permits[0].clone()));
-    let (outcome, steps) = run_with(&config, signed(&permits));
-    assert_eq!((codes(&outcome), steps.iter().filter(|s| s.starts_with("erase ")).count()), (Vec::new(), 2));
-    let mut volumes = outcome.volumes.iter().filter(|v| v.volume != STATE);
-    assert!(volumes.all(|v| v.verdict == Verdict::Create && v.available), "{:?}", outcome.volumes);
-    for permit in &permits {
-        let record = fs::read(format!("/var/lib/bedplate/permits/{}.json", permit.id)).unwrap();
-        let record: permits::Record = serde_json::from_slice(&record).unwrap();
-        assert!(record.ended.is_some() && record.held == permit.expect, "{record:?}");
-        assert_eq!(record.signed_by.as_deref(), Some("config"));
-        let at = format!("/var/lib/volumes/{}", permit.device);
-        fs::write(witness(&at), &at).unwrap();
-    }
-    // The first of them has nothing left of what was there but where the new file system has written.
-    stop_all();
-    let raw = fs::read(lay::node(FREED[0])).unwrap();
-    assert!(!raw.chunks(4096).any(|block| block == [0xd5; 4096]), "data of the former owner");
-    let (outcome, _) = run_with(&config, signed(&permits));
-    assert_eq!((codes(&outcome), outcome.writes), (Vec::new(), 0), "made once");
-    for serial in FREED {
-        let at = format!("/var/lib/volumes/{serial}");
-        assert_eq!(fs::read_to_string(witness(&at)).unwrap(), at);
-    }
-}
-
-fn a_permit_is_used_once() {
-    stop_all();
-    let (former, permit) = FORMER.lock().unwrap().clone().unwrap();
-    lay::write(FREED[0], 0, &former);
-    lay::read_anew(FREED[0]);
-    assert_eq!(layers(FREED[0]), permit.expect, "the very same is there again");
-    let (outcome, steps) = run_with(&on_each(&[FREED[0]]), signed(&[permit]));
-    assert_eq!((outcome.status, outcome.writes, steps), (Status::Stopped, 0, Vec::new()));
-    assert_eq!(codes(&outcome), ["BP-S014", "BP-S043"]);
-    assert!(fs::read(lay::node(FREED[0])).unwrap() == former, "it was written to");
-}
-
-/// The note is on the disk and the superblock is gone; its data is still there.
-fn a_half_erased_disk_is_erased() {
-    let serial = FREED[0];
-    let config = on_each(&[serial]);
-    let mut inventory = observe::read(Some(&boot())).unwrap();
-    inventory.permits = signed(&[permit(serial, layers(serial), Method::WriteZeroes)]).granted;
-    let plan = storage_plan::plan(&inventory, &config);
-    let note = plan.graph.steps.iter().find_map(|s| match &s.action {
-        storage_plan::Action::Erase { erase, .. } => Some(erase.note.clone()),
-        _ => None,
-    });
-    lay::write(serial, 0, &note.unwrap());
-    lay::write(serial, 1024, &[0; 1024]);
-    lay::read_anew(serial);
-    let (outcome, steps) = run_watched(&config);
-    assert_eq!(codes(&outcome), Vec::<&str>::new());
-    assert!(steps.iter().any(|s| s.starts_with("erase ")), "{steps:?}");
-    let volume = outcome.volumes.iter().find(|v| v.volume != STATE).unwrap();
-    assert!(volume.verdict == Verdict::Create && volume.available, "{volume:?}");
-    let (outcome, _) = run_watched(&config);
-    assert_eq!((codes(&outcome), outcome.writes), (Vec::new(), 0));
 }
 
 fn an_image_is_shown_as_it_is(serial: &str) {

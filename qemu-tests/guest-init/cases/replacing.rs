@@ -1,0 +1,144 @@
+//! Cases of a blank disk in place of a member that an array has lost.
+
+use super::{MIRROR, boot, clear, codes, pull, run, run_watched, stop, stop_all, verdicts, wait_for_syncs, witness};
+use crate::lay;
+use firstboot::observe;
+use firstboot::storage::{self, Status};
+use firstboot::watch::events::Wakes;
+use machine_config::schema::{Array, Format, Level, Replace};
+use qemu_tests::fault::foreign::Foreign;
+use qemu_tests::guest::config::config;
+use qemu_tests::guest::disks;
+use std::fs;
+use std::sync::{Arc, mpsc};
+use storage_plan::Verdict;
+
+/// What the mirror is to have again once it is whole.
+const CONTENT: &str = "/var/lib/volumes/db/content";
+
+fn content() -> Vec<u8> {
+    let numbers = (0..2u32 << 20).map(|i| i.wrapping_mul(2_654_435_761).wrapping_add(i >> 7));
+    numbers.flat_map(u32::to_le_bytes).collect()
+}
+
+pub(super) fn a_foreign_disk_does_not_replace_a_member() {
+    fs::write(CONTENT, content()).unwrap();
+    let foreign = disks::serial(Foreign::Ext4);
+    // Both as it runs, and when it is started anew.
+    for restart in [false, true] {
+        if restart {
+            stop();
+        }
+        let outcome = run(&config(&disks::EACH, &[disks::MIRROR[0], &foreign], Format::Xfs));
+        assert_eq!((outcome.status, codes(&outcome), outcome.writes), (Status::Degraded, vec!["BP-S014"], 0));
+        let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
+        assert!(mirror.available && mirror.verdict == Verdict::Keep && mirror.members == Some((1, 2)), "{mirror:?}");
+        assert!(outcome.refusals[0].why.contains("which runs without"), "{}", outcome.refusals[0]);
+        assert_eq!(fs::read(CONTENT).unwrap(), content());
+    }
+}
+
+pub(super) fn a_named_disk_replaces_a_member() {
+    let config = config(&disks::EACH, &[disks::MIRROR[0], disks::REPLACEMENT], Format::Xfs);
+    let (outcome, steps) = run_watched(&config);
+    assert_eq!(codes(&outcome), Vec::<&str>::new());
+    assert_eq!((verdicts(&outcome)[MIRROR], outcome.writes), (Verdict::Repair, 3), "{steps:?}");
+    assert!(steps.iter().any(|s| s.starts_with("add ") && s.ends_with("to \"meta\"")), "{steps:?}");
+    wait_for_syncs(2);
+    let (outcome, steps) = run_watched(&config);
+    let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
+    assert!(mirror.redundant && mirror.verdict == Verdict::Keep && steps.is_empty(), "{mirror:?} {steps:?}");
+    assert_eq!(outcome.status, Status::Ready);
+    // The new one alone has it all.
+    stop();
+    pull(disks::MIRROR[0]);
+    let outcome = run(&config);
+    let mirror = outcome.volumes.iter().find(|v| v.volume == MIRROR).unwrap();
+    assert!(mirror.available && mirror.members == Some((1, 2)), "{mirror:?}");
+    assert!(fs::read(CONTENT).unwrap() == content(), "the content is not what it was");
+    assert_eq!(fs::read_to_string(witness("/var/lib/volumes/db")).unwrap(), "/var/lib/volumes/db");
+}
+
+/// Waits until the kernel's events wake the watch, for half a minute at most.
+fn woken(wakes: &Arc<Wakes>) {
+    let (wakes, (send, receive)) = (wakes.clone(), mpsc::channel());
+    std::thread::spawn(move || send.send(wakes.wait()));
+    receive.recv_timeout(std::time::Duration::from_secs(30)).expect("nothing woke the watch").unwrap();
+}
+
+/// As udev would tell of a disk's path.
+fn put_in_place(serial: &str, place: &str) {
+    let number = fs::read_to_string(format!("/sys/block/{}/dev", lay::name(serial))).unwrap();
+    fs::create_dir_all("/run/udev/data").unwrap();
+    fs::write(format!("/run/udev/data/b{}", number.trim()), format!("S:disk/by-path/{place}\n")).unwrap();
+}
+
+pub(super) fn a_disk_in_the_slot_replaces_a_member() {
+    const AT: &str = "/var/lib/volumes/db";
+    let (lost, new) = (disks::STRIPED[2], disks::STRIPED[3]);
+    stop_all();
+    for serial in disks::STRIPED {
+        clear(serial);
+        put_in_place(serial, &format!("bay-of-{serial}"));
+    }
+    let mut config = config(&[], &disks::STRIPED[..3], Format::Ext4);
+    let array = config.storage.array.remove("meta").unwrap();
+    let array = Array { level: Level::Raid5, replace: Replace::SameSlot, ..array };
+    config.storage.array.insert("in-slots".into(), array);
+    let outcome = run(&config);
+    assert_eq!(codes(&outcome), Vec::<&str>::new());
+    wait_for_syncs(3);
+    let content = &content()[..4 << 20];
+    fs::write(witness(AT), content).unwrap();
+    let keep_up = || {
+        let kept = storage::keep_up(&config, Some(&boot()), None, &|progress| println!("  {progress}")).unwrap();
+        println!("{}", kept.outcome.table);
+        firstboot::watch::keep(&kept.remembered).unwrap();
+        kept
+    };
+    assert_eq!(keep_up().remembered.iter().map(|m| m.identity.as_str()).collect::<Vec<_>>(), disks::STRIPED[..3]);
+
+    let wakes = Arc::new(Wakes::open().unwrap());
+    pull(lost);
+    woken(&wakes);
+    fs::write(witness(AT), content).unwrap();
+    nix::unistd::sync();
+    let kept = keep_up();
+    assert_eq!(
+        (kept.outcome.writes, kept.outcome.status),
+        (0, Status::Degraded),
+        "a blank disk elsewhere is no matter"
+    );
+
+    put_in_place(new, &format!("bay-of-{lost}"));
+    // An agent that was killed has written the table, and something behind it.
+    let inventory = observe::read(Some(&boot())).unwrap();
+    let plan = storage_plan::plan(&inventory, &config);
+    let storage_plan::Action::WriteTable { disk, table, partition } = &plan.graph.steps[0].action else {
+        panic!("{plan:?}")
+    };
+    let device = inventory.devices.iter().find(|d| d.name == *disk).unwrap();
+    assert_eq!(device.serial.as_deref(), Some(new));
+    for write in on_disk::gpt::layout(table, device.size).unwrap() {
+        lay::write(new, write.offset, &write.bytes);
+    }
+    lay::write(new, partition.start + 4096, &[7; 512]);
+    lay::read_anew(new);
+    let kept = keep_up();
+    assert_eq!((codes(&kept.outcome), kept.outcome.writes), (Vec::new(), 2), "{:?}", kept.steps);
+    // The array tells of its rebuild's end.
+    let redundant = |kept: &storage::KeptUp| kept.outcome.volumes.iter().all(|v| v.level.is_none() || v.redundant);
+    let mut kept = kept;
+    while !redundant(&kept) {
+        woken(&wakes);
+        kept = keep_up();
+    }
+    assert_eq!((kept.outcome.writes, kept.outcome.status), (0, Status::Ready), "{:?}", kept.outcome);
+    let places = kept.remembered.iter().map(|m| format!("{} {}", m.identity, m.by_path[0])).collect::<Vec<_>>();
+    assert_eq!(places, ["R1 bay-of-R1", "R2 bay-of-R2", "R4 bay-of-R3"]);
+    stop_all();
+    pull(disks::STRIPED[0]);
+    let outcome = run(&config);
+    assert!(outcome.volumes.iter().all(|v| v.available), "{outcome:?}");
+    assert!(fs::read(witness(AT)).unwrap() == content, "the content is not what it was");
+}
