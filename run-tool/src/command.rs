@@ -6,6 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+/// How long a program may take to end after it was killed. One that waits for a disk can't be.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A run to be made. Standard input is empty unless given; the environment is the tool's, not the caller's.
 #[derive(Debug, Clone)]
@@ -20,6 +25,7 @@ pub struct Command {
     folder: Option<PathBuf>,
     accepted: Vec<i32>,
     ends_with_starter: bool,
+    limit: Option<Duration>,
 }
 
 /// What a run gave.
@@ -81,6 +87,18 @@ pub enum Error {
         /// The last 2 KiB of its standard error.
         stderr: String,
     },
+    /// It did not end in time, and was killed.
+    #[error("{command} did not end within {} s and was killed{}", limit.as_secs_f64(), if *killed { "" } else {
+        ", which it did not heed: it waits for a disk that does not answer"
+    })]
+    TooLong {
+        /// Program and arguments.
+        command: String,
+        /// How long it might have taken.
+        limit: Duration,
+        /// Whether it ended then.
+        killed: bool,
+    },
     /// Its output is not what was expected.
     #[error("{command} printed something unexpected: {why}")]
     Output {
@@ -109,6 +127,7 @@ impl Command {
             folder: None,
             accepted: vec![0],
             ends_with_starter: false,
+            limit: tool.limit,
         }
     }
 
@@ -163,6 +182,13 @@ impl Command {
         self
     }
 
+    /// Kills the program when it has not ended after `limit`; [`Command::run`] alone looks at this.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
     /// The program's folder, for messages and tests.
     pub fn program(&self) -> &Path {
         &self.program
@@ -188,10 +214,39 @@ impl Command {
     /// Runs to the end, with both streams captured.
     ///
     /// # Errors
-    /// When it does not start or ends with a code that is not accepted.
+    /// When it does not start, does not end within its limit, or ends with a code that is not accepted.
     pub fn run(&self) -> Result<Finished, Error> {
+        if let Some(limit) = self.limit {
+            return self.run_within(limit);
+        }
         let bytes = self.stdin.clone();
         self.run_with(move |stdin| stdin.write_all(&bytes))
+    }
+
+    fn run_within(&self, limit: Duration) -> Result<Finished, Error> {
+        let until = Instant::now() + limit;
+        tracing::debug!(command = %self, "run");
+        let start = |source| Error::Start { command: self.to_string(), source };
+        let piped = Stdio::piped;
+        // Not as something that waits for the end when it is dropped: there may be none.
+        let mut child = self.prepared().stdin(piped()).stdout(piped()).stderr(piped()).spawn().map_err(start)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            let bytes = self.stdin.clone();
+            // A program that stops reading early is judged by its exit code.
+            std::thread::spawn(move || drop(stdin.write_all(&bytes)));
+        }
+        let (stdout, stderr) = (read_apart(child.stdout.take()), read_apart(child.stderr.take()));
+        let read = |from: &Receiver<Vec<u8>>| from.recv_timeout(until.saturating_duration_since(Instant::now()));
+        let streams = read(&stdout).and_then(|stdout| Ok((stdout, read(&stderr)?)));
+        let status = ended(&mut child, until);
+        match (streams, status) {
+            (Ok((stdout, stderr)), Some(status)) => self.judge(status, stdout, stderr),
+            _ => {
+                let _ = child.kill();
+                let killed = ended(&mut child, Instant::now() + LAST_PATIENCE).is_some();
+                Err(Error::TooLong { command: self.to_string(), limit, killed })
+            }
+        }
     }
 
     /// Runs to the end while `feed` writes its standard input on a thread of its own.
@@ -296,6 +351,30 @@ impl Command {
     }
 }
 
+/// Reads a stream to its end on a thread that nobody waits for: whoever the program started may hold it open.
+fn read_apart(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            let _ = stream.read_to_end(&mut bytes);
+        }
+        let _ = send.send(bytes);
+    });
+    receive
+}
+
+/// How the program ended, if it did by `until`. Its streams are at their end, so it ends at once or not at all.
+fn ended(child: &mut Child, until: Instant) -> Option<ExitStatus> {
+    loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+            Ok(status) => return status,
+            Err(_) => return None,
+        }
+    }
+}
+
 #[allow(unsafe_code)]
 fn kill_with_starter(command: &mut std::process::Command) {
     use nix::sys::{prctl, signal::Signal};
@@ -360,6 +439,18 @@ mod tests {
         assert_eq!((lines, done.stdout), (vec!["one".to_owned(), "two".into()], b"out\n".to_vec()));
         let error = sh("echo broken >&2; exit 1").run_watched(|_| ()).unwrap_err().to_string();
         assert!(error.contains("broken"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_and_named() {
+        let within = |script: &str, limit: u64| sh(script).within(Duration::from_millis(limit)).run();
+        let error = within("echo a; exec /bin/sleep 60", 200).unwrap_err().to_string();
+        assert!(error.contains("sh -c echo a") && error.contains("within 0.2 s and was killed"), "{error}");
+        // One that lets go of its streams, and one whose child does not.
+        assert!(within("exec >&- 2>&-; exec /bin/sleep 60", 200).is_err());
+        assert!(within("/bin/sleep 5 & exit 0", 200).is_err());
+        let done = sh("/bin/cat; echo b >&2; exit 2").accept(&[2]).stdin("a").within(Duration::from_secs(60)).run().unwrap();
+        assert_eq!((done.code, done.stdout, done.stderr), (2, b"a".to_vec(), b"b\n".to_vec()));
     }
 
     #[test]

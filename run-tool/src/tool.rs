@@ -3,6 +3,7 @@
 use crate::Command;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// An external program at an absolute path, with what it takes to start it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Tool {
     pub prefix: Vec<OsString>,
     /// Environment of every run, beyond `PATH=/nonexistent`, `LC_ALL=C.UTF-8` and `TZ=UTC`.
     pub environment: Vec<(OsString, OsString)>,
+    /// How long each run may take, if that is limited.
+    pub limit: Option<Duration>,
 }
 
 /// A tool that is not there or not usable.
@@ -52,7 +55,7 @@ impl Tool {
     pub fn at(path: impl Into<PathBuf>) -> Tool {
         let program = path.into();
         let name = program.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        Tool { name, program, prefix: Vec::new(), environment: Vec::new() }
+        Tool { name, program, prefix: Vec::new(), environment: Vec::new(), limit: None }
     }
 
     /// The first of `folders` that has an executable file `name`.
@@ -70,6 +73,13 @@ impl Tool {
     #[must_use]
     pub fn with_env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Tool {
         self.environment.push((key.into(), value.into()));
+        self
+    }
+
+    /// Kills each run that has not ended after `limit`.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Tool {
+        self.limit = Some(limit);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use run_tool::{Tool, ToolError};
 use std::path::Path;
+use std::time::Duration;
 use storage_plan::{Action, Plan};
 
 /// mdadm, mkfs.xfs and mkfs.ext4, as far as a plan needs them.
@@ -11,6 +12,12 @@ pub struct Tools {
     mkfs_xfs: Option<Tool>,
     mkfs_ext4: Option<Tool>,
 }
+
+/// How long a program may take that makes an array or a file system: none of them waits for a sync or writes more than
+/// metadata. One that takes longer waits for a disk that does not answer.
+const LIMIT: Duration = Duration::from_secs(600);
+/// Another limit, in seconds.
+const LIMIT_VARIABLE: &str = "BEDPLATE_TOOL_LIMIT";
 
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/bin"];
 
@@ -22,11 +29,12 @@ impl Tools {
     pub fn find(plan: &Plan) -> Result<Tools, Vec<ToolError>> {
         use machine_config::schema::Format;
         let needs = |want: fn(&Action) -> bool| plan.graph.steps.iter().any(|s| want(&s.action));
+        let limit = limit();
         let mut errors = Vec::new();
         let mut find = |needed: bool, name: &str, argument: &str, least: &[u32]| {
             let found = needed.then(|| {
                 let folders = FOLDERS.map(Path::new);
-                let tool = Tool::find(name, &folders)?;
+                let tool = Tool::find(name, &folders)?.within(limit);
                 tool.require_version(argument, least)?;
                 Ok(tool)
             });
@@ -60,4 +68,9 @@ impl Tools {
         };
         tool.as_ref().ok_or_else(|| anyhow::anyhow!("mkfs was not looked for"))
     }
+}
+
+fn limit() -> Duration {
+    let told = std::env::var(LIMIT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
+    told.map_or(LIMIT, Duration::from_secs)
 }
