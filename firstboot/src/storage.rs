@@ -332,6 +332,7 @@ mod tests {
             filesystem: uuid::Uuid::nil(),
             array: None,
             class: None,
+            place: None,
             refusals: Vec::new(),
         };
         let available = |verdict: Verdict, action: &Action| {

@@ -11,6 +11,7 @@ pub mod document;
 pub mod identity;
 pub mod merge;
 pub mod permit;
+pub mod places;
 pub mod render;
 pub mod schema;
 pub mod signature;
@@ -19,3 +20,4 @@ pub mod units;
 pub mod utc;
 
 pub use diagnostic::{Diagnostic, Place};
+pub use places::Places;

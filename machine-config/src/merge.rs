@@ -7,7 +7,7 @@
 use crate::document::{self, Fault, Source, sorted};
 use crate::schema::{MachineConfig, Profile, Storage};
 use crate::site::SiteFile;
-use crate::{Diagnostic, Place};
+use crate::{Diagnostic, Place, Places};
 use serde::Serialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -88,13 +88,21 @@ pub(crate) fn resolve_around<'t>(file: &SiteFile<'t>, name: &str) -> (Option<Res
             }
         }
     };
+    let places = ["system", "each", "array"]
+        .into_iter()
+        .fold(Places::default(), |all, section| all.and(Places::below(&[section], &table, &file.source)));
     let config = MachineConfig {
         name: name.into(),
         revision: file.site.revision,
         cluster: file.site.cluster.clone(),
         network: profile.network,
         address: entry.address.clone(),
-        storage: Storage { system: profile.system.unwrap_or_default(), each: profile.each, array: profile.array },
+        storage: Storage {
+            system: profile.system.unwrap_or_default(),
+            each: profile.each,
+            array: profile.array,
+            places,
+        },
         node: profile.node,
         time: profile.time,
     };
@@ -248,6 +256,20 @@ mod tests {
         let lines: Vec<String> =
             resolved("n3").origins().iter().map(|o| format!("{} = {}  # {}", o.path, o.value, o.place)).collect();
         insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn a_key_of_storage_tells_its_line_and_one_that_nobody_wrote_the_line_above_it() {
+        let text = "format = 1\nrevision = 1\ncluster = { id = \"0d4f7c1e-8a52-4c0e-9b1f-2f6f0c7e5a11\", name = \"a\", api = [\"https://a:1\"] }\n\
+            [machine.n1]\nmatch = { serial = \"S\" }\nprofiles = [\"a\"]\neach.o.disks = { serial = [\"Z\"] }\n\
+            [profile.a.each.o]\ndisks = { media = \"hdd\", count = 1 }\nformat = \"xfs\"\nmount = \"/var/o\"\n";
+        let storage = resolve(&SiteFile::read(text, "f").expect("a site"), "n1").expect("resolves").config.storage;
+        let line = |path: &[&str]| storage.places.of(path).map(|place| (place.line, place.column));
+        assert_eq!(line(&["each", "o", "mount"]), Some((11, 9)));
+        assert_eq!(line(&["each", "o", "disks"]), Some((7, 8)), "the machine's own wins");
+        assert_eq!(line(&["each", "o", "disks", "count"]), Some((9, 34)));
+        assert_eq!(line(&["each", "o", "class"]), line(&["each", "o"]));
+        assert_eq!(line(&["array", "m"]), None);
     }
 
     #[test]

@@ -9,20 +9,23 @@ use std::collections::BTreeMap;
 /// Everything that is wrong with `storage` before a disk is looked at.
 pub fn check(storage: &Storage) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    let mut wrong = |what: String, mend: &str| {
+    let mut wrong = |at: &[&str], what: String, mend: &str| {
         let why = "Nothing was planned, and nothing was written.".to_owned();
-        found.push(diagnostic(CONFIG, what, why, mend.to_owned()));
+        let place = storage.places.of(at).cloned();
+        found.push(Diagnostic { place, ..diagnostic(CONFIG, what, why, mend.to_owned()) });
     };
-    let mut mounts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    mounts.entry("/var").or_default().push("the state partition".into());
+    let mut mounts: BTreeMap<&str, Vec<Mounted>> = BTreeMap::new();
+    mounts.entry("/var").or_default().push((vec!["system"], "the state partition".into()));
 
     for (name, each) in &storage.each {
         let named = format!("each.{name}");
-        selector(&named, &each.disks, &mut wrong);
-        mount_point(&named, &each.mount, &mut wrong);
-        mounts.entry(&each.mount).or_default().push(format!("\"{named}\""));
+        let at = |key| ["each", name.as_str(), key];
+        selector(&at("disks"), &named, &each.disks, &mut wrong);
+        mount_point(&at("mount"), &named, &each.mount, &mut wrong);
+        mounts.entry(&each.mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
         if how_many(&each.disks) != Some(1) && !each.mount.contains("{serial}") && !each.mount.contains("{slot}") {
             wrong(
+                &at("mount"),
                 format!("\"{named}\" mounts several disks on one place, {}.", each.mount),
                 "Put {serial} or {slot} into its mount point.",
             );
@@ -30,20 +33,27 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
     }
     for (name, array) in &storage.array {
         let named = format!("array.{name}");
-        selector(&named, &array.disks, &mut wrong);
+        let at = |key| ["array", name.as_str(), key];
+        selector(&at("disks"), &named, &array.disks, &mut wrong);
         let (level, least) = (u8::from(array.level), array.level.least());
         let spares = usize::try_from(array.spares).unwrap_or(usize::MAX);
         if how_many(&array.disks).is_some_and(|n| n.saturating_sub(spares) < least) {
             wrong(
+                &at("level"),
                 format!("\"{named}\" has fewer than the {least} members that RAID {level} needs."),
                 "Select more disks, or make fewer of them spares.",
             );
         }
         if spares > 0 && !array.level.is_redundant() {
-            wrong(format!("\"{named}\" has spares, of which RAID {level} has no use."), "Leave them out.");
+            wrong(
+                &at("spares"),
+                format!("\"{named}\" has spares, of which RAID {level} has no use."),
+                "Leave them out.",
+            );
         }
         if array.volume.len() != 1 {
             wrong(
+                &at("volume"),
                 format!("\"{named}\" has {} volumes; this version makes exactly one, over the whole array.", {
                     array.volume.len()
                 }),
@@ -51,26 +61,34 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
             );
         }
         for (volume, v) in &array.volume {
-            mount_point(&format!("{named}.volume.{volume}"), &v.mount, &mut wrong);
-            mounts.entry(&v.mount).or_default().push(format!("\"{named}.volume.{volume}\""));
+            let at = ["array", name.as_str(), "volume", volume.as_str(), "mount"];
+            mount_point(&at, &format!("{named}.volume.{volume}"), &v.mount, &mut wrong);
+            mounts.entry(&v.mount).or_default().push((at.to_vec(), format!("\"{named}.volume.{volume}\"")));
         }
     }
     for (mount, owners) in mounts.into_iter().filter(|(_, owners)| owners.len() > 1) {
-        wrong(format!("{} are both mounted on {mount}.", owners.join(" and ")), "Give each a place of its own.");
+        let names: Vec<&str> = owners.iter().map(|(_, name)| name.as_str()).collect();
+        // The last of them is written by a person, whatever the others are.
+        let at = owners.last().map_or(&[][..], |(at, _)| at);
+        wrong(at, format!("{} are both mounted on {mount}.", names.join(" and ")), "Give each a place of its own.");
     }
     found
 }
 
-fn selector(named: &str, selector: &Selector, wrong: &mut impl FnMut(String, &str)) {
+/// What is mounted somewhere: the key that says so, and its name.
+type Mounted<'a> = (Vec<&'a str>, String);
+
+fn selector(at: &[&str], named: &str, selector: &Selector, wrong: &mut impl FnMut(&[&str], String, &str)) {
     if !says_something(selector) {
         wrong(
+            at,
             format!("\"{named}\" does not say which disks."),
             "Select them by serial, wwn, path, model, size, media or transport.",
         );
     } else if how_many(selector).is_none() {
-        wrong(format!("\"{named}\" does not say how many disks."), "Write count = N: the count is exact.");
+        wrong(at, format!("\"{named}\" does not say how many disks."), "Write count = N: the count is exact.");
     } else if how_many(selector) == Some(0) {
-        wrong(format!("\"{named}\" selects no disk."), "Write a count of at least 1, or leave it out altogether.");
+        wrong(at, format!("\"{named}\" selects no disk."), "Write a count of at least 1, or leave it out altogether.");
     }
 }
 
@@ -81,12 +99,13 @@ fn how_many(selector: &Selector) -> Option<usize> {
     }
 }
 
-fn mount_point(named: &str, mount: &str, wrong: &mut impl FnMut(String, &str)) {
+fn mount_point(at: &[&str], named: &str, mount: &str, wrong: &mut impl FnMut(&[&str], String, &str)) {
     let plain = mount.starts_with("/var/")
         && !mount.ends_with('/')
         && mount.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
     if !plain {
         wrong(
+            at,
             format!("The mount point {mount:?} of \"{named}\" is not a plain path below /var."),
             "Only /var can be written on a node; choose a path such as /var/lib/volumes/NAME.",
         );

@@ -33,6 +33,9 @@ pub fn table(plan: &Plan) -> String {
         for disk in &volume.disks {
             let _ = writeln!(text, "  on {disk}");
         }
+        if let Some(place) = &volume.place {
+            let _ = writeln!(text, "  as {place} says");
+        }
     }
     if !plan.graph.steps.is_empty() {
         let _ = writeln!(text, "\nsteps");

@@ -1,7 +1,7 @@
 //! The verdict on each volume, and what a plan is.
 
 use crate::graph::{Action, Graph, Step};
-use machine_config::Diagnostic;
+use machine_config::{Diagnostic, Place};
 use serde::{Deserialize, Serialize};
 
 /// What is to become of a volume.
@@ -71,6 +71,9 @@ pub struct VolumeVerdict {
     pub array: Option<ArrayVerdict>,
     /// Storage class, if it has one.
     pub class: Option<String>,
+    /// Where the configuration asks for it, if a text does.
+    #[serde(default)]
+    pub place: Option<Place>,
     /// Why it is refused; of a volume that is not, what was asked for beside it and can't be had.
     pub refusals: Vec<Diagnostic>,
 }
@@ -115,7 +118,8 @@ impl Plan {
         let own = self.volumes.iter().flat_map(|v| v.refusals.iter());
         let mut all: Vec<Diagnostic> = self.refusals.iter().chain(own).cloned().collect();
         all.sort_by(|a, b| (&a.code, &a.what, &a.why).cmp(&(&b.code, &b.what, &b.why)));
-        all.dedup();
+        // One disk can be refused for two volumes, which stand on two lines.
+        all.dedup_by(|a, b| (&a.code, &a.what, &a.why) == (&b.code, &b.what, &b.why));
         all
     }
 

@@ -1,5 +1,6 @@
 //! Disks: selectors, the system disk, file systems on each disk, arrays and their volumes.
 
+use crate::Places;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -12,6 +13,9 @@ pub struct Storage {
     pub each: BTreeMap<String, Each>,
     /// Arrays.
     pub array: BTreeMap<String, Array>,
+    /// Where all of that was written.
+    #[serde(default)]
+    pub places: Places,
 }
 
 /// The disk that holds the image and the state partition.

@@ -6,6 +6,7 @@
 //! that it holds allows; a refused volume has no step.
 
 mod array;
+mod decides;
 mod each;
 mod replace;
 mod state;
@@ -47,7 +48,12 @@ pub fn plan(inventory: &Inventory, config: &MachineConfig) -> Plan {
         if draft.verdict.verdict != Verdict::Refuse {
             plan.graph.append(draft.graph);
         }
-        plan.volumes.push(draft.verdict);
+        let mut volume = draft.verdict;
+        volume.place = decides::volume(&volume, config);
+        for refusal in &mut volume.refusals {
+            refusal.place = decides::refusal(&volume.volume, volume.kind, &refusal.code, config);
+        }
+        plan.volumes.push(volume);
     }
     plan.graph.order();
     plan
@@ -218,6 +224,7 @@ fn draft(volume: String, kind: Kind, format: Format, mount: String, required: bo
         filesystem,
         array: None,
         class: None,
+        place: None,
         refusals: Vec::new(),
     };
     Draft { verdict, graph: Graph::default() }

@@ -112,6 +112,7 @@ pub fn config(each: &[(&str, Each)], array: &[(&str, Array)]) -> MachineConfig {
             system: System::default(),
             each: each.iter().map(|(n, e)| (owned(n), e.clone())).collect(),
             array: array.iter().map(|(n, a)| (owned(n), a.clone())).collect(),
+            ..Storage::default()
         },
         node: Node::default(),
         time: Time::default(),

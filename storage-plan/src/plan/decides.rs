@@ -1,0 +1,40 @@
+//! Which line of the configuration decides on a volume, and on what is refused of it.
+
+use crate::refusal;
+use crate::verdict::{Kind, VolumeVerdict};
+use machine_config::Place;
+use machine_config::schema::MachineConfig;
+
+/// Where `volume` is asked for.
+pub(super) fn volume(volume: &VolumeVerdict, config: &MachineConfig) -> Option<Place> {
+    let keys = keys(&volume.volume, volume.kind);
+    config.storage.places.of(&keys.iter().map(String::as_str).collect::<Vec<_>>()).cloned()
+}
+
+/// The line that a person would change to be refused no more: what the key of the array or of the disks says, which in most
+/// cases is the selector.
+pub(super) fn refusal(volume: &str, kind: Kind, code: &str, config: &MachineConfig) -> Option<Place> {
+    let keys = keys(volume, kind);
+    let section = keys.iter().map(String::as_str).take(2);
+    let key = match code {
+        refusal::OTHER_LEVEL => "level",
+        refusal::CONFIG => "mount",
+        _ => "disks",
+    };
+    let path: Vec<&str> = match (kind, key) {
+        (Kind::Array, "mount") => keys.iter().map(String::as_str).chain([key]).collect(),
+        _ => section.chain([key]).collect(),
+    };
+    config.storage.places.of(&path).cloned()
+}
+
+/// The keys of a volume with this name: `object/ZL2ABCDE` is of `each.object`, `meta/db` of `array.meta.volume.db`.
+fn keys(volume: &str, kind: Kind) -> Vec<String> {
+    let (name, rest) = volume.split_once('/').unwrap_or((volume, ""));
+    let keys: &[&str] = match kind {
+        Kind::State => &["system"],
+        Kind::Each => &["each", name],
+        Kind::Array => &["array", name, "volume", rest],
+    };
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
