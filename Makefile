@@ -11,8 +11,8 @@ BEDPLATE := $(TARGET_DIR)/debug/bedplate
 AGENT_DIR := $(TARGET_DIR)/agent
 
 # What compiling needs beyond a Rust toolchain: a C compiler and libblkid's static library. What tests need of the host:
-# another clock, a token that is none but software, and what installs packages with their scripts.
-DEBIAN_PACKAGES := gcc libc6-dev pkg-config libblkid-dev libclang-dev ca-certificates faketime softhsm2 mmdebstrap
+# another clock, a token that is none but software, system calls that fail, and what installs packages with their scripts.
+DEBIAN_PACKAGES := gcc libc6-dev pkg-config libblkid-dev libclang-dev ca-certificates faketime softhsm2 strace mmdebstrap
 
 # Tests by tier. A new file in a tests folder belongs to `unit` unless it is one of these.
 SIM_TESTS := $(basename $(notdir $(wildcard storage-plan/tests/*.rs)))

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: keeps the records of permits that were used")]
 
 use crate::config::{Found, sources};
+use crate::state_file;
 use anyhow::{Context, bail};
 use machine_config::Diagnostic;
 use machine_config::document;
@@ -16,7 +17,6 @@ use nix::sys::statfs;
 use on_disk::gpt::kind;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use storage_plan::Inventory;
 use storage_plan::erase::Erase;
@@ -256,19 +256,8 @@ impl Records {
     }
 
     fn write(&self, record: &Record) -> anyhow::Result<()> {
-        // Disks are erased side by side, each by its own permit.
-        let (target, new) = (self.path(record.permit), self.folder.join(format!("{}.new", record.permit)));
         let text = serde_json::to_string_pretty(record).context("the record can't be written as JSON")?;
-        let write = || -> std::io::Result<()> {
-            fs::create_dir_all(&self.folder)?;
-            let mut file = fs::File::create(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &target)?;
-            // The folder and those above it, which may be new.
-            self.folder.ancestors().take(4).try_for_each(|folder| fs::File::open(folder)?.sync_all())
-        };
-        write().with_context(|| format!("{} can't be written", target.display()))
+        state_file::replace(&self.path(record.permit), text.as_bytes())
     }
 }
 
