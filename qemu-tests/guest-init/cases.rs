@@ -31,7 +31,7 @@ pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
 
 /// The cases that are not about one foreign disk. A name that the host's list does not have never runs, and one that
 /// is lacking here fails there.
-const OWN: [(&str, fn()); 24] = [
+const OWN: [(&str, fn()); 25] = [
     (OBSERVE, observe_reads_what_disks_are),
     (MISSING, a_missing_disk_is_refused_by_name),
     ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
@@ -43,6 +43,10 @@ const OWN: [(&str, fn()); 24] = [
     ("a restart keeps every volume and every file, and writes nothing", a_restart_keeps_everything),
     ("invariant 4: a volume of type provisioning is made anew, and no other", a_provisioning_volume_is_made_anew),
     ("a damaged table is repaired, and nothing else is written", a_damaged_table_is_repaired),
+    (
+        "invariant 4: an ext4 whose superblock a power cut tore is mounted with its files",
+        a_torn_superblock_is_put_right,
+    ),
     ("invariant 8: a mirror without one disk runs, and says that it is degraded", a_mirror_without_one_disk_runs),
     (TAKEN_PLACE, replacing::a_foreign_disk_does_not_replace_a_member),
     (
@@ -337,6 +341,17 @@ fn a_damaged_table_is_repaired() {
 fn pull(serial: &str) {
     let device = fs::canonicalize(format!("/sys/block/{}/device", lay::name(serial))).unwrap();
     fs::write(device.parent().unwrap().join("remove"), "1").unwrap();
+}
+
+/// The first sector is that of another mount, the second with the checksum is not.
+fn a_torn_superblock_is_put_right() {
+    stop();
+    for (serial, mounts) in [("B1", [7, 7]), ("B2", [8, 8])] {
+        let mount_count = member_start(serial) + on_disk::ext4::OFFSET + 0x34;
+        lay::write(serial, mount_count, &mounts);
+        lay::read_anew(serial);
+    }
+    kept(&run(&full()));
 }
 
 fn a_mirror_without_one_disk_runs() {

@@ -32,6 +32,7 @@ pub const CASES: &[&str] = &[
     "a restart keeps every volume and every file, and writes nothing",
     "invariant 4: a volume of type provisioning is made anew, and no other",
     "a damaged table is repaired, and nothing else is written",
+    "invariant 4: an ext4 whose superblock a power cut tore is mounted with its files",
     "invariant 8: a mirror without one disk runs, and says that it is degraded",
     TAKEN_PLACE,
     "a mirror takes the named blank disk in place of the lost one, is filled from the other, and runs on it alone",

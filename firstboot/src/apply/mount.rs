@@ -1,7 +1,12 @@
 //! Mounting, after a look at whether the device holds the file system that belongs there.
 
+use crate::observe::torn;
 use anyhow::{Context, bail};
 use machine_config::schema::Format;
+use nix::fcntl::OFlag;
+use on_disk::ext4;
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use storage_plan::layer::filesystem::kind;
 use storage_plan::ownership::{Inside, inside};
@@ -15,6 +20,9 @@ pub(super) fn mount(node: &Path, format: Format, uuid: &Uuid, at: &str) -> anyho
         Inside::Nothing => bail!("{} holds no file system; it should hold {} {uuid}", node.display(), kind(format)),
         Inside::Other(holds) => bail!("{} holds {holds}; it should hold {} {uuid}", node.display(), kind(format)),
     }
+    if format == Format::Ext4 {
+        mend_superblock(node)?;
+    }
     std::fs::create_dir_all(at).with_context(|| format!("cannot make the mount point {at}"))?;
     // Containers keep their root file systems in /var; volumes of data need no device nodes.
     let flags = if at == "/var" { MountFlags::NOATIME } else { MountFlags::NOATIME | MountFlags::NODEV };
@@ -24,4 +32,19 @@ pub(super) fn mount(node: &Path, format: Format, uuid: &Uuid, at: &str) -> anyho
         .mount(node, at)
         .with_context(|| format!("cannot mount {} on {at}", node.display()))?;
     Ok(())
+}
+
+/// Writes the superblock that was being written when the power went, if the one that is there is torn: without it the kernel
+/// can't replay the journal. Nothing else uses the device meanwhile, or this fails.
+#[allow(clippy::disallowed_methods, reason = "edge: puts a superblock of ours right before it is mounted")]
+fn mend_superblock(node: &Path) -> anyhow::Result<()> {
+    let open = |options: &mut OpenOptions| {
+        let file = options.read(true).custom_flags(OFlag::O_EXCL.bits()).open(node);
+        file.with_context(|| format!("cannot open {} for itself", node.display()))
+    };
+    let Some(superblock) = torn::ext4_superblock(&open(&mut OpenOptions::new())?) else { return Ok(()) };
+    tracing::warn!("a power cut tore the superblock of {}; it is put right before it is mounted", node.display());
+    let device = open(OpenOptions::new().write(true))?;
+    let written = device.write_all_at(&superblock, ext4::OFFSET).and_then(|()| device.sync_all());
+    written.with_context(|| format!("cannot write the superblock of {}", node.display()))
 }

@@ -1,12 +1,14 @@
 //! Signatures, by libblkid: every one it knows, not just the most likely.
 
+use super::torn;
 use anyhow::Context;
 use libblkid_rs::{BlkidProbe, BlkidProbeRet};
+use on_disk::ext4;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use storage_plan::inventory::Signature;
 
-/// Every signature on an open device, sorted.
+/// Every signature on an open device, sorted. An ext4 whose superblock a power cut tore is one, too.
 ///
 /// # Errors
 /// When the device can't be read.
@@ -24,6 +26,12 @@ pub(super) fn signatures(device: &File) -> anyhow::Result<Vec<Signature>> {
             let uuid = if is_table { value("PTUUID") } else { value("UUID") };
             found.push(Signature { kind, uuid, label: value("LABEL") });
         }
+    }
+    if found.is_empty()
+        && let Some(superblock) = torn::ext4_superblock(device)
+    {
+        let ext4::Identity { uuid, label } = ext4::identity(&superblock);
+        found.push(Signature { kind: "ext4".into(), uuid: Some(uuid.to_string()), label });
     }
     found.sort();
     found.dedup();

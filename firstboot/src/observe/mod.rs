@@ -8,6 +8,7 @@ mod disk;
 mod md;
 pub mod remembered;
 mod sysfs;
+pub mod torn;
 mod udev;
 mod uses;
 
