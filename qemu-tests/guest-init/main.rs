@@ -8,6 +8,7 @@ mod cases;
 mod lay;
 mod model;
 mod orders;
+mod saboteur;
 
 use qemu_tests::guest::CASES;
 use qemu_tests::torture::talk;
@@ -17,6 +18,7 @@ use std::panic::catch_unwind;
 use std::process::Command;
 
 fn main() {
+    saboteur::stand_in();
     if std::process::id() != 1 {
         eprintln!("this is the init of a test guest and does nothing elsewhere");
         std::process::exit(2);
@@ -37,6 +39,10 @@ fn main() {
             Err(panic) => println!("\ncase {name} FAILED: {}", words(panic.as_ref()).replace('\n', " | ")),
         }
     }
+    switch_off();
+}
+
+fn switch_off() {
     nix::unistd::sync();
     let _ = nix::sys::reboot::reboot(nix::sys::reboot::RebootMode::RB_POWER_OFF);
 }

@@ -1,14 +1,21 @@
 //! Runs the storage unit when the host says so, as often as it does, on disks that change in between.
 
-use crate::{cases, lay};
+use crate::{cases, lay, saboteur};
+use firstboot::observe;
 use firstboot::storage::StorageOutcome;
 use machine_config::schema::MachineConfig;
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use qemu_tests::torture::scenario;
-use qemu_tests::torture::talk::{self, Order, PORT, Ran, Said};
-use std::fs::{File, OpenOptions};
-use std::io::BufReader;
+use qemu_tests::torture::talk::{self, Compared, FILE, Order, PORT, Ran, Said};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, Write};
 use std::panic::catch_unwind;
+use std::time::{Duration, Instant};
+
+/// How long arrays may take until they are at rest.
+const REST: Duration = Duration::from_secs(60);
+/// So many files are written to a volume while its array is rebuilt.
+const SMALL_FILES: usize = 4;
 
 /// Listens until the power is cut.
 pub fn serve() -> ! {
@@ -19,6 +26,7 @@ pub fn serve() -> ! {
     tcsetattr(&port, SetArg::TCSANOW, &attributes).unwrap();
     let mut from = BufReader::new(port.try_clone().unwrap());
     scenario::exports().iter().for_each(|export| lay::wait_for(&export.serial));
+    saboteur::lie_in_wait();
     say(&port, &Said::Ready);
     loop {
         let order: Order = talk::hear(&mut from).unwrap();
@@ -35,12 +43,23 @@ fn say(mut port: &File, said: &Said) {
 
 fn obey(order: &Order) -> Said {
     match order {
-        Order::Run(name) => {
-            let scenario = scenario::of(name).unwrap_or_else(|| panic!("there is no scenario {name:?}"));
+        Order::Run(run) => {
+            let scenario = scenario::of(&run.scenario).unwrap_or_else(|| panic!("there is no scenario {run:?}"));
             read_disks_anew();
+            saboteur::prepare(run.sabotage.as_ref());
             let (outcome, _) = cases::run_watched(&scenario.config);
-            Said::Ran(ran(outcome, &scenario.config))
+            let calls = saboteur::calls();
+            saboteur::prepare(None);
+            let ran = ran(outcome, calls, &scenario.config);
+            if run.fill {
+                mounts().iter().for_each(|at| write(&format!("{at}/{FILE}"), &talk::contents()));
+            }
+            if run.settle {
+                settle(run.fill);
+            }
+            Said::Ran(ran)
         }
+        Order::Compare => Said::Compared(compare()),
         Order::LetGo => {
             cases::stop_all();
             read_disks_anew();
@@ -49,15 +68,63 @@ fn obey(order: &Order) -> Said {
     }
 }
 
-fn ran(outcome: StorageOutcome, config: &MachineConfig) -> Ran {
-    let again = storage_plan::plan(&firstboot::observe::read(Some(&cases::boot())).unwrap(), config);
+fn ran(outcome: StorageOutcome, calls: Vec<String>, config: &MachineConfig) -> Ran {
+    let again = storage_plan::plan(&observe::read(Some(&cases::boot())).unwrap(), config);
     Ran {
         status: outcome.status,
         refusals: outcome.refusals.iter().map(ToString::to_string).collect(),
         volumes: outcome.volumes.into_iter().map(|v| (v.volume, v.verdict, v.available)).collect(),
         again: again.volumes.iter().map(|v| (v.volume.clone(), v.verdict)).collect(),
         steps_left: again.graph.steps.len(),
+        calls,
     }
+}
+
+/// Where volumes are mounted.
+fn mounts() -> Vec<String> {
+    observe::mount_points().unwrap().into_iter().filter(|at| at.starts_with("/var")).collect()
+}
+
+/// As a program does that wants it on the medium. It may fail, where a disk does.
+fn write(path: &str, bytes: &[u8]) {
+    let written = File::create(path).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    if let Err(error) = written {
+        println!("{path} was not written: {error}");
+    }
+}
+
+/// Waits until arrays are at rest, and writes to their volumes meanwhile unless `quietly`: what a node does does not stop
+/// for a rebuild.
+fn settle(quietly: bool) {
+    let clock = Instant::now();
+    firstboot::apply::release_syncs();
+    let busy = || observe::arrays().unwrap().iter().any(|array| array.sync_action != "idle");
+    let mut files = 0..SMALL_FILES;
+    while busy() {
+        assert!(clock.elapsed() < REST, "{}", fs::read_to_string("/proc/mdstat").unwrap());
+        match files.next().filter(|_| !quietly) {
+            Some(file) => mounts().iter().for_each(|at| write(&format!("{at}/small-{file}"), &[7; 6000])),
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Holds what is mounted against what it should be, and the members of each array against each other.
+fn compare() -> Compared {
+    let wanted = talk::contents();
+    let holds = |at: &String| fs::read(format!("{at}/{FILE}")).is_ok_and(|found| found == wanted);
+    let (intact, changed) = mounts().into_iter().partition(holds);
+    let mut compared = Compared { intact, changed, ..Compared::default() };
+    for array in observe::arrays().unwrap() {
+        if (array.members.len() as u64) < u64::from(array.wanted) {
+            compared.lacking.push(array.name.clone());
+        }
+        let file = |name: &str| format!("/sys/block/{}/md/{name}", array.name);
+        fs::write(file("sync_action"), "check").unwrap();
+        settle(true);
+        compared.mismatches += fs::read_to_string(file("mismatch_cnt")).unwrap().trim().parse::<u64>().unwrap();
+    }
+    compared
 }
 
 fn read_disks_anew() {

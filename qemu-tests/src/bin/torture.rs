@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use image_builder::progress::Progress;
 use qemu_tests::guest::kit::Kit;
-use qemu_tests::torture::run;
+use qemu_tests::torture::run::{self, Choice};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
@@ -12,12 +12,15 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(
     after_help = "Examples:\n  torture                  # every point\n  torture --points 200     # a sample\n  \
-                        torture --json > torture.json"
+                        torture --scenario mirror\n  torture --json > torture.json"
 )]
 struct Torture {
     /// Try so many points, spread over all.
     #[arg(long)]
     points: Option<usize>,
+    /// Try the points of scenarios with this in their name.
+    #[arg(long, default_value = "")]
+    scenario: String,
     /// Guests side by side, of one processor each.
     #[arg(long, default_value = "2")]
     guests: NonZeroUsize,
@@ -42,12 +45,13 @@ impl Torture {
         let init = std::env::current_exe()?.with_file_name("guest-init");
         ensure!(init.exists(), "{} is not there; cargo build --workspace --bins makes it", init.display());
         let kit = Kit::make(&init, progress)?;
-        let report = run::run(&kit, self.points, self.guests.get(), progress)?;
+        let choice = Choice { points: self.points, scenario: self.scenario.clone() };
+        let report = run::run(&kit, &choice, self.guests.get(), progress)?;
         for hung in &report.hung {
             progress.say(format!("a guest did not answer, and another did: {hung}"));
         }
-        let total = report.total();
-        for why in &total.neither {
+        let (total, stopped) = (report.total(), report.wrongly_refused());
+        for why in total.neither.iter().map(String::as_str).chain(stopped.iter().copied()) {
             progress.say(format!("not converged: {why}"));
         }
         if self.json {
@@ -61,6 +65,7 @@ impl Torture {
             );
         }
         ensure!(total.neither.is_empty(), "{} points did not converge", total.neither.len());
+        ensure!(stopped.is_empty(), "the node stopped at {} points, and all it needed was its own", stopped.len());
         ensure!(total.foreign_bytes == 0, "{} bytes of somebody else's were written to", total.foreign_bytes);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A guest that runs the storage unit as often as it is told, on disks from the block server.
 
 use super::scenario::{self, Scenario};
-use super::talk::{self, Order, Ran, Said};
+use super::talk::{self, Compared, Order, Ran, Run, Sabotage, Said};
 use crate::block_server::contents::Contents;
 use crate::block_server::{BlockServer, Event};
 use crate::guest::kit::Kit;
@@ -35,6 +35,20 @@ pub(super) struct Recorded {
     pub after: Vec<Contents>,
     /// Writes that were refused.
     pub refused: usize,
+    /// What is stored, of a scenario that rebuilds.
+    pub compared: Option<Compared>,
+}
+
+/// What goes wrong during a run.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// One write, after so many good ones.
+    Write(usize),
+    /// One call of a tool.
+    Tool(Sabotage),
 }
 
 impl Bed {
@@ -46,7 +60,7 @@ impl Bed {
         let folder = tempfile::Builder::new().prefix("bedplate-bed-").tempdir()?;
         let at = |name: &str| folder.path().join(name);
         let server = BlockServer::start(folder.path(), scenario::exports())?;
-        let mut guest = kit.guest(1, talk::WORD);
+        let mut guest = kit.guest(1, &format!("{} {}", talk::WORD, talk::TOOL_LIMIT));
         guest.disks = server.disks();
         guest.serial.push(Serial::File(at("serial")));
         guest.serial.push(Serial::Socket { path: at("orders"), log: at("said") });
@@ -62,31 +76,57 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Puts the disks as `contents` says and runs the storage unit for `scenario`. After `good_writes`, if that is told,
-    /// one write fails.
+    /// Puts the disks as `contents` says and runs the storage unit for `scenario`, while `fault` goes wrong.
     ///
     /// # Errors
     /// When the guest does not answer, or can't let go afterwards: it must be switched off.
-    pub(super) fn run(
-        &mut self,
-        scenario: &Scenario,
-        contents: Vec<Contents>,
-        good_writes: Option<usize>,
-    ) -> Result<Recorded> {
+    pub(super) fn run(&mut self, scenario: &Scenario, contents: Vec<Contents>, fault: &Fault) -> Result<Recorded> {
+        let mut run = Run { scenario: scenario.name.clone(), settle: scenario.rebuilds(), ..Run::default() };
         self.server.set(contents);
-        if let Some(good) = good_writes {
-            self.server.refuse_a_write_after(good);
+        match fault {
+            Fault::None => {}
+            Fault::Write(good) => self.server.refuse_a_write_after(*good),
+            Fault::Tool(sabotage) => run.sabotage = Some(sabotage.clone()),
         }
-        self.say(&Order::Run(scenario.name.clone()))?;
-        let ran = match self.hear("to run the storage unit")? {
-            Said::Ran(ran) => ran,
-            other => bail!("the guest should run the storage unit, and says {other:?}"),
-        };
+        let ran = self.ran(run)?;
         let refused = self.server.refused();
         let (events, after) = self.server.taken();
+        let compared = scenario.rebuilds().then(|| self.compared()).transpose()?;
+        self.let_go()?;
+        Ok(Recorded { ran, events, after, refused, compared })
+    }
+
+    /// Has `scenario` made whatever is not there yet, writes to all volumes, and gives what the disks then hold.
+    ///
+    /// # Errors
+    /// As [`Bed::run`].
+    pub(super) fn fill(&mut self, scenario: &Scenario, contents: Vec<Contents>) -> Result<Vec<Contents>> {
+        self.server.set(contents);
+        self.ran(Run { scenario: scenario.name.clone(), fill: true, settle: true, ..Run::default() })?;
+        self.let_go()?;
+        Ok(self.server.taken().1)
+    }
+
+    fn ran(&mut self, run: Run) -> Result<Ran> {
+        self.say(&Order::Run(run))?;
+        match self.hear("to run the storage unit")? {
+            Said::Ran(ran) => Ok(ran),
+            other => bail!("the guest should run the storage unit, and says {other:?}"),
+        }
+    }
+
+    fn compared(&mut self) -> Result<Compared> {
+        self.say(&Order::Compare)?;
+        match self.hear("to compare what is stored")? {
+            Said::Compared(compared) => Ok(compared),
+            other => bail!("the guest should compare what is stored, and says {other:?}"),
+        }
+    }
+
+    fn let_go(&mut self) -> Result<()> {
         self.say(&Order::LetGo)?;
         match self.hear("to let go of the disks")? {
-            Said::LetGo => Ok(Recorded { ran, events, after, refused }),
+            Said::LetGo => Ok(()),
             other => bail!("the guest should let go of the disks, and says {other:?}"),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::bed::Recorded;
 use super::scenario::Scenario;
+use super::talk::Compared;
 use crate::block_server::Event;
 use crate::block_server::contents::Contents;
 use firstboot::storage::Status;
@@ -38,7 +39,29 @@ pub(super) fn outcome(scenario: &Scenario, recorded: &Recorded) -> Outcome {
         (Some((name, verdict, _)), _) => Outcome::Neither(format!("{name} ({verdict:?}) is not there: {}", said())),
         (_, Some((name, verdict))) => Outcome::Neither(format!("another run would {verdict:?} {name}")),
         _ if ran.steps_left > 0 => Outcome::Neither(format!("another run would take {} steps", ran.steps_left)),
-        _ => Outcome::Converged,
+        _ => recorded.compared.as_ref().and_then(at_odds).map_or(Outcome::Converged, Outcome::Neither),
+    }
+}
+
+/// What is wrong with what is stored.
+fn at_odds(compared: &Compared) -> Option<String> {
+    match compared {
+        Compared { changed, .. } if !changed.is_empty() => {
+            Some(format!("what {} held is not there", changed.join(", ")))
+        }
+        Compared { intact, .. } if intact.is_empty() => Some("there is nothing that could be compared".into()),
+        Compared { mismatches: 1.., .. } => Some(format!("members are at odds in {} sectors", compared.mismatches)),
+        _ => None,
+    }
+}
+
+/// As [`outcome`], of a start beside which nothing went wrong: then members are there again, too.
+pub(super) fn outcome_in_full(scenario: &Scenario, recorded: &Recorded) -> Outcome {
+    match (outcome(scenario, recorded), &recorded.compared) {
+        (Outcome::Converged, Some(compared)) if !compared.lacking.is_empty() => {
+            Outcome::Neither(format!("{} lacks a member", compared.lacking.join(", ")))
+        }
+        (outcome, _) => outcome,
     }
 }
 
@@ -69,8 +92,8 @@ mod tests {
         let volumes =
             vec![("state".to_owned(), Verdict::Keep, true), ("others/F-MD".to_owned(), Verdict::Refuse, false)];
         let again = vec![("state".to_owned(), Verdict::Keep), ("others/F-MD".to_owned(), Verdict::Refuse)];
-        let ran = Ran { status, refusals: vec!["BP-S014".into()], volumes, again, steps_left: 0 };
-        Recorded { ran, events, after: Vec::new(), refused: 0 }
+        let ran = Ran { status, refusals: vec!["BP-S014".into()], volumes, again, steps_left: 0, calls: Vec::new() };
+        Recorded { ran, events, after: Vec::new(), refused: 0, compared: None }
     }
 
     fn write(disk: usize) -> Event {
@@ -93,6 +116,24 @@ mod tests {
         neither(|r| r.ran.steps_left = 1);
         let stops = Scenario { stops: true, ..scenario.clone() };
         assert!(matches!(outcome(&stops, &recorded(Status::Ready, Vec::new())), Outcome::Neither(_)));
+    }
+
+    #[test]
+    fn what_was_stored_must_be_there_and_members_be_equal() {
+        let scenario = scenario::of("a mirror takes in a disk").unwrap();
+        let with = |change: fn(&mut Compared)| {
+            let mut compared = Compared { intact: vec!["/var".into()], ..Compared::default() };
+            change(&mut compared);
+            Recorded { compared: Some(compared), ..recorded(Status::Ready, Vec::new()) }
+        };
+        assert_eq!(outcome_in_full(&scenario, &with(|_| ())), Outcome::Converged);
+        let neither = |change: fn(&mut Compared)| matches!(outcome(&scenario, &with(change)), Outcome::Neither(_));
+        assert!(neither(|c| c.changed.push("/var".into())));
+        assert!(neither(|c| c.intact.clear()));
+        assert!(neither(|c| c.mismatches = 8));
+        let lacks = with(|c| c.lacking.push("md0".into()));
+        assert_eq!(outcome(&scenario, &lacks), Outcome::Converged);
+        assert!(matches!(outcome_in_full(&scenario, &lacks), Outcome::Neither(_)));
     }
 
     #[test]

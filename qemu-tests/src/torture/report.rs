@@ -17,6 +17,8 @@ pub enum Kind {
     CutAgain,
     /// A disk refuses a write.
     FailingWrite,
+    /// A tool fails, is killed or hangs.
+    FailingTool,
 }
 
 impl Kind {
@@ -26,6 +28,7 @@ impl Kind {
             Kind::Cut => "power cut",
             Kind::CutAgain => "cut twice",
             Kind::FailingWrite => "failing write",
+            Kind::FailingTool => "failing tool",
         }
     }
 }
@@ -38,8 +41,8 @@ pub struct Row {
     pub tried: usize,
     /// Those after which every volume is there, and another run would do nothing.
     pub converged: usize,
-    /// Those at which it stopped, said why, and wrote nothing.
-    pub refused: usize,
+    /// Those at which it stopped, said why, and wrote nothing; in words.
+    pub refused: Vec<String>,
     /// Bytes of somebody else's that were changed or written to.
     pub foreign_bytes: u64,
     /// Those at which neither was so, in words.
@@ -62,24 +65,43 @@ pub struct Report {
 }
 
 impl Report {
-    /// Notes what came of one point: of each start that it had. The worst of them counts.
-    pub(super) fn note(&mut self, scenario: &str, kind: Kind, point: &str, starts: Vec<(Outcome, u64)>) {
+    /// Notes what came of one point: of each start that it had. The worst of them counts, and is given back in words
+    /// unless all converged.
+    pub(super) fn note(
+        &mut self,
+        scenario: &str,
+        kind: Kind,
+        point: &str,
+        starts: &[(Outcome, u64)],
+    ) -> Option<String> {
         if starts.is_empty() {
             self.passed_over += 1;
-            return;
+            return None;
         }
         let row = self.rows.entry((scenario.to_owned(), kind)).or_default();
         row.tried += 1;
         row.foreign_bytes += starts.iter().map(|(_, foreign)| foreign).sum::<u64>();
+        let words = |what: &str, why: &str| Some(format!("{scenario}, {point}: {what}{why}"));
         let neither = starts.iter().find_map(|(outcome, _)| match outcome {
-            Outcome::Neither(why) => Some(format!("{scenario}, {point}: {why}")),
+            Outcome::Neither(why) => words("", why),
             _ => None,
         });
-        match neither {
-            Some(why) => row.neither.push(why),
-            None if starts.iter().any(|(outcome, _)| matches!(outcome, Outcome::Refused(_))) => row.refused += 1,
-            None => row.converged += 1,
+        let refused = starts.iter().find_map(|(outcome, _)| match outcome {
+            Outcome::Refused(why) => words("it stopped: ", why),
+            _ => None,
+        });
+        match (&neither, &refused) {
+            (Some(why), _) => row.neither.push(why.clone()),
+            (None, Some(why)) => row.refused.push(why.clone()),
+            (None, None) => row.converged += 1,
         }
+        neither.or(refused)
+    }
+
+    /// The points at which the node stopped although all it needs is its own, in words.
+    pub fn wrongly_refused(&self) -> Vec<&str> {
+        let own = self.rows.iter().filter(|((_, kind), _)| *kind != Kind::Foreign);
+        own.flat_map(|(_, row)| row.refused.iter().map(String::as_str)).collect()
     }
 
     /// All rows as one.
@@ -88,7 +110,7 @@ impl Report {
         for row in self.rows.values() {
             total.tried += row.tried;
             total.converged += row.converged;
-            total.refused += row.refused;
+            total.refused.extend(row.refused.iter().cloned());
             total.foreign_bytes += row.foreign_bytes;
             total.neither.extend(row.neither.iter().cloned());
         }
@@ -105,7 +127,7 @@ impl Report {
         let all = ("all", "");
         let rows = self.rows.iter().map(|((scenario, kind), row)| ((scenario.as_str(), kind.words()), row));
         for ((scenario, what), row) in rows.chain([(all, &total)]) {
-            let numbers = (row.tried, row.converged, row.refused, row.neither.len(), row.foreign_bytes);
+            let numbers = (row.tried, row.converged, row.refused.len(), row.neither.len(), row.foreign_bytes);
             let (tried, converged, refused, neither, foreign) = numbers;
             let _ = writeln!(
                 text,
@@ -134,15 +156,18 @@ mod tests {
     #[test]
     fn a_point_counts_once_and_by_its_worst_start() {
         let (converged, refused) = (Outcome::Converged, Outcome::Refused("BP-S014".into()));
-        let neither = Outcome::Neither("it stopped".into());
+        let neither = Outcome::Neither("it hung".into());
         let mut report = Report::default();
-        report.note("a", Kind::Cut, "1", vec![(converged.clone(), 0)]);
-        report.note("a", Kind::CutAgain, "2", vec![(converged.clone(), 0), (refused.clone(), 0)]);
-        report.note("a", Kind::CutAgain, "3", vec![(neither, 0), (converged, 7)]);
-        report.note("b", Kind::Foreign, "4", vec![(refused, 0)]);
+        assert_eq!(report.note("a", Kind::Cut, "1", &[(converged.clone(), 0)]), None);
+        report.note("a", Kind::CutAgain, "2", &[(converged.clone(), 0), (refused.clone(), 0)]);
+        let said = report.note("a", Kind::CutAgain, "3", &[(neither, 0), (converged, 7)]);
+        assert_eq!(said.as_deref(), Some("a, 3: it hung"));
+        report.note("b", Kind::Foreign, "4", &[(refused, 0)]);
         let total = report.total();
-        assert_eq!((total.tried, total.converged, total.refused, total.foreign_bytes), (4, 1, 2, 7));
-        assert_eq!(total.neither, ["a, 3: it stopped"]);
+        assert_eq!((total.tried, total.converged, total.foreign_bytes), (4, 1, 7));
+        assert_eq!(total.neither, ["a, 3: it hung"]);
+        assert_eq!(total.refused, ["a, 2: it stopped: BP-S014", "b, 4: it stopped: BP-S014"]);
+        assert_eq!(report.wrongly_refused(), ["a, 2: it stopped: BP-S014"]);
         assert_eq!(report.table().lines().count(), 1 + 3 + 1);
         assert!(serde_json::to_string(&report).unwrap().contains(r#""scenario":"b","kind":"foreign","tried":1"#));
     }

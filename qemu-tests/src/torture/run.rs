@@ -1,10 +1,11 @@
 //! Records each scenario once, and starts it again from each point.
 
-use super::bed::{Bed, Recorded};
+use super::bed::{Bed, Fault, Recorded};
 use super::cut::{self, Cut};
 use super::judge::{self, Outcome};
 use super::report::{Kind, Report};
-use super::scenario::{self, Scenario};
+use super::scenario::{self, Begins, Scenario};
+use super::talk::{How, Sabotage};
 use crate::block_server::Event;
 use crate::block_server::contents::Contents;
 use crate::guest::disks::SYSTEM;
@@ -12,19 +13,30 @@ use crate::guest::kit::Kit;
 use anyhow::{Context, Result, bail};
 use image_builder::progress::{Progress, Unit};
 use image_builder::qemu::Interrupt;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Tries `points` of all there are, or all if that is none, on this many guests side by side.
+/// Which of all points are tried.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// So many, evenly spread; all if this is none.
+    pub points: Option<usize>,
+    /// Those of scenarios with this in their name.
+    pub scenario: String,
+}
+
+/// Tries the points of `choice`, on this many guests side by side.
 ///
 /// # Errors
 /// When a guest does not start, or a scenario does not come out as it should without any fault.
-pub fn run(kit: &Kit, points: Option<usize>, guests: usize, progress: &Progress) -> Result<Report> {
+pub fn run(kit: &Kit, choice: &Choice, guests: usize, progress: &Progress) -> Result<Report> {
     let interrupt = Interrupt::catch()?;
     let mut report = Report::default();
     let jobs = jobs(kit, &mut report, progress)?;
     report.points = jobs.len();
-    let jobs = points.map_or(jobs.clone(), |points| cut::sample(&jobs, points));
+    let jobs: Vec<Job> =
+        jobs.into_iter().filter(|job| job.recording.scenario.name.contains(&choice.scenario)).collect();
+    let jobs = cut::sample(&jobs, choice.points.unwrap_or(jobs.len()));
     let task = progress.task("power cuts and failing writes", jobs.len() as u64, Unit::Count("points"));
     let (queue, report) = (Mutex::new(VecDeque::from(jobs)), Mutex::new(report));
     let worked: Vec<Result<()>> = std::thread::scope(|scope| {
@@ -36,7 +48,10 @@ pub fn run(kit: &Kit, points: Option<usize>, guests: usize, progress: &Progress)
                 let Some(job) = job else { return Ok(()) };
                 let starts = worker.tried_twice(&job, &report)?;
                 let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-                report.note(&job.recording.scenario.name, job.point.kind(), &job.to_string(), starts);
+                let name = &job.recording.scenario.name;
+                if let Some(why) = report.note(name, job.point.kind(), &job.to_string(), &starts) {
+                    progress.say(why);
+                }
                 task.add(1);
             }
         };
@@ -71,6 +86,8 @@ enum Point {
     CutAgain(Cut, usize),
     /// A write fails, after so many good ones.
     FailingWrite(usize),
+    /// A tool, with the name it is called by, fails.
+    FailingTool(Sabotage, String),
 }
 
 impl Point {
@@ -79,6 +96,7 @@ impl Point {
             Point::Cut(_) => Kind::Cut,
             Point::CutAgain(..) => Kind::CutAgain,
             Point::FailingWrite(_) => Kind::FailingWrite,
+            Point::FailingTool(..) => Kind::FailingTool,
         }
     }
 }
@@ -89,6 +107,9 @@ impl std::fmt::Display for Job {
             Point::Cut(cut) => write!(f, "cut {cut}"),
             Point::CutAgain(cut, number) => write!(f, "cut {cut}, and again (number {number})"),
             Point::FailingWrite(good) => write!(f, "write {} fails", good + 1),
+            Point::FailingTool(sabotage, tool) => {
+                write!(f, "{tool}, call {} of a tool, {}", sabotage.call + 1, sabotage.how)
+            }
         }
     }
 }
@@ -97,38 +118,66 @@ impl std::fmt::Display for Job {
 fn jobs(kit: &Kit, report: &mut Report, progress: &Progress) -> Result<Vec<Job>> {
     let mut bed = Bed::start(kit)?;
     let mut state = None;
+    let mut made: BTreeMap<String, Vec<Contents>> = BTreeMap::new();
     let mut jobs = Vec::new();
     let system = scenario::exports().iter().position(|e| e.serial == SYSTEM).context("there is no system disk")?;
     for scenario in scenario::all() {
         let mut before = scenario.contents()?;
-        if scenario.with_state {
-            before[system] = Clone::clone(state.as_ref().context("the state partition is not made first")?);
+        match scenario.begins {
+            Begins::Blank => {}
+            Begins::State => {
+                before[system] = Clone::clone(state.as_ref().context("the state partition is not made first")?);
+            }
+            Begins::Made(by) => {
+                let made = made.get(by).with_context(|| format!("{by:?} does not come before {:?}", scenario.name))?;
+                for at in scenario.common_disks(&scenario::of(by).context("there is no such scenario")?) {
+                    before[at] = made[at].clone();
+                }
+            }
         }
-        let recorded = bed.run(&scenario, before.clone(), None)?;
+        let recorded = bed.run(&scenario, before.clone(), &Fault::None)?;
         let (outcome, foreign) = judged(&scenario, &before, &recorded);
         if scenario.stops {
-            report.note(&scenario.name, Kind::Foreign, "no fault", vec![(outcome, foreign)]);
+            report.note(&scenario.name, Kind::Foreign, "no fault", &[(outcome, foreign)]);
             continue;
         }
         if outcome != Outcome::Converged || foreign > 0 {
             bail!("{:?} does not come out without a fault: {outcome:?}, {foreign} foreign bytes", scenario.name);
         }
-        if !scenario.with_state {
-            state = Some(recorded.after[system].clone());
+        match scenario.begins {
+            Begins::Blank => state = Some(recorded.after[system].clone()),
+            Begins::State => {
+                made.insert(scenario.name.clone(), bed.fill(&scenario, recorded.after.clone())?);
+            }
+            Begins::Made(_) => {}
         }
         let writes = recorded.events.iter().filter(|e| matches!(e, Event::Write { .. })).count();
         let cuts = cut::all(&recorded.events, before.len());
-        progress.say(format!("{}: {writes} writes, {} cuts", scenario.name, cuts.len()));
-        let recording = Arc::new(Recording { scenario, before, events: recorded.events });
+        let calls = &recorded.ran.calls;
+        progress.say(format!(
+            "{}: {writes} writes, {} cuts, {} calls of tools",
+            scenario.name,
+            cuts.len(),
+            calls.len()
+        ));
         let again = cuts.iter().enumerate().step_by(4).map(|(number, cut)| Point::CutAgain(cut.clone(), number));
         let points = cuts.iter().cloned().map(Point::Cut).chain(again).chain((0..writes).map(Point::FailingWrite));
-        jobs.extend(points.map(|point| Job { recording: recording.clone(), point }));
+        let points: Vec<Point> = points.chain(failing_tools(calls)).collect();
+        let recording = Arc::new(Recording { scenario, before, events: recorded.events });
+        jobs.extend(points.into_iter().map(|point| Job { recording: recording.clone(), point }));
     }
     Ok(jobs)
 }
 
+/// Everything that can become of each of these calls.
+fn failing_tools(calls: &[String]) -> impl Iterator<Item = Point> {
+    const HOW: [How; 6] = [How::Refuses, How::FailsLate, How::Killed(1), How::Killed(20), How::Killed(100), How::Hangs];
+    let point = |(call, tool): (usize, &String), how| Point::FailingTool(Sabotage { call, how }, tool.clone());
+    calls.iter().enumerate().flat_map(move |at| HOW.map(|how| point(at, how)))
+}
+
 fn judged(scenario: &Scenario, before: &[Contents], recorded: &Recorded) -> (Outcome, u64) {
-    (judge::outcome(scenario, recorded), judge::foreign_bytes(scenario, before, recorded))
+    (judge::outcome_in_full(scenario, recorded), judge::foreign_bytes(scenario, before, recorded))
 }
 
 /// A thread with a guest of its own.
@@ -164,29 +213,37 @@ impl Worker<'_> {
             Some(bed) => bed,
             none => none.insert(Bed::start(self.kit)?),
         };
-        let mut start = |contents: &[Contents], good_writes| bed.run(scenario, contents.to_vec(), good_writes);
+        let mut start = |contents: &[Contents], fault: &Fault| bed.run(scenario, contents.to_vec(), fault);
         match &job.point {
             Point::Cut(cut) => {
                 let left = cut.leaves(before, events);
-                let recorded = start(&left, None)?;
+                let recorded = start(&left, &Fault::None)?;
                 Ok(vec![judged(scenario, &left, &recorded)])
             }
             Point::CutAgain(cut, number) => {
                 let left = cut.leaves(before, events);
-                let first = start(&left, None)?;
+                let first = start(&left, &Fault::None)?;
                 let cuts = cut::all(&first.events, before.len());
                 let again = &cuts[number % cuts.len()];
                 let torn = again.leaves(&left, &first.events);
-                let second = start(&torn, None)?;
+                let second = start(&torn, &Fault::None)?;
                 Ok(vec![judged(scenario, &left, &first), judged(scenario, &torn, &second)])
             }
             Point::FailingWrite(good) => {
-                let failing = start(before, Some(*good))?;
+                let failing = start(before, &Fault::Write(*good))?;
                 if failing.refused == 0 {
                     return Ok(Vec::new());
                 }
                 let foreign = judge::foreign_bytes(scenario, before, &failing);
-                let next = start(&failing.after, None)?;
+                let next = start(&failing.after, &Fault::None)?;
+                // An array does without a member that refused a write.
+                let outcome = judge::outcome(scenario, &next);
+                Ok(vec![(outcome, foreign + judge::foreign_bytes(scenario, &failing.after, &next))])
+            }
+            Point::FailingTool(sabotage, _) => {
+                let failing = start(before, &Fault::Tool(sabotage.clone()))?;
+                let foreign = judge::foreign_bytes(scenario, before, &failing);
+                let next = start(&failing.after, &Fault::None)?;
                 let (outcome, next_foreign) = judged(scenario, &failing.after, &next);
                 Ok(vec![(outcome, foreign + next_foreign)])
             }

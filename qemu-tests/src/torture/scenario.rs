@@ -16,10 +16,25 @@ const MIB: u64 = 1 << 20;
 const LONE: &str = "E1";
 /// Members of a mirror.
 const MIRROR: [&str; 2] = ["M1", "M2"];
+/// What takes the place of the second of them.
+const MIRROR_NEW: &str = "M3";
 /// Members of an array with parity.
 const PARITY: [&str; 3] = ["R1", "R2", "R3"];
+/// What takes the place of the last of them.
+const PARITY_NEW: &str = "R4";
 /// Members of somebody else's mirror, which whoever starts it writes to.
 const UNSYNCED: [&str; 2] = ["U1", "U2"];
+
+/// What lies on the disks that are the node's when a scenario begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// An image, and nothing else.
+    Blank,
+    /// The state partition.
+    State,
+    /// What the scenario of this name made, filled; of disks that both have.
+    Made(&'static str),
+}
 
 /// A configuration, and what is to come of it.
 #[derive(Debug, Clone)]
@@ -30,8 +45,8 @@ pub struct Scenario {
     pub config: MachineConfig,
     /// Disks, by serial number, that are the node's to take; all others hold somebody else's data.
     pub own: Vec<&'static str>,
-    /// Whether the state partition is there already.
-    pub with_state: bool,
+    /// What was done before.
+    pub begins: Begins,
     /// Whether the node must stop without a write: what it needs is somebody else's.
     pub stops: bool,
 }
@@ -40,7 +55,9 @@ pub struct Scenario {
 ///
 /// As small as the agent takes them, and ZFS: a look at a blank disk reads all of it.
 pub fn exports() -> Vec<Export> {
-    let small = [LONE].into_iter().chain(MIRROR).chain(PARITY).chain(UNSYNCED).map(|serial| (serial.to_owned(), 24));
+    let new = [MIRROR_NEW, PARITY_NEW];
+    let small =
+        [LONE].into_iter().chain(MIRROR).chain(PARITY).chain(new).chain(UNSYNCED).map(|serial| (serial.to_owned(), 24));
     let foreign = FOREIGN.iter().map(|(_, foreign)| (serial(*foreign), 64));
     let all = [(SYSTEM.to_owned(), 576)].into_iter().chain(small).chain(foreign);
     all.map(|(serial, size)| Export { serial, size: size * MIB }).collect()
@@ -52,17 +69,33 @@ pub fn all() -> Vec<Scenario> {
         name: name.to_owned(),
         config,
         own: [&[SYSTEM], own].concat(),
-        with_state: true,
+        begins: Begins::State,
         stops: false,
     };
     let mut all = vec![
-        Scenario { with_state: false, ..scenario("the state partition", &[], config(&[], &[], Format::Ext4)) },
+        Scenario { begins: Begins::Blank, ..scenario("the state partition", &[], config(&[], &[], Format::Ext4)) },
         scenario(
             "a mirror and a disk",
             &[LONE, MIRROR[0], MIRROR[1]],
             beside_foreign(config(&[LONE], &MIRROR, Format::Ext4)),
         ),
         scenario("an array with parity", &PARITY, beside_foreign(of_level(Level::Raid5, &PARITY))),
+        Scenario {
+            begins: Begins::Made("a mirror and a disk"),
+            ..scenario(
+                "a mirror takes in a disk",
+                &[LONE, MIRROR[0], MIRROR_NEW],
+                config(&[LONE], &[MIRROR[0], MIRROR_NEW], Format::Ext4),
+            )
+        },
+        Scenario {
+            begins: Begins::Made("an array with parity"),
+            ..scenario(
+                "an array with parity takes in a disk",
+                &[PARITY[0], PARITY[1], PARITY_NEW],
+                of_level(Level::Raid5, &[PARITY[0], PARITY[1], PARITY_NEW]),
+            )
+        },
     ];
     for (_, foreign) in FOREIGN {
         let serial = serial(*foreign);
@@ -116,6 +149,17 @@ impl Scenario {
     pub fn foreign_disks(&self) -> Vec<usize> {
         let is_foreign = |export: &Export| !self.own.contains(&export.serial.as_str());
         exports().iter().enumerate().filter(|(_, export)| is_foreign(export)).map(|(at, _)| at).collect()
+    }
+
+    /// The places of the disks that are the node's both here and in `other`.
+    pub fn common_disks(&self, other: &Scenario) -> Vec<usize> {
+        let is_common = |export: &Export| [self, other].iter().all(|s| s.own.contains(&export.serial.as_str()));
+        exports().iter().enumerate().filter(|(_, export)| is_common(export)).map(|(at, _)| at).collect()
+    }
+
+    /// Whether arrays are filled from what other members hold, and what is stored then compared.
+    pub fn rebuilds(&self) -> bool {
+        matches!(self.begins, Begins::Made(_))
     }
 
     /// The volumes that must be there in the end.

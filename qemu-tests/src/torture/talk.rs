@@ -13,10 +13,70 @@ pub const PORT: &str = "/dev/ttyS1";
 /// What the host wants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Order {
-    /// Read the disks anew and run the storage unit for the scenario of this name.
-    Run(String),
+    /// Read the disks anew and run the storage unit.
+    Run(Run),
+    /// Compare what is stored with what should be.
+    Compare,
     /// Let go of the disks: no mount, no array, nothing in a cache.
     LetGo,
+}
+
+/// How the storage unit is to be run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// For the scenario of this name.
+    pub scenario: String,
+    /// What becomes of one call of a tool.
+    pub sabotage: Option<Sabotage>,
+    /// Write [`contents`] to every volume afterwards.
+    pub fill: bool,
+    /// Wait until arrays are at rest, and write to them meanwhile.
+    pub settle: bool,
+}
+
+/// What becomes of the call of a tool that has this number, from 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sabotage {
+    /// Which.
+    pub call: usize,
+    /// What.
+    pub how: How,
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum How {
+    /// It exits with 1 and does nothing.
+    Refuses,
+    /// It does everything and exits with 1.
+    FailsLate,
+    /// It and the tool are killed after so many milliseconds.
+    Killed(u64),
+    /// It never ends.
+    Hangs,
+}
+
+impl std::fmt::Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            How::Refuses => write!(f, "exits with 1"),
+            How::FailsLate => write!(f, "exits with 1 after its work"),
+            How::Killed(after) => write!(f, "is killed after {after} ms"),
+            How::Hangs => write!(f, "hangs"),
+        }
+    }
+}
+
+/// Seconds after which the agent ends a tool in these guests, as its environment has them. On two busy processors an honest
+/// one takes a few.
+pub const TOOL_LIMIT: &str = "BEDPLATE_TOOL_LIMIT=20";
+
+/// What a volume holds that was filled, below its mount point.
+pub const FILE: &str = "written-before";
+
+/// The bytes of [`FILE`].
+pub fn contents() -> Vec<u8> {
+    (0..1u32 << 19).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
 }
 
 /// What the guest says.
@@ -26,6 +86,8 @@ pub enum Said {
     Ready,
     /// The storage unit has run.
     Ran(Ran),
+    /// It has compared.
+    Compared(Compared),
     /// It has let go.
     LetGo,
     /// It can't do what it was told; why.
@@ -45,6 +107,21 @@ pub struct Ran {
     pub again: Vec<(String, Verdict)>,
     /// How many steps that plan has.
     pub steps_left: usize,
+    /// The tools that were called, in order.
+    pub calls: Vec<String>,
+}
+
+/// What is stored, held against what should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// Mount points of volumes with [`FILE`] as it was written.
+    pub intact: Vec<String>,
+    /// Mount points of those where it is not so.
+    pub changed: Vec<String>,
+    /// Sectors in which copies, or data and parity, are at odds, by the kernel's own check of all arrays.
+    pub mismatches: u64,
+    /// Arrays that lack a member.
+    pub lacking: Vec<String>,
 }
 
 /// Says it.
