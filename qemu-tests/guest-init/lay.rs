@@ -4,7 +4,7 @@ use qemu_tests::guest::images;
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Waits until the kernel shows every disk, for 5 s at most; a case that misses one says so.
 pub fn wait_for_all() {
@@ -23,9 +23,14 @@ pub fn wait_for(serial: &str) {
 
 fn find(serial: &str) -> Option<String> {
     let disks = std::fs::read_dir("/sys/block").unwrap().flatten();
-    let mut names =
-        disks.filter(|d| std::fs::read_to_string(d.path().join("serial")).is_ok_and(|s| s.trim() == serial));
-    Some(names.next()?.file_name().to_string_lossy().into_owned())
+    // Of virtio, and behind the header of the page in which SCSI tells it.
+    let of_virtio = |disk: &Path| std::fs::read(disk.join("serial")).unwrap_or_default();
+    let of_scsi = |disk: &Path| std::fs::read(disk.join("device/vpd_pg80")).unwrap_or_default();
+    let is_it = |bytes: &[u8]| bytes.trim_ascii() == serial.as_bytes();
+    let mut names = disks
+        .filter(|d| is_it(&of_virtio(&d.path())) || of_scsi(&d.path()).get(4..).is_some_and(is_it))
+        .map(|d| d.file_name().to_string_lossy().into_owned());
+    names.next()
 }
 
 /// The kernel name of the disk with this serial number.

@@ -6,11 +6,12 @@
 
 mod cases;
 mod lay;
+mod many;
 mod model;
 mod orders;
 mod saboteur;
 
-use qemu_tests::guest::CASES;
+use qemu_tests::guest::{self, CASES};
 use qemu_tests::torture::talk;
 use std::any::Any;
 use std::fs;
@@ -27,6 +28,10 @@ fn main() {
     tracing_subscriber::fmt().with_writer(std::io::stdout).with_ansi(false).without_time().init();
     if std::env::args().any(|word| word == talk::WORD) {
         orders::serve();
+    }
+    if std::env::args().any(|word| word == guest::many::WORD) {
+        many::run();
+        switch_off();
     }
     lay::wait_for_all();
     for name in CASES {

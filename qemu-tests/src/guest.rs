@@ -11,6 +11,7 @@ pub mod images;
 mod initrd;
 pub mod kit;
 mod libraries;
+pub mod many;
 
 use crate::fault::foreign::Foreign;
 

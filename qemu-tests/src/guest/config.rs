@@ -49,6 +49,7 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
             system: System::default(),
             each: some(object.len()).then(|| ("object".to_owned(), each)).into_iter().collect(),
             array: some(meta.len()).then(|| ("meta".to_owned(), array)).into_iter().collect(),
+            ..Storage::default()
         },
         node: Node::default(),
         time: Time::default(),

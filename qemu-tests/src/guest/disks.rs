@@ -79,7 +79,11 @@ pub fn make(folder: &Path) -> Result<Vec<Disk>> {
     Ok(disks)
 }
 
-fn image(disk: &Path) -> Result<()> {
+/// Writes the image's partition table to the file of a disk.
+///
+/// # Errors
+/// When the file can't be written.
+pub(super) fn image(disk: &Path) -> Result<()> {
     let file =
         OpenOptions::new().write(true).open(disk).with_context(|| format!("{} can't be opened", disk.display()))?;
     for (offset, bytes) in image_bytes()? {

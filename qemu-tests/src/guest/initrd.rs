@@ -21,11 +21,13 @@ const PROGRAMS: [&str; 3] = ["/usr/sbin/mdadm", "/usr/sbin/mkfs.xfs", "/usr/sbin
 /// Files that those read.
 const FILES: [&str; 1] = ["/etc/mke2fs.conf"];
 /// Modules to load, beside what they need; nothing in the guest could ask for one later.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 13] = [
     "crc32c_generic",
     "crc32c_intel",
     "virtio_pci",
     "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
     "raid0",
     "raid1",
     "raid456",

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use qemu_tests::fault::foreign::Foreign;
 use qemu_tests::guest::boot::{Evidence, boot};
-use qemu_tests::guest::{self, CASES, FOREIGN, LZ4_IMAGE, MISSING, Said, TAKEN_PLACE, ZSTD_IMAGE, disks, images};
+use qemu_tests::guest::{self, CASES, FOREIGN, LZ4_IMAGE, MISSING, Said, TAKEN_PLACE, ZSTD_IMAGE, disks, images, many};
 use qemu_tests::tiers::{self, Shared};
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
     }
     trials.push(test("the foreign disks are what blkid takes them for", Box::new(foreign_as_blkid_sees_it)));
     trials.push(test("the guest came to its end", Box::new(came_to_its_end)));
+    trials
+        .push(tiers::case("invariant 1: thirty disks in another order at each boot are the same volumes", many_disks));
     tiers::run("guest", trials)
 }
 
@@ -79,6 +81,25 @@ fn foreign_as_blkid_sees_it(evidence: &Evidence) -> Result<()> {
         let said = blkid.command().args(["--probe", "--output", "export"]).arg(&disk).run()?.stdout_text();
         for line in expected {
             ensure!(said.lines().any(|l| l == *line), "blkid does not say {line} of {}:\n{said}", disk.display());
+        }
+    }
+    Ok(())
+}
+
+/// The first boot makes all volumes, the others find each on the disk it was made on, and write nothing.
+fn many_disks() -> Result<()> {
+    let seen = many::boot(Path::new(INIT))?;
+    let [first, later @ ..] = &seen[..] else { bail!("there were no boots") };
+    ensure!(first.refusals.is_empty() && first.volumes.iter().all(|(.., there)| *there), "{first:?}");
+    ensure!(first.volumes.len() == 26 && first.files.iter().all(|(_, file)| file.is_none()), "{first:?}");
+    ensure!(first.names.iter().any(|name| name.len() > 3), "the kernel knows no disk sdaa: {:?}", first.names);
+    for boot in later {
+        ensure!(boot.names != first.names, "the disks came in the same order: {:?}", boot.names);
+        ensure!(boot.refusals.is_empty() && boot.writes == 0, "{boot:?}");
+        ensure!(boot.volumes == first.volumes, "{:?} were {:?}", boot.volumes, first.volumes);
+        for (volume, mount, _) in &boot.volumes {
+            let file = boot.files.iter().find(|(at, _)| at == mount).and_then(|(_, file)| file.as_ref());
+            ensure!(file == Some(volume), "{mount} should have what was written to {volume}, and has {file:?}");
         }
     }
     Ok(())
