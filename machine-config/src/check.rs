@@ -5,6 +5,7 @@
 //! was written, so the same fault of a profile that ten machines take is told once.
 
 mod disks;
+mod filesystems;
 mod machines;
 mod mounts;
 mod network;
@@ -83,6 +84,7 @@ fn rules(file: &SiteFile<'_>, name: &str, mut doubts: Vec<Vec<String>>) -> (Opti
     let mut rules = Rules { resolved: &resolved, found: Vec::new() };
     disks::check(&mut rules);
     mounts::check(&mut rules);
+    filesystems::check(&mut rules);
     network::check(&mut rules);
     node::check(&mut rules);
     let sure = rules.found.into_iter().filter(|(path, _)| !covered(path, &doubts));

@@ -10,6 +10,7 @@ pub mod diagnostic;
 pub mod document;
 pub mod identity;
 pub mod merge;
+pub mod mount_options;
 pub mod permit;
 pub mod places;
 pub mod render;

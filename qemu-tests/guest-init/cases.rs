@@ -1,6 +1,7 @@
 //! The storage cases: what each does on the guest's disks, and what must hold after it.
 
 mod erasing;
+mod policies;
 mod replacing;
 
 use crate::{lay, model, tool};
@@ -74,6 +75,10 @@ const OWN: [(&str, fn()); 25] = [
     (
         "invariant 4: a disk that was half erased when the power went is erased without the permit",
         erasing::a_half_erased_disk_is_erased,
+    ),
+    (
+        "a volume is made and mounted with the options that the site file gives",
+        policies::volumes_are_made_and_mounted_as_asked,
     ),
     ("after each step the model shows what observing sees", the_model_is_what_happens),
     (

@@ -3,7 +3,8 @@
 use crate::refusal::{CONFIG, diagnostic};
 use crate::selector::says_something;
 use machine_config::Diagnostic;
-use machine_config::schema::{Selector, Storage};
+use machine_config::mount_options::{self, Kind};
+use machine_config::schema::{Format, Selector, Storage};
 use std::collections::BTreeMap;
 
 /// Everything that is wrong with `storage` before a disk is looked at.
@@ -17,9 +18,13 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
     let mut mounts: BTreeMap<&str, Vec<Mounted>> = BTreeMap::new();
     mounts.entry("/var").or_default().push((vec!["system"], "the state partition".into()));
 
+    let system = &storage.system;
+    let at = ["system", "mount-options"];
+    options(&at, "system", system.format, Kind::State, &system.mount_options, &mut wrong);
     for (name, each) in &storage.each {
         let named = format!("each.{name}");
         let at = |key| ["each", name.as_str(), key];
+        options(&at("mount-options"), &named, each.format, Kind::Data, &each.mount_options, &mut wrong);
         selector(&at("disks"), &named, &each.disks, &mut wrong);
         mount_point(&at("mount"), &named, &each.mount, &mut wrong);
         mounts.entry(&each.mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
@@ -61,9 +66,11 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
             );
         }
         for (volume, v) in &array.volume {
-            let at = ["array", name.as_str(), "volume", volume.as_str(), "mount"];
-            mount_point(&at, &format!("{named}.volume.{volume}"), &v.mount, &mut wrong);
-            mounts.entry(&v.mount).or_default().push((at.to_vec(), format!("\"{named}.volume.{volume}\"")));
+            let named = format!("{named}.volume.{volume}");
+            let at = |key| ["array", name.as_str(), "volume", volume.as_str(), key];
+            options(&at("mount-options"), &named, v.format, Kind::Data, &v.mount_options, &mut wrong);
+            mount_point(&at("mount"), &named, &v.mount, &mut wrong);
+            mounts.entry(&v.mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
         }
     }
     for (mount, owners) in mounts.into_iter().filter(|(_, owners)| owners.len() > 1) {
@@ -89,6 +96,20 @@ fn selector(at: &[&str], named: &str, selector: &Selector, wrong: &mut impl FnMu
         wrong(at, format!("\"{named}\" does not say how many disks."), "Write count = N: the count is exact.");
     } else if how_many(selector) == Some(0) {
         wrong(at, format!("\"{named}\" selects no disk."), "Write a count of at least 1, or leave it out altogether.");
+    }
+}
+
+fn options(
+    at: &[&str],
+    named: &str,
+    format: Format,
+    kind: Kind,
+    options: &[String],
+    wrong: &mut impl FnMut(&[&str], String, &str),
+) {
+    for (index, _) in mount_options::faults(options, format, kind) {
+        let mend = format!("Take it out. Allowed are, each once, {}.", mount_options::allowed(format, kind));
+        wrong(at, format!("\"{named}\" can't be mounted with {:?}.", options[index]), &mend);
     }
 }
 

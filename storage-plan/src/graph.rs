@@ -1,7 +1,7 @@
 //! The actions of a plan, on named devices, and what has to come before what.
 
 use crate::erase::{self, Erase};
-use machine_config::schema::Format;
+use machine_config::schema::{Format, Mkfs};
 use on_disk::gpt::Table;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -104,6 +104,8 @@ pub enum Action {
         uuid: Uuid,
         /// Its label.
         label: String,
+        /// How it is made, where not as its mkfs does by itself.
+        mkfs: Mkfs,
     },
     /// Mounts a file system, after a look at whether it is the right one.
     Mount {
@@ -115,6 +117,8 @@ pub enum Action {
         uuid: Uuid,
         /// Mount point.
         at: String,
+        /// Options, from the list of its file system.
+        options: Vec<String>,
     },
 }
 
@@ -177,7 +181,10 @@ impl Action {
             Action::MakeFilesystem { on, format, .. } => {
                 format!("make {} on {}", crate::layer::filesystem::kind(*format), target(on))
             }
-            Action::Mount { on, at, .. } => format!("mount {} on {at}", target(on)),
+            Action::Mount { on, at, options, .. } => {
+                let with = if options.is_empty() { String::new() } else { format!(" with {}", options.join(",")) };
+                format!("mount {} on {at}{with}", target(on))
+            }
         }
     }
 }
@@ -295,7 +302,7 @@ mod tests {
 
     fn mount(at: &str) -> Action {
         let on = Target::Array(Uuid::nil());
-        Action::Mount { on, format: Format::Xfs, uuid: Uuid::nil(), at: at.into() }
+        Action::Mount { on, format: Format::Xfs, uuid: Uuid::nil(), at: at.into(), options: Vec::new() }
     }
 
     #[test]
@@ -323,7 +330,8 @@ mod tests {
         };
         let erased = graph.add("a", Action::Erase { disk: "vdb".into(), erase: Box::new(erase) }, &[]);
         let on = Target::Array(Uuid::nil());
-        let make = Action::MakeFilesystem { on, format: Format::Xfs, uuid: Uuid::nil(), label: String::new() };
+        let (format, uuid, mkfs) = (Format::Xfs, Uuid::nil(), Mkfs::default());
+        let make = Action::MakeFilesystem { on, format, uuid, label: String::new(), mkfs };
         let made = graph.add("a", make.clone(), &[erased]);
         graph.add("a", mount("/var/lib/a"), &[made]);
         let other = graph.add("b", make.clone(), &[]);

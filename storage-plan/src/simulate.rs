@@ -297,7 +297,7 @@ impl Model {
                     }
                 })
             }
-            Action::Mount { on, format, uuid, at } => {
+            Action::Mount { on, format, uuid, at, .. } => {
                 let found = self.signatures(on)?;
                 let right = |s: &Signature| s.kind == filesystem::kind(*format) && s.uuid == Some(uuid.to_string());
                 if !matches!(&found[..], [only] if right(only)) {

@@ -170,13 +170,15 @@ impl Hands<'_> {
             Action::AddMember { uuid, member, remake, .. } => {
                 md::add(self.tools, self.disk(&member.disk)?, uuid, member, *remake)
             }
-            Action::MakeFilesystem { on, format, uuid, label } => {
+            Action::MakeFilesystem { on, format, uuid, label, mkfs } => {
                 if let Target::Partition(partition) = on {
                     self.disk(&partition.disk)?;
                 }
-                filesystem::make(self.tools, &self.node(on)?, *format, uuid, label)
+                filesystem::make(self.tools, &self.node(on)?, *format, uuid, label, mkfs)
             }
-            Action::Mount { on, format, uuid, at } => mount::mount(&self.node(on)?, *format, uuid, at),
+            Action::Mount { on, format, uuid, at, options } => {
+                mount::mount(&self.node(on)?, *format, uuid, at, options)
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Tools, locked_device};
 use anyhow::{Context, bail};
-use machine_config::schema::Format;
+use machine_config::schema::{Format, Mkfs};
 use std::path::Path;
 use storage_plan::layer::filesystem::kind;
 use storage_plan::ownership::{Inside, inside};
@@ -11,20 +11,21 @@ use uuid::Uuid;
 /// Makes a file system on a device of ours that is being provisioned, and looks at it from the medium.
 ///
 /// What an interrupted run left of the very same file system is wiped first; anything else recognised there stops it.
-pub(super) fn make(tools: &Tools, node: &Path, format: Format, uuid: &Uuid, label: &str) -> anyhow::Result<()> {
+pub(super) fn make(
+    tools: &Tools,
+    node: &Path,
+    format: Format,
+    uuid: &Uuid,
+    label: &str,
+    mkfs: &Mkfs,
+) -> anyhow::Result<()> {
     let look = || -> anyhow::Result<Inside> { Ok(inside(&crate::observe::signatures(node)?, kind(format), uuid)) };
     match look()? {
         Inside::Nothing => {}
         Inside::Ours => locked_device::wipe(node, size(node)?)?,
         Inside::Other(holds) => bail!("{} holds {holds}, which this node did not make", node.display()),
     }
-    let command = tools.mkfs(format)?.command();
-    let command = match format {
-        // Without -f mkfs.xfs looks once more by itself and refuses to overwrite what it knows.
-        Format::Xfs => command.args(["-q", "-K", "-L", label]).arg("-m").arg(format!("uuid={uuid}")),
-        Format::Ext4 => command.args(["-q", "-E", "nodiscard", "-L", label]).arg("-U").arg(uuid.to_string()),
-    };
-    command.arg(node).run()?;
+    tools.mkfs(format)?.command().args(words(format, uuid, label, mkfs)).arg(node).run()?;
     std::fs::File::open(node).and_then(|f| f.sync_all()).with_context(|| format!("cannot flush {}", node.display()))?;
     locked_device::read_back(node, 0, 4096)?;
     match look()? {
@@ -33,8 +34,43 @@ pub(super) fn make(tools: &Tools, node: &Path, format: Format, uuid: &Uuid, labe
     }
 }
 
+/// What mkfs.xfs(8) or mke2fs(8) is told beside the device.
+fn words(format: Format, uuid: &Uuid, label: &str, mkfs: &Mkfs) -> Vec<String> {
+    let mut words: Vec<String> = ["-q", "-L", label].map(str::to_owned).into();
+    match format {
+        // Without -f mkfs.xfs looks once more by itself and refuses to overwrite what it knows.
+        Format::Xfs => {
+            let reflink = mkfs.reflink.map_or_else(String::new, |yes| format!(",reflink={}", u8::from(yes)));
+            words.extend(["-K".to_owned(), "-m".to_owned(), format!("uuid={uuid}{reflink}")]);
+        }
+        Format::Ext4 => {
+            words.extend(["-E".to_owned(), "nodiscard".to_owned(), "-U".to_owned(), uuid.to_string()]);
+            words.extend(mkfs.reserved_percent.iter().flat_map(|percent| ["-m".to_owned(), percent.to_string()]));
+            words.extend(mkfs.bytes_per_inode.iter().flat_map(|bytes| ["-i".to_owned(), bytes.to_string()]));
+        }
+    }
+    words
+}
+
 fn size(node: &Path) -> anyhow::Result<u64> {
     use std::io::{Seek, SeekFrom};
     let mut file = std::fs::File::open(node).with_context(|| format!("cannot open {}", node.display()))?;
     file.seek(SeekFrom::End(0)).with_context(|| format!("cannot tell the size of {}", node.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mkfs_is_told_what_the_configuration_says_and_nothing_that_overwrites() {
+        let said = |format, mkfs: &Mkfs| words(format, &Uuid::nil(), "db", mkfs).join(" ");
+        let nil = Uuid::nil();
+        assert_eq!(said(Format::Xfs, &Mkfs::default()), format!("-q -L db -K -m uuid={nil}"));
+        assert_eq!(said(Format::Ext4, &Mkfs::default()), format!("-q -L db -E nodiscard -U {nil}"));
+        let of_xfs = Mkfs { reflink: Some(false), ..Mkfs::default() };
+        assert_eq!(said(Format::Xfs, &of_xfs), format!("-q -L db -K -m uuid={nil},reflink=0"));
+        let of_ext4 = Mkfs { reserved_percent: Some(0), bytes_per_inode: Some(1 << 20), reflink: None };
+        assert_eq!(said(Format::Ext4, &of_ext4), format!("-q -L db -E nodiscard -U {nil} -m 0 -i 1048576"));
+    }
 }

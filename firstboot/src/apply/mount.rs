@@ -13,8 +13,8 @@ use storage_plan::ownership::{Inside, inside};
 use sys_mount::{Mount, MountFlags};
 use uuid::Uuid;
 
-/// Mounts `node` on `at`; makes the mount point.
-pub(super) fn mount(node: &Path, format: Format, uuid: &Uuid, at: &str) -> anyhow::Result<()> {
+/// Mounts `node` on `at`, with options of the list of its file system; makes the mount point.
+pub(super) fn mount(node: &Path, format: Format, uuid: &Uuid, at: &str, options: &[String]) -> anyhow::Result<()> {
     match inside(&crate::observe::signatures(node)?, kind(format), uuid) {
         Inside::Ours => {}
         Inside::Nothing => bail!("{} holds no file system; it should hold {} {uuid}", node.display(), kind(format)),
@@ -24,13 +24,11 @@ pub(super) fn mount(node: &Path, format: Format, uuid: &Uuid, at: &str) -> anyho
         mend_superblock(node)?;
     }
     std::fs::create_dir_all(at).with_context(|| format!("cannot make the mount point {at}"))?;
-    // Containers keep their root file systems in /var; volumes of data need no device nodes.
-    let flags = if at == "/var" { MountFlags::NOATIME } else { MountFlags::NOATIME | MountFlags::NODEV };
-    Mount::builder()
-        .fstype(kind(format))
-        .flags(flags)
-        .mount(node, at)
-        .with_context(|| format!("cannot mount {} on {at}", node.display()))?;
+    let (flags, data) = how(at, options);
+    Mount::builder().fstype(kind(format)).flags(flags).data(&data).mount(node, at).with_context(|| {
+        let with = if options.is_empty() { String::new() } else { format!(" with {}", options.join(",")) };
+        format!("cannot mount {} on {at}{with}", node.display())
+    })?;
     Ok(())
 }
 
@@ -47,4 +45,36 @@ fn mend_superblock(node: &Path) -> anyhow::Result<()> {
     let device = open(OpenOptions::new().write(true))?;
     let written = device.write_all_at(&superblock, ext4::OFFSET).and_then(|()| device.sync_all());
     written.with_context(|| format!("cannot write the superblock of {}", node.display()))
+}
+
+/// Flags and data of mount(2). The kernel takes by flags what is of all file systems.
+fn how(at: &str, options: &[String]) -> (MountFlags, String) {
+    // Containers keep their root file systems in /var; volumes of data need no device nodes.
+    let mut flags = if at == "/var" { MountFlags::empty() } else { MountFlags::NODEV };
+    let (mut access, mut data) = (MountFlags::NOATIME, Vec::new());
+    for option in options {
+        match option.as_str() {
+            "noatime" => {}
+            "relatime" => access = MountFlags::RELATIME,
+            "noexec" => flags |= MountFlags::NOEXEC,
+            "nosuid" => flags |= MountFlags::NOSUID,
+            other => data.push(other),
+        }
+    }
+    (flags | access, data.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_all_file_systems_is_a_flag_and_the_rest_is_data() {
+        let said = |at: &str, options: &[&str]| how(at, &options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>());
+        assert_eq!(said("/var", &[]), (MountFlags::NOATIME, String::new()));
+        assert_eq!(said("/var/a", &["noatime"]), (MountFlags::NOATIME | MountFlags::NODEV, String::new()));
+        let flags = MountFlags::RELATIME | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOSUID;
+        let options = ["prjquota", "relatime", "noexec", "nosuid", "logbsize=256k"];
+        assert_eq!(said("/var/a", &options), (flags, "prjquota,logbsize=256k".into()));
+    }
 }

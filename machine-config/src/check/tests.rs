@@ -132,6 +132,35 @@ level = 1
 disks = { serial = ["S3", "S4"] }
 volume.v = { format = "xfs", mount = "/var/lib/../x" }
 "#;
+    options_of_file_systems: r#"
+[profile.p.system]
+format = "ext4"
+mount-options = ["prjquota", "noexec", "lazytime"]
+[profile.p.each.a]
+disks = { serial = ["S1"] }
+format = "xfs"
+mount = "/var/lib/volumes/a"
+mount-options = ["relatime", "nofail",
+  "discard", "noatime", "logbsize=1m"]
+mkfs = { reserved-percent = 0, reflink = false }
+[profile.p.array.b]
+level = 1
+disks = { serial = ["S2", "S3"] }
+[profile.p.array.b.volume.v]
+format = "ext4"
+mount = "/var/lib/volumes/b"
+mount-options = ["commit=30", "commit=5"]
+mkfs.bytes-per-inode = "1 KiB"
+mkfs.reflink = true
+"#;
+    options_of_file_systems_of_wrong_form: r#"
+[profile.p.each.a]
+disks = { serial = ["S1"] }
+format = "ext4"
+mount = "/var/lib/volumes/a"
+mount-options = "noatime"
+mkfs = { reserved-percent = 60, bytes-per-inode = 16384, reserved = 1 }
+"#;
     interfaces_that_are_nothing_or_two_things: r#"
 network.lan = { name = "en*" }
 [profile.p.network]

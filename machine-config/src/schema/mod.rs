@@ -3,12 +3,14 @@
 //! Strict: unknown keys are errors. The JSON schema and the reference page are generated from these types.
 
 mod bundle;
+mod mkfs;
 mod network;
 mod site;
 mod storage;
 mod text;
 
 pub use bundle::{Bundle, Join};
+pub use mkfs::Mkfs;
 pub use network::{BondMode, Interface, Member};
 pub use site::{Cluster, MachineConfig, MachineEntry, Match, Node, Part, Profile, Site, Taint, Time};
 pub use storage::{

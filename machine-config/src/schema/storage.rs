@@ -1,5 +1,6 @@
 //! Disks: selectors, the system disk, file systems on each disk, arrays and their volumes.
 
+use super::Mkfs;
 use crate::Places;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +36,9 @@ pub struct System {
     )]
     #[schemars(with = "Option<String>", extend("format" = "size", "examples" = ["64 GiB"]))]
     pub state_size: Option<u64>,
+    /// Options to mount the state partition with, beside or in place of `noatime`, from the list of its file system.
+    #[serde(default)]
+    pub mount_options: Vec<String>,
 }
 
 fn default_format() -> Format {
@@ -129,6 +133,12 @@ pub struct Each {
     /// them must be in it unless there is just one disk.
     #[schemars(extend("format" = "mount-point"))]
     pub mount: String,
+    /// Options to mount it with, beside or in place of `noatime`, from the list of its file system.
+    #[serde(default)]
+    pub mount_options: Vec<String>,
+    /// How the file system is made.
+    #[serde(default)]
+    pub mkfs: Mkfs,
     /// Storage class of the volumes.
     #[schemars(extend("format" = "dns-name"))]
     pub class: Option<String>,
@@ -259,6 +269,12 @@ pub struct Volume {
     /// Mount point, absolute, below `/var`.
     #[schemars(extend("format" = "mount-point"))]
     pub mount: String,
+    /// Options to mount it with, beside or in place of `noatime`, from the list of its file system.
+    #[serde(default)]
+    pub mount_options: Vec<String>,
+    /// How the file system is made.
+    #[serde(default)]
+    pub mkfs: Mkfs,
     /// Storage class of the volume.
     #[schemars(extend("format" = "dns-name"))]
     pub class: Option<String>,

@@ -1,7 +1,7 @@
 //! Configurations of the test guest's machine.
 
 use machine_config::schema::{
-    Array, Cluster, Each, Format, Level, MachineConfig, Node, Replace, Selector, Storage, System, Time, Volume,
+    Array, Cluster, Each, Format, Level, MachineConfig, Mkfs, Node, Replace, Selector, Storage, System, Time, Volume,
 };
 use std::collections::BTreeMap;
 
@@ -16,11 +16,20 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
         disks: serials(object),
         format: Format::Ext4,
         mount: "/var/lib/volumes/{serial}".into(),
+        mount_options: Vec::new(),
+        mkfs: Mkfs::default(),
         class: None,
         required: true,
         generation: 0,
     };
-    let volume = Volume { format: on_meta, mount: "/var/lib/volumes/db".into(), class: None, required: true };
+    let volume = Volume {
+        format: on_meta,
+        mount: "/var/lib/volumes/db".into(),
+        mount_options: Vec::new(),
+        mkfs: Mkfs::default(),
+        class: None,
+        required: true,
+    };
     let volume = BTreeMap::from([("db".to_owned(), volume)]);
     let array = Array {
         level: Level::Raid1,

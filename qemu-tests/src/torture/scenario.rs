@@ -9,7 +9,7 @@ use crate::guest::FOREIGN;
 use crate::guest::config::{config, serials};
 use crate::guest::disks::{SYSTEM, image_bytes, serial};
 use anyhow::Result;
-use machine_config::schema::{Array, Each, Format, Level, MachineConfig};
+use machine_config::schema::{Array, Each, Format, Level, MachineConfig, Mkfs};
 
 const MIB: u64 = 1 << 20;
 /// A disk with a file system of its own.
@@ -175,6 +175,8 @@ fn beside_foreign(mut config: MachineConfig) -> MachineConfig {
         disks: serials(&foreign.iter().map(String::as_str).chain(UNSYNCED).collect::<Vec<_>>()),
         format: Format::Ext4,
         mount: "/var/lib/volumes/others-{serial}".into(),
+        mount_options: Vec::new(),
+        mkfs: Mkfs::default(),
         class: None,
         required: false,
         generation: 0,

@@ -3,7 +3,7 @@
 //! Selectors choose the members once. As soon as one member is finished, the superblocks say who belongs to
 //! the array; a lacking member makes it degraded, not absent.
 
-use super::{Context, Draft, changed_inside, draft, table_step};
+use super::{Context, Draft, Filesystem, changed_inside, draft, table_step};
 use crate::graph::{Action, PartitionRef, Target};
 use crate::identity::{Layer, VolumeKey};
 use crate::inventory::{Device, MdMember, RunningArray};
@@ -165,7 +165,7 @@ impl<'a> This<'a, '_> {
             after = vec![draft.add(Action::AssembleArray { uuid: self.uuid, name, members, wanted }, &repaired)];
         }
         if self.running().is_none_or(|r| !r.uses.mounts.contains(&draft.verdict.mount)) {
-            draft.mount(Target::Array(self.uuid), self.volume.format, &after);
+            draft.mount(Target::Array(self.uuid), &Filesystem::of_volume(self.volume), &after);
         }
         for carrier in members.iter().filter(|c| c.seen().is_some() && !self.took_in(c)) {
             let words = carrier.device.words();
@@ -357,10 +357,11 @@ impl<'a> This<'a, '_> {
                 Action::CreateArray { uuid: self.uuid, name, level, members: partitions, spares, chunk, remake };
             after = vec![draft.add(create, &after)];
         }
-        let made = draft.make(Target::Array(self.uuid), self.volume.format, &after);
+        let inside = Filesystem::of_volume(self.volume);
+        let made = draft.make(Target::Array(self.uuid), &inside, &after);
         let flips: Vec<usize> =
             members.iter().map(|(device, _, wanted)| draft.add(table_step(device, wanted, true).0, &[made])).collect();
-        draft.mount(Target::Array(self.uuid), self.volume.format, &flips);
+        draft.mount(Target::Array(self.uuid), &inside, &flips);
         let reason = match (remake, erases) {
             (true, _) => "An interrupted run began to make it; it is made anew.",
             (false, true) => "Its disks are blank then.",

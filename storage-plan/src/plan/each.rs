@@ -1,6 +1,6 @@
 //! One file system on each selected disk; a verdict per disk.
 
-use super::{Context, Draft, changed_inside, draft, expand, table_step};
+use super::{Context, Draft, Filesystem, changed_inside, draft, expand, table_step};
 use crate::graph::Target;
 use crate::identity::VolumeKey;
 use crate::inventory::Device;
@@ -83,7 +83,7 @@ fn keep(mut draft: Draft, judged: &Judged<'_>, each: &Each) -> Draft {
     }
     let after = if *whole { Vec::new() } else { vec![draft.add(repair, &[])] };
     if !mounted {
-        draft.mount(Target::Partition(partition), each.format, &after);
+        draft.mount(Target::Partition(partition), &Filesystem::of_each(each), &after);
     }
     if *whole {
         draft.because(Verdict::Keep, "The disk is this volume's.")
@@ -126,10 +126,11 @@ fn create(
     let begun = matches!(standing, Standing::Ours { whole: true, .. });
     let erased: Vec<usize> = erase.into_iter().map(|erase| draft.erase(device, erase)).collect();
     let after = if begun { Vec::new() } else { vec![draft.add(begin, &erased)] };
-    let made = draft.make(Target::Partition(partition.clone()), each.format, &after);
+    let wanted_inside = Filesystem::of_each(each);
+    let made = draft.make(Target::Partition(partition.clone()), &wanted_inside, &after);
     let (end, _) = table_step(device, wanted, true);
     let flipped = draft.add(end, &[made]);
-    draft.mount(Target::Partition(partition), each.format, &[flipped]);
+    draft.mount(Target::Partition(partition), &wanted_inside, &[flipped]);
     draft.because(
         Verdict::Create,
         match standing {

@@ -21,7 +21,7 @@ use crate::refusal::{self, diagnostic};
 use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
 use crate::{check, selector};
 use machine_config::Diagnostic;
-use machine_config::schema::{Format, MachineConfig, Selector};
+use machine_config::schema::{Each, Format, MachineConfig, Mkfs, Selector, System, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -199,15 +199,39 @@ impl Draft {
         self.add(Action::Erase { disk: device.name.clone(), erase: Box::new(erase) }, &[])
     }
 
-    fn mount(&mut self, on: Target, format: Format, after: &[usize]) {
-        let action = Action::Mount { on, format, uuid: self.verdict.filesystem, at: self.verdict.mount.clone() };
-        self.add(action, after);
+    fn mount(&mut self, on: Target, wanted: &Filesystem<'_>, after: &[usize]) {
+        let (uuid, at) = (self.verdict.filesystem, self.verdict.mount.clone());
+        self.add(Action::Mount { on, format: wanted.format, uuid, at, options: wanted.options.to_vec() }, after);
     }
 
-    fn make(&mut self, on: Target, format: Format, after: &[usize]) -> usize {
+    fn make(&mut self, on: Target, wanted: &Filesystem<'_>, after: &[usize]) -> usize {
         let name = self.verdict.volume.split('/').next().unwrap_or_default();
-        let label = crate::layer::filesystem::label(format, name);
-        self.add(Action::MakeFilesystem { on, format, uuid: self.verdict.filesystem, label }, after)
+        let label = crate::layer::filesystem::label(wanted.format, name);
+        let (format, uuid, mkfs) = (wanted.format, self.verdict.filesystem, wanted.mkfs.cloned().unwrap_or_default());
+        self.add(Action::MakeFilesystem { on, format, uuid, label, mkfs }, after)
+    }
+}
+
+/// A file system as the configuration asks for it.
+struct Filesystem<'a> {
+    format: Format,
+    /// How it is made, if the configuration has a say.
+    mkfs: Option<&'a Mkfs>,
+    /// How it is mounted.
+    options: &'a [String],
+}
+
+impl<'a> Filesystem<'a> {
+    fn of_each(each: &'a Each) -> Filesystem<'a> {
+        Filesystem { format: each.format, mkfs: Some(&each.mkfs), options: &each.mount_options }
+    }
+
+    fn of_volume(volume: &'a Volume) -> Filesystem<'a> {
+        Filesystem { format: volume.format, mkfs: Some(&volume.mkfs), options: &volume.mount_options }
+    }
+
+    fn of_state(system: &'a System) -> Filesystem<'a> {
+        Filesystem { format: system.format, mkfs: None, options: &system.mount_options }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The state partition, `/var`, behind the image on the disk the node was started from.
 
-use super::{Context, Draft, changed_inside, draft, table_step};
+use super::{Context, Draft, Filesystem, changed_inside, draft, table_step};
 use crate::graph::Target;
 use crate::identity::VolumeKey;
 use crate::inventory::Device;
@@ -32,6 +32,7 @@ pub(super) fn state(context: &Context<'_>) -> Draft {
         return draft.refuse(vec![refusal::unfit(device, why, VOLUME)]);
     }
     let least = LEAST.max(filesystem::least(system.format));
+    let inside = Filesystem::of_state(system);
     match gpt::state(&context.owner, &key, device, root, system.state_size, least) {
         gpt::State::Refused(holds) => {
             let refusal = diagnostic(
@@ -46,10 +47,10 @@ pub(super) fn state(context: &Context<'_>) -> Draft {
             draft.refuse(vec![refusal::foreign(refusal::UNKNOWN_DATA, device, &holds, VOLUME, &[], None)])
         }
         gpt::State::Absent(wanted) => {
-            make(&mut draft, device, &wanted, system.format, true);
+            make(&mut draft, device, &wanted, &inside, true);
             draft.because(Verdict::Create, "There is no state partition behind the image yet.")
         }
-        gpt::State::Ours { wanted, phase, whole } => ours(draft, device, &wanted, phase, whole, system.format),
+        gpt::State::Ours { wanted, phase, whole } => ours(draft, device, &wanted, phase, whole, &inside),
     }
 }
 
@@ -59,18 +60,18 @@ fn ours(
     wanted: &Wanted,
     phase: Phase,
     whole: bool,
-    format: machine_config::schema::Format,
+    wanted_inside: &Filesystem<'_>,
 ) -> Draft {
     let (repair, partition) = table_step(device, wanted, true);
     let seen = device.partition(partition.number).filter(|p| p.start == partition.start);
-    let inner = seen.map(|p| inside(&p.signatures, filesystem::kind(format), &draft.verdict.filesystem));
+    let inner = seen.map(|p| inside(&p.signatures, filesystem::kind(wanted_inside.format), &draft.verdict.filesystem));
     match (phase, inner) {
         (_, Some(Inside::Other(holds))) => {
             let refusal = changed_inside(device, &holds, VOLUME);
             draft.refuse(vec![refusal])
         }
         (Phase::Provisioning, _) => {
-            make(&mut draft, device, wanted, format, !whole);
+            make(&mut draft, device, wanted, wanted_inside, !whole);
             draft.because(Verdict::Create, "An interrupted run began to make it; it is made anew.")
         }
         (Phase::Done, Some(Inside::Nothing)) => {
@@ -81,7 +82,7 @@ fn ours(
             let after = if whole { Vec::new() } else { vec![draft.add(repair, &[])] };
             let mounted = seen.is_some_and(|p| p.uses.mounts.contains(&draft.verdict.mount));
             if !mounted {
-                draft.mount(Target::Partition(partition), format, &after);
+                draft.mount(Target::Partition(partition), wanted_inside, &after);
             }
             if whole {
                 draft.because(Verdict::Keep, "It is this node's state.")
@@ -92,13 +93,13 @@ fn ours(
     }
 }
 
-fn make(draft: &mut Draft, device: &Device, wanted: &Wanted, format: machine_config::schema::Format, with_table: bool) {
+fn make(draft: &mut Draft, device: &Device, wanted: &Wanted, inside: &Filesystem<'_>, with_table: bool) {
     let (begin, partition) = table_step(device, wanted, false);
     let (end, _) = table_step(device, wanted, true);
     let after = if with_table { vec![draft.add(begin, &[])] } else { Vec::new() };
-    let made = draft.make(Target::Partition(partition.clone()), format, &after);
+    let made = draft.make(Target::Partition(partition.clone()), inside, &after);
     let flipped = draft.add(end, &[made]);
-    draft.mount(Target::Partition(partition), format, &[flipped]);
+    draft.mount(Target::Partition(partition), inside, &[flipped]);
 }
 
 fn boot_disk<'a>(context: &Context<'a>) -> Result<(&'a Device, &'a uuid::Uuid), Box<machine_config::Diagnostic>> {

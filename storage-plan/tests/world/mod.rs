@@ -4,7 +4,7 @@
 
 use machine_config::permit::{Granted, Leave, Method, Permit};
 use machine_config::schema::{
-    Array, Cluster, Each, Format, Level, MachineConfig, Media, Node, Replace, Selector, Storage, System, Time,
+    Array, Cluster, Each, Format, Level, MachineConfig, Media, Mkfs, Node, Replace, Selector, Storage, System, Time,
     Transport, Volume,
 };
 use machine_config::utc::Utc;
@@ -59,7 +59,14 @@ pub fn mirror(disks: Selector, mount: &str) -> Array {
 }
 
 pub fn array(level: Level, disks: Selector, spares: u32, mount: &str) -> Array {
-    let volume = Volume { format: Format::Xfs, mount: mount.into(), class: None, required: true };
+    let volume = Volume {
+        format: Format::Xfs,
+        mount: mount.into(),
+        mount_options: Vec::new(),
+        mkfs: Mkfs::default(),
+        class: None,
+        required: true,
+    };
     let volume = BTreeMap::from([("db".into(), volume)]);
     Array { level, disks, spares, chunk: None, replace: Replace::Named, volume, generation: 0 }
 }
@@ -87,6 +94,8 @@ pub fn each(disks: Selector, required: bool) -> Each {
         disks,
         format: Format::Ext4,
         mount: "/var/lib/volumes/{serial}".into(),
+        mount_options: Vec::new(),
+        mkfs: Mkfs::default(),
         class: None,
         required,
         generation: 0,
