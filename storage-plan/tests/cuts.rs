@@ -90,6 +90,27 @@ fn invariant_4_a_cut_while_striped_arrays_are_made_converges_too() {
 }
 
 #[test]
+fn invariant_4_what_an_interrupted_run_began_with_another_reserve_is_finished_with_that() {
+    let (model, config) = full();
+    let with = |reserve: Option<u64>| {
+        let mut config = config.clone();
+        config.storage.array.get_mut("meta").unwrap().reserve = reserve;
+        config
+    };
+    for (before, after) in [(None, Some(0)), (Some(0), None), (Some(64 << 20), None)] {
+        let effects = effects(&model, &plan(&model.inventory(), &with(before)));
+        let of_mirror = |e: &Effect| matches!(e, Effect::Sector { disk, .. } if disk == "vdb" || disk == "vdc");
+        let tables = |cut: &usize| effects.get(*cut).is_some_and(of_mirror);
+        for cut in (0..=effects.len()).filter(|cut| tables(cut) || cut % 19 == 0) {
+            let mut torn = model.clone();
+            effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
+            torn.power_cut();
+            converge(torn, &with(after), &format!("{before:?}, then {after:?}: cut after {cut} of {}", effects.len()));
+        }
+    }
+}
+
+#[test]
 fn invariant_4_a_cut_after_any_effect_of_a_replacement_converges_in_one_run() {
     for (named, off) in [(true, false), (false, false), (true, true)] {
         let (mut model, config) = lost(named);

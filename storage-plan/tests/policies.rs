@@ -4,8 +4,9 @@
 mod world;
 
 use machine_config::schema::{MachineConfig, Mkfs};
+use on_disk::gpt::{Table, kind};
 use storage_plan::simulate::Model;
-use storage_plan::{Action, plan};
+use storage_plan::{Action, Verdict, plan};
 use world::*;
 
 fn made(mut model: Model, config: &MachineConfig) -> Model {
@@ -93,4 +94,129 @@ fn mount_options_that_are_not_allowed_never_reach_a_plan() {
         assert_eq!(plan.refusals.iter().map(|r| r.code.as_str()).collect::<Vec<_>>(), ["BP-S030"]);
         assert!(plan.graph.steps.is_empty());
     }
+}
+
+fn reserved(config: &MachineConfig, reserve: Option<u64>) -> MachineConfig {
+    let mut config = config.clone();
+    config.storage.array.get_mut("meta").unwrap().reserve = reserve;
+    config
+}
+
+/// The table on a disk of the model.
+fn table(model: &Model, name: &str) -> Table {
+    model.disks().iter().find(|d| d.device.name == name).unwrap().table().usable().unwrap().clone()
+}
+
+/// Bytes between the end of the partition and the place of the table's backup copy.
+fn left(model: &Model, name: &str) -> u64 {
+    let table = table(model, name);
+    let size = model.disks().iter().find(|d| d.device.name == name).unwrap().device.size;
+    let whole = Table { partitions: Vec::new(), ..table.clone() }.free_tail(size, 1).unwrap();
+    whole.0 + whole.1 - table.partitions[0].end()
+}
+
+const RESERVES: [Option<u64>; 4] = [None, Some(0), Some(64 << 20), Some((64 << 20) + 1)];
+
+#[test]
+fn a_member_ends_before_what_is_reserved() {
+    let (model, config) = full();
+    let mib = |reserve| left(&made(model.clone(), &reserved(&config, reserve)), "vdb") >> 20;
+    assert_eq!(RESERVES.map(mib), [2, 0, 64, 65]);
+    // A member of stripes alone can't be replaced, whatever is reserved.
+    let (model, config) = striped();
+    let model = made(model, &config);
+    let of_level = |level: u8| {
+        let of_it = |d: &&storage_plan::simulate::ModelDisk| d.device.serial.as_deref() == Some(&format!("R{level}-0"));
+        left(&model, &model.disks().iter().find(of_it).unwrap().device.name.clone()) >> 20
+    };
+    assert_eq!([0, 5, 6, 10].map(of_level), [0, 1, 1, 1]);
+    let (model, config) = full();
+    for too_much in [2 * GIB, 2 * GIB - (200 << 20)] {
+        let plan = plan(&model.inventory(), &reserved(&config, Some(too_much)));
+        assert!(plan.is_blocked());
+        assert!(plan.all_refusals().iter().all(|r| r.code == "BP-S010" && r.why.contains("reserved")), "{plan:?}");
+    }
+}
+
+#[test]
+fn a_table_made_with_another_reserve_stays_ours_with_its_end() {
+    let (blank, config) = full();
+    for before in RESERVES {
+        let model = made(blank.clone(), &reserved(&config, before));
+        for now in RESERVES {
+            let config = reserved(&config, now);
+            let kept = plan(&model.inventory(), &config);
+            assert!(kept.volumes.iter().all(|v| v.verdict == Verdict::Keep), "{before:?}, {now:?}: {kept:?}");
+            assert_eq!(kept.writes(), 0);
+            let mut damaged = model.clone();
+            damaged.disk_mut("vdb").unwrap().sectors.insert(512, vec![0; 512]);
+            damaged.carry_out(&plan(&damaged.inventory(), &config)).unwrap();
+            assert_eq!(table(&damaged, "vdb"), table(&model, "vdb"), "{before:?}, {now:?}");
+        }
+    }
+}
+
+#[test]
+fn invariant_3_only_the_end_may_differ_and_only_to_where_it_can_be() {
+    let (model, config) = full();
+    let model = made(model, &config);
+    let ours = table(&model, "vdb");
+    type Change = fn(&mut Table);
+    let foreign: [(&str, Change); 8] = [
+        ("not aligned", |t| t.partitions[0].size -= 512),
+        ("smaller than a member's data", |t| t.partitions[0].size -= 1 << 20),
+        ("another start", |t| t.partitions[0].start += 1 << 20),
+        ("another partition", |t| t.partitions[0].guid = uuid::Uuid::from_u128(5)),
+        ("another disk", |t| t.guid = uuid::Uuid::from_u128(5)),
+        ("another type", |t| t.partitions[0].kind = kind::ESP),
+        ("another name", |t| t.partitions[0].name = "array.other".into()),
+        ("another partition beside it", |t| {
+            let end = t.partitions[0].end();
+            let beside = on_disk::gpt::Partition { number: 2, start: end, size: 1 << 20, ..t.partitions[0].clone() };
+            t.partitions.push(on_disk::gpt::Partition { guid: uuid::Uuid::from_u128(5), ..beside });
+        }),
+    ];
+    for (name, change) in foreign {
+        let (mut model, mut table) = (model.clone(), ours.clone());
+        change(&mut table);
+        lay(&mut model, "vdb", &table, 2 * GIB);
+        let plan = plan(&model.inventory(), &config);
+        let mirror = plan.volumes.iter().find(|v| v.volume == "meta/db").unwrap();
+        let there = mirror.array.as_ref().map(|array| array.present);
+        assert!(mirror.verdict == Verdict::Refuse || there == Some(1), "{name}: {mirror:?}");
+        assert!(plan.graph.steps.iter().all(|s| !s.action.disks().contains(&"vdb")), "{name}: {plan:?}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_a_little_smaller_takes_the_place_of_a_lost_member() {
+    for (smaller, taken) in [(0, true), (1 << 20, true), (2 << 20, true), (3 << 20, false)] {
+        let (mut model, config) = lost(true);
+        model.disk_mut("vdf").unwrap().device.size -= smaller;
+        let first = plan(&model.inventory(), &config);
+        let mirror = first.volumes.iter().find(|v| v.volume == "meta/db").unwrap();
+        assert_eq!(mirror.verdict == Verdict::Repair, taken, "{smaller}: {first:#?}");
+        if taken {
+            model.carry_out(&first).unwrap();
+            assert_eq!(table(&model, "vdf").partitions[0].size, table(&model, "vdb").partitions[0].size);
+            assert_eq!(plan(&model.inventory(), &config).writes(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_larger_disk_keeps_its_reserve_and_an_array_without_one_is_served_too() {
+    let (mut model, config) = lost(true);
+    model.disk_mut("vdf").unwrap().device.size = 4 * GIB;
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+    assert_eq!(left(&model, "vdf"), 4 << 20);
+    // Made before anything was reserved: a disk of the same size has to do.
+    let (blank, mut config) = full();
+    let mut model = made(blank, &reserved(&config, Some(0)));
+    model.pull("vdc");
+    model.plug(disk("vdf", "A3", 2 * GIB));
+    config.storage.array.get_mut("meta").unwrap().disks = serials(&["A1", "A3"]);
+    let first = plan(&model.inventory(), &config);
+    model.carry_out(&first).unwrap();
+    assert_eq!((first.graph.replacements().len(), left(&model, "vdf")), (1, 0));
 }

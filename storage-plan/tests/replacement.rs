@@ -168,7 +168,7 @@ fn invariant_2_what_is_not_blank_or_does_not_fit_is_said_and_the_volume_runs_on(
         ("another's partition", |m| foreign_partition(m, "vdf", signature("xfs", "", "mail")), "BP-S014"),
         ("raw data", |m| m.disk_mut("vdf").unwrap().device.rest = Rest::Data { offset: 77 << 20 }, "BP-S015"),
         ("not looked at", |m| m.disk_mut("vdf").unwrap().device.rest = Rest::NotProbed, "BP-S015"),
-        ("too small", |m| m.disk_mut("vdf").unwrap().device.size = 2 * GIB - (1 << 20), "BP-S010"),
+        ("too small", |m| m.disk_mut("vdf").unwrap().device.size = 2 * GIB - (3 << 20), "BP-S010"),
         ("write-protected", |m| m.disk_mut("vdf").unwrap().device.read_only = true, "BP-S010"),
         ("odd sectors", |m| m.disk_mut("vdf").unwrap().device.logical_sector = 520, "BP-S010"),
         ("in use", |m| m.disk_mut("vdf").unwrap().device.uses.mounts.push("/mnt".into()), "BP-S011"),

@@ -248,6 +248,15 @@ pub struct Array {
     )]
     #[schemars(with = "Option<String>", extend("format" = "size", "examples" = ["64 KiB"]))]
     pub chunk: Option<u64>,
+    /// Space left unused at the end of each disk, so that one that is a little smaller can take its place; without it a
+    /// thousandth of the disk, 1 GiB at most, and none with level 0. Counts when a disk becomes a member.
+    #[serde(
+        default,
+        deserialize_with = "crate::units::optional_size",
+        serialize_with = "crate::units::write_optional_size"
+    )]
+    #[schemars(with = "Option<String>", extend("format" = "size", "examples" = ["100 MiB"]))]
+    pub reserve: Option<u64>,
     /// Which blank disk takes the place of a member that is lost: `"named"`, one that `disks` names by serial, wwn or
     /// path; `"same-slot"`, also one in the very place where the lost member was.
     #[serde(default)]

@@ -17,7 +17,7 @@ pub const ROOT: Uuid = Uuid::from_u128(0xabc);
 pub const SYSTEM: &str = "SYS";
 /// Members of the mirror.
 pub const MIRROR: [&str; 2] = ["A1", "A2"];
-/// Blank, and named in place of a member of the mirror that is lost.
+/// Blank, and named in place of a member of the mirror that is lost; a little smaller than that.
 pub const REPLACEMENT: &str = "A3";
 /// Disks with a file system each.
 pub const EACH: [&str; 2] = ["B1", "B2"];
@@ -57,7 +57,7 @@ pub fn make(folder: &Path) -> Result<Vec<Disk>> {
         (SYSTEM, 576),
         (MIRROR[0], 320),
         (MIRROR[1], 320),
-        (REPLACEMENT, 320),
+        (REPLACEMENT, 318),
         (EACH[0], 48),
         (EACH[1], 48),
         (LONE, 48),

@@ -3,3 +3,4 @@
 pub mod filesystem;
 pub mod gpt;
 pub mod md;
+pub mod reserve;

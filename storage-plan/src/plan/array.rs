@@ -8,7 +8,7 @@ use crate::graph::{Action, PartitionRef, Target};
 use crate::identity::{Layer, VolumeKey};
 use crate::inventory::{Device, MdMember, RunningArray};
 use crate::layer::md::{self, Carrier};
-use crate::layer::{filesystem, gpt};
+use crate::layer::{filesystem, reserve};
 use crate::ownership::{Inside, Phase, Standing, inside, standing};
 use crate::refusal::{self, diagnostic};
 use crate::verdict::{ArrayVerdict, Kind, Verdict};
@@ -29,7 +29,7 @@ pub(super) fn array(context: &Context<'_>, name: &str, array: &Array, volume: &s
         array,
         volume: v,
         uuid: context.owner.uuid(&key, Layer::Array, ""),
-        carriers: carriers(context, &key),
+        carriers: carriers(context, &key, array),
         key,
     };
     if let Some(refusal) = this.copied() {
@@ -50,9 +50,9 @@ pub(super) struct This<'a, 'c> {
     pub(super) carriers: Vec<Carrier<'a>>,
 }
 
-fn carriers<'a>(context: &Context<'a>, key: &VolumeKey) -> Vec<Carrier<'a>> {
+fn carriers<'a>(context: &Context<'a>, key: &VolumeKey, array: &Array) -> Vec<Carrier<'a>> {
     let of = |device: &'a Device| {
-        let wanted = gpt::whole_disk(&context.owner, key, device).ok()?;
+        let wanted = reserve::member(&context.owner, key, array, device, 0).ok()?;
         let Standing::Ours { phase, whole } = standing(device, &wanted) else { return None };
         let partition = super::our_partition(device, &wanted);
         Some(Carrier { device, wanted, phase, whole, partition })
@@ -293,7 +293,7 @@ impl<'a> This<'a, '_> {
         let mut members: Vec<(&Device, PartitionRef, crate::ownership::Wanted)> = Vec::new();
         let (mut remake, mut erases) = (false, false);
         for device in &selected.disks {
-            let wanted = match gpt::whole_disk(&self.context.owner, &self.key, device) {
+            let wanted = match reserve::member(&self.context.owner, &self.key, self.array, device, 0) {
                 Ok(wanted) => wanted,
                 Err(why) => {
                     refusals.push(refusal::unfit(device, why, &volume));
@@ -309,6 +309,12 @@ impl<'a> This<'a, '_> {
             erases |= erase.is_some();
             remake |= matches!(standing, Standing::Ours { .. });
             let (begin, partition) = table_step(device, &wanted, false);
+            if partition.size < filesystem::least(self.volume.format) && refusals.is_empty() {
+                let words = crate::inventory::size_words;
+                let (room, least) = (words(partition.size), words(filesystem::least(self.volume.format)));
+                let why = format!("Beside what is reserved it has {room}, and {least} are the least");
+                refusals.push(refusal::unfit(device, why, &volume));
+            }
             if let Some(seen) = device.partition(partition.number).filter(|_| matches!(standing, Standing::Ours { .. }))
             {
                 if let Inside::Other(holds) = inside(&seen.signatures, md::MEMBER, &self.uuid) {

@@ -15,7 +15,7 @@ use crate::erase::{self, Erase, Fate};
 use crate::graph::{Action, Graph, PartitionRef, Target, is_under};
 use crate::identity::{Layer, Owner, VolumeKey};
 use crate::inventory::{Device, Inventory};
-use crate::layer::gpt;
+use crate::layer::{gpt, reserve};
 use crate::ownership::{Standing, Wanted, standing};
 use crate::refusal::{self, diagnostic};
 use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
@@ -126,14 +126,19 @@ impl<'a> Context<'a> {
     /// The volume of the configuration that `device` carries a table of.
     fn belongs(&self, device: &Device) -> Option<String> {
         let storage = &self.config.storage;
-        let each = storage.each.iter().map(|(name, e)| (name, "each", e.generation));
-        let array = storage.array.iter().map(|(name, a)| (name, "array", a.generation));
-        let is_of = |(name, section, generation): &(&String, &str, u32)| {
-            let key = VolumeKey { name: format!("{section}.{name}"), generation: *generation };
-            let wanted = gpt::whole_disk(&self.owner, &key, device);
+        let is_ours = |wanted: Result<Wanted, String>| {
             wanted.is_ok_and(|wanted| matches!(standing(device, &wanted), Standing::Ours { .. }))
         };
-        each.chain(array).find(is_of).map(|(name, ..)| name.clone())
+        let key =
+            |section: &str, name: &str, generation: u32| VolumeKey { name: format!("{section}.{name}"), generation };
+        let each = storage
+            .each
+            .iter()
+            .find(|(name, each)| is_ours(gpt::whole_disk(&self.owner, &key("each", name, each.generation), device)));
+        let array = storage.array.iter().find(|(name, array)| {
+            is_ours(reserve::member(&self.owner, &key("array", name, array.generation), array, device, 0))
+        });
+        each.map(|(name, _)| name).or(array.map(|(name, _)| name)).cloned()
     }
 
     /// Why `device` can't be taken for a new volume, apart from what it holds.

@@ -11,8 +11,8 @@
 use super::array::This;
 use super::{Draft, table_step};
 use crate::inventory::{Device, Remembered};
-use crate::layer::gpt;
 use crate::layer::md::{self, Carrier};
+use crate::layer::reserve;
 use crate::ownership::{Standing, Wanted, standing};
 use crate::refusal;
 use crate::selector;
@@ -178,7 +178,7 @@ impl<'a> This<'a, '_> {
         if self.context.inventory.devices.iter().filter(|d| d.identity() == Some(identity)).count() > 1 {
             return Err(unfit(format!("Another disk answers to {identity} too")));
         }
-        let wanted = gpt::whole_disk(&self.context.owner, &self.key, device).map_err(unfit)?;
+        let wanted = reserve::member(&self.context.owner, &self.key, self.array, device, least).map_err(unfit)?;
         // While an array runs nothing is erased, whoever gave leave: what is not blank stays out.
         let foreign = |code: &str, holds: &str| {
             let why = ["No permit makes a member of it.".to_owned()];
