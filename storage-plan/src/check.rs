@@ -4,7 +4,7 @@ use crate::refusal::{CONFIG, diagnostic};
 use crate::selector::says_something;
 use machine_config::Diagnostic;
 use machine_config::mount_options::{self, Kind};
-use machine_config::schema::{Format, Selector, Storage};
+use machine_config::schema::{Format, Level, Selector, Storage, WriteHole};
 use std::collections::BTreeMap;
 
 /// Everything that is wrong with `storage` before a disk is looked at.
@@ -54,6 +54,14 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
                 &at("spares"),
                 format!("\"{named}\" has spares, of which RAID {level} has no use."),
                 "Leave them out.",
+            );
+        }
+        let ppl = array.write_hole == Some(WriteHole::Ppl) && array.level != Level::Raid5;
+        if ppl || (array.write_hole.is_some() && !matches!(array.level, Level::Raid5 | Level::Raid6)) {
+            wrong(
+                &at("write-hole"),
+                format!("\"{named}\" has a write-hole that RAID {level} has not."),
+                "Leave it out: RAID 5 takes \"ppl\" or \"bitmap\", RAID 6 \"bitmap\".",
             );
         }
         if array.volume.len() != 1 {

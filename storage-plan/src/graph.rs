@@ -1,7 +1,7 @@
 //! The actions of a plan, on named devices, and what has to come before what.
 
 use crate::erase::{self, Erase};
-use machine_config::schema::{Format, Mkfs};
+use machine_config::schema::{Format, Mkfs, WriteHole};
 use on_disk::gpt::Table;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -67,6 +67,8 @@ pub enum Action {
         spares: u32,
         /// Bytes of a chunk, if it is not mdadm's own.
         chunk: Option<u64>,
+        /// How it keeps what a power cut may leave untrue; of no matter for level 0.
+        write_hole: WriteHole,
         /// What an interrupted run left on the members has to be wiped first.
         remake: bool,
     },

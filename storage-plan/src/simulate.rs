@@ -12,7 +12,7 @@ use crate::inventory::{
 };
 use crate::layer::{filesystem, md};
 use machine_config::permit::Granted;
-use machine_config::schema::Level;
+use machine_config::schema::{Level, WriteHole};
 use on_disk::gpt::{Copy, Found, ProtectiveMbr, SectorSize, kind, layout, read};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -209,7 +209,7 @@ impl Model {
                 }
                 Ok(effects)
             }
-            Action::CreateArray { uuid, name, level, members, spares, remake, .. } => {
+            Action::CreateArray { uuid, name, level, members, spares, write_hole, remake, .. } => {
                 let wanted = members.len().saturating_sub(usize::try_from(*spares).unwrap_or(usize::MAX));
                 let mut effects = Vec::new();
                 for (role, member) in (0u16..).zip(members) {
@@ -231,7 +231,7 @@ impl Model {
                         events: 17,
                         clean: true,
                         recovering: false,
-                        ppl: *level == 5,
+                        ppl: *write_hole == WriteHole::Ppl,
                         needs: members.iter().map(|m| m.size).min().unwrap_or(0),
                     };
                     effects.push(Effect::Superblock(member.clone(), md));

@@ -3,7 +3,7 @@
 
 mod world;
 
-use machine_config::schema::{MachineConfig, Mkfs};
+use machine_config::schema::{MachineConfig, Mkfs, WriteHole};
 use on_disk::gpt::{Table, kind};
 use storage_plan::simulate::Model;
 use storage_plan::{Action, Verdict, plan};
@@ -219,4 +219,44 @@ fn a_larger_disk_keeps_its_reserve_and_an_array_without_one_is_served_too() {
     let first = plan(&model.inventory(), &config);
     model.carry_out(&first).unwrap();
     assert_eq!((first.graph.replacements().len(), left(&model, "vdf")), (1, 0));
+}
+
+/// The node of [`striped`] as it was left in the middle of a write, the array of this level without its first member.
+fn dirty(level: u8, made_with: Option<WriteHole>) -> (Model, MachineConfig) {
+    let (model, mut config) = striped();
+    config.storage.array.get_mut(&format!("r{level}")).unwrap().write_hole = made_with;
+    let mut model = made(model, &config);
+    let of_it = |d: &&storage_plan::simulate::ModelDisk| {
+        d.device.serial.as_deref().is_some_and(|serial| serial.starts_with(&format!("R{level}-")))
+    };
+    let names: Vec<String> = model.disks().iter().filter(of_it).map(|d| d.device.name.clone()).collect();
+    for name in &names {
+        let disk = model.disk_mut(name).unwrap();
+        disk.areas.values_mut().filter_map(|area| area.md.as_mut()).for_each(|md| md.clean = false);
+    }
+    model.pull(&names[0]);
+    (model, config)
+}
+
+#[test]
+fn an_array_with_parity_has_the_log_that_it_was_made_with() {
+    for (made_with, closed) in [(None, true), (Some(WriteHole::Ppl), true), (Some(WriteHole::Bitmap), false)] {
+        let (model, mut config) = dirty(5, made_with);
+        for now in [None, Some(WriteHole::Ppl), Some(WriteHole::Bitmap)] {
+            config.storage.array.get_mut("r5").unwrap().write_hole = now;
+            let plan = plan(&model.inventory(), &config);
+            let volume = plan.volumes.iter().find(|v| v.volume == "r5/db").unwrap();
+            assert_eq!(volume.verdict == Verdict::Keep, closed, "made with {made_with:?}, now {now:?}: {volume:#?}");
+            let said = volume.reasons.iter().any(|reason| reason.contains("It was made with a"));
+            let differs = (now == Some(WriteHole::Bitmap)) == closed;
+            assert_eq!(said, differs, "made with {made_with:?}, now {now:?}: {volume:#?}");
+        }
+    }
+    let (model, mut config) = striped();
+    for (level, wrong) in [("r6", WriteHole::Ppl), ("r10", WriteHole::Bitmap), ("r0", WriteHole::Bitmap)] {
+        let before = config.clone();
+        config.storage.array.get_mut(level).unwrap().write_hole = Some(wrong);
+        assert_eq!(plan(&model.inventory(), &config).refusals.len(), 1, "{level}");
+        config = before;
+    }
 }

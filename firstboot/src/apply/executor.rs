@@ -159,9 +159,10 @@ impl Hands<'_> {
         match action {
             Action::Erase { disk, erase } => erase::erase(self.disk(disk)?, erase, self.world),
             Action::WriteTable { disk, table, partition } => partition::write_table(self.disk(disk)?, table, partition),
-            Action::CreateArray { uuid, name, level, members, spares, chunk, remake } => {
+            Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, remake } => {
                 let disks = members.iter().map(|m| self.disk(&m.disk)).collect::<anyhow::Result<Vec<_>>>()?;
-                let wanted = md::NewArray { uuid, name, level: *level, members, spares: *spares, chunk: *chunk };
+                let (level, spares, chunk, write_hole) = (*level, *spares, *chunk, *write_hole);
+                let wanted = md::NewArray { uuid, name, level, members, spares, chunk, write_hole };
                 md::create(self.tools, &disks, &wanted, *remake).map(|_| ())
             }
             Action::AssembleArray { uuid, members, .. } => {

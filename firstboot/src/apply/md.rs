@@ -2,6 +2,7 @@
 
 use super::{LockedDevice, Tools, partition};
 use anyhow::{Context, bail};
+use machine_config::schema::WriteHole;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use storage_plan::PartitionRef;
@@ -23,6 +24,7 @@ pub(super) struct NewArray<'a> {
     pub spares: u32,
     /// Bytes, if it is not mdadm's own.
     pub chunk: Option<u64>,
+    pub write_hole: WriteHole,
 }
 
 /// Makes an array of members that are all being provisioned, and gives its node.
@@ -126,8 +128,8 @@ fn wait_until_noted(node: &Path, uuid: &Uuid) -> anyhow::Result<()> {
 
 /// What mdadm(8) is told of an array beside its members.
 ///
-/// RAID 5 logs partial parity, which closes its write hole: it may start degraded after a power cut, and is made so, its
-/// last member filled from the others. The levels with copies or two parities note in a bitmap what is being written.
+/// Where RAID 5 logs partial parity, its write hole is closed: it may start degraded after a power cut. It is made so in any
+/// case, its last member filled from the others. Otherwise a bitmap notes what is being written.
 fn shape(array: &NewArray<'_>) -> Vec<String> {
     let spares = usize::try_from(array.spares).unwrap_or(usize::MAX);
     let mut words = vec![
@@ -139,10 +141,10 @@ fn shape(array: &NewArray<'_>) -> Vec<String> {
     ];
     words.extend((spares > 0).then(|| format!("--spare-devices={spares}")));
     words.extend(array.chunk.map(|chunk| format!("--chunk={}K", chunk >> 10)));
-    match array.level {
-        0 => {}
-        5 => words.push("--consistency-policy=ppl".into()),
-        _ => words.push("--bitmap=internal".into()),
+    match array.write_hole {
+        _ if array.level == 0 => {}
+        WriteHole::Ppl => words.push("--consistency-policy=ppl".into()),
+        WriteHole::Bitmap => words.push("--bitmap=internal".into()),
     }
     words
 }
@@ -234,15 +236,20 @@ mod tests {
         let uuid = Uuid::nil();
         let at = |n: u32| PartitionRef { disk: format!("vd{n}"), number: 1, start: 0, size: 0, guid: uuid };
         let members: Vec<PartitionRef> = (0..5).map(at).collect();
-        let words = |level, spares, chunk| {
-            let array = NewArray { uuid: &uuid, name: "db", level, members: &members, spares, chunk };
+        let words = |level, spares, chunk, write_hole| {
+            let array = NewArray { uuid: &uuid, name: "db", level, members: &members, spares, chunk, write_hole };
             shape(&array).into_iter().filter(|w| !w.contains("uuid") && !w.contains("name") && !w.contains("host"))
         };
-        let said = |level, spares, chunk| words(level, spares, chunk).collect::<Vec<_>>().join(" ");
-        assert_eq!(said(0, 0, Some(64 << 10)), "--level=0 --raid-devices=5 --chunk=64K");
-        assert_eq!(said(5, 1, None), "--level=5 --raid-devices=4 --spare-devices=1 --consistency-policy=ppl");
+        let said = |level, spares, chunk, hole| words(level, spares, chunk, hole).collect::<Vec<_>>().join(" ");
+        assert_eq!(said(0, 0, Some(64 << 10), WriteHole::Bitmap), "--level=0 --raid-devices=5 --chunk=64K");
+        let five = "--level=5 --raid-devices=4 --spare-devices=1";
+        assert_eq!(said(5, 1, None, WriteHole::Ppl), format!("{five} --consistency-policy=ppl"));
+        assert_eq!(said(5, 1, None, WriteHole::Bitmap), format!("{five} --bitmap=internal"));
         for level in [1, 6, 10] {
-            assert_eq!(said(level, 0, None), format!("--level={level} --raid-devices=5 --bitmap=internal"));
+            assert_eq!(
+                said(level, 0, None, WriteHole::Bitmap),
+                format!("--level={level} --raid-devices=5 --bitmap=internal")
+            );
         }
     }
 

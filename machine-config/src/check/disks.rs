@@ -1,7 +1,7 @@
 //! Rules over disk selectors and arrays: every selector says which disks and how many, no disk is in two.
 
 use super::Rules;
-use crate::schema::Selector;
+use crate::schema::{Level, Selector, WriteHole};
 use std::collections::BTreeMap;
 
 /// What md takes as a chunk, in bytes, as far as it makes sense.
@@ -64,6 +64,28 @@ pub(super) fn check(rules: &mut Rules<'_>) {
                 format!("`array.{name}` has the chunk {:?}", crate::units::format_size(chunk)),
                 "A chunk is a power of two from 4 KiB to 16 MiB, and a mirror has none.",
                 "Leave `chunk` out, which gives 512 KiB, or write one such as \"64 KiB\".",
+            );
+        }
+        let has = match array.level {
+            Level::Raid5 => &["ppl", "bitmap"][..],
+            Level::Raid6 => &["bitmap"],
+            _ => &[],
+        };
+        let said = array.write_hole.map(|said| match said {
+            WriteHole::Ppl => "ppl",
+            WriteHole::Bitmap => "bitmap",
+        });
+        if let Some(said) = said.filter(|said| !has.contains(said)) {
+            let mend = match has.first() {
+                Some(other) => format!("Write {other:?}, or leave it out."),
+                None => "Leave it out.".into(),
+            };
+            rules.fault(
+                "BP-C037",
+                &["array", name, "write-hole"],
+                format!("`array.{name}` is of RAID level {level} and has `write-hole = {said:?}`"),
+                "Level 5 takes \"ppl\" or \"bitmap\", level 6 \"bitmap\"; other levels have no parity that could be wrong.",
+                &mend,
             );
         }
         if array.volume.len() != 1 {

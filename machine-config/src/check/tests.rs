@@ -87,6 +87,23 @@ chunk = "64 KiB"
 disks = { serial = ["S6", "S7", "S8", "S9"] }
 volume.v = { format = "ext4", mount = "/var/lib/volumes/c" }
 "#;
+    write_holes_that_their_level_has_not: r#"
+[profile.p.array.double]
+level = 6
+write-hole = "ppl"
+disks = { serial = ["S1", "S2", "S3", "S4"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/a" }
+[profile.p.array.mirror]
+level = 1
+write-hole = "bitmap"
+disks = { serial = ["S5", "S6"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/b" }
+[profile.p.array.single]
+level = 5
+write-hole = "bitmap"
+disks = { serial = ["S7", "S8", "S9"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/c" }
+"#;
     a_level_that_is_none: r#"
 [profile.p.array.old]
 level = 4

@@ -2,6 +2,7 @@
 //!
 //! Strict: unknown keys are errors. The JSON schema and the reference page are generated from these types.
 
+mod array_policy;
 mod bundle;
 mod mkfs;
 mod network;
@@ -9,6 +10,7 @@ mod site;
 mod storage;
 mod text;
 
+pub use array_policy::WriteHole;
 pub use bundle::{Bundle, Join};
 pub use mkfs::Mkfs;
 pub use network::{BondMode, Interface, Member};

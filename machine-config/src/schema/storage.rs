@@ -1,6 +1,6 @@
 //! Disks: selectors, the system disk, file systems on each disk, arrays and their volumes.
 
-use super::Mkfs;
+use super::{Mkfs, WriteHole};
 use crate::Places;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -248,6 +248,9 @@ pub struct Array {
     )]
     #[schemars(with = "Option<String>", extend("format" = "size", "examples" = ["64 KiB"]))]
     pub chunk: Option<u64>,
+    /// How it is known after a power cut where parity may not be true; without it `"ppl"` with level 5 and `"bitmap"` with
+    /// level 6, which has no other. Not for other levels.
+    pub write_hole: Option<WriteHole>,
     /// Space left unused at the end of each disk, so that one that is a little smaller can take its place; without it a
     /// thousandth of the disk, 1 GiB at most, and none with level 0. Counts when a disk becomes a member.
     #[serde(

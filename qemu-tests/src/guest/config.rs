@@ -36,6 +36,7 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
         disks: serials(meta),
         spares: 0,
         chunk: None,
+        write_hole: None,
         reserve: Some(4 << 20),
         replace: Replace::Named,
         volume,

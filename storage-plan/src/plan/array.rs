@@ -13,7 +13,7 @@ use crate::ownership::{Inside, Phase, Standing, inside, standing};
 use crate::refusal::{self, diagnostic};
 use crate::verdict::{ArrayVerdict, Kind, Verdict};
 use machine_config::Diagnostic;
-use machine_config::schema::{Array, Level, Volume};
+use machine_config::schema::{Array, Level, Volume, WriteHole};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -143,6 +143,7 @@ impl<'a> This<'a, '_> {
             return draft.refuse(vec![refusal]);
         }
         self.fill(&mut draft, present, wanted);
+        draft.verdict.reasons.extend(self.other_write_hole(&fresh));
         let refusal = match self.running() {
             Some(running) => self.broken(&members, running, wanted),
             // A member whose partition the kernel does not show yet can't be judged before its table is put right.
@@ -217,6 +218,15 @@ impl<'a> This<'a, '_> {
             format!("It is on {}. Nothing was written.", there.join("; ")),
             format!("Write level = {made} for \"{name}\", or raise its generation to make it anew."),
         ))
+    }
+
+    /// It goes on as it was made; only in its superblock stands how.
+    fn other_write_hole(&self, fresh: &[&MdMember]) -> Option<String> {
+        let ppl = fresh.first()?.ppl;
+        let wanted = self.array.write_hole() == WriteHole::Ppl;
+        let words = |ppl: bool| if ppl { "a partial parity log" } else { "a bitmap" };
+        let differs = self.array.level == Level::Raid5 && ppl != wanted;
+        differs.then(|| format!("It was made with {}, and not with {}.", words(ppl), words(wanted)))
     }
 
     /// Too few members for the data to be there. The kernel would not start it either; nobody is to try harder.
@@ -358,9 +368,9 @@ impl<'a> This<'a, '_> {
         let partitions: Vec<PartitionRef> = members.iter().map(|(_, p, _)| p.clone()).collect();
         if running.is_none() {
             let (name, level) = (self.name.to_owned(), u8::from(self.array.level));
-            let chunk = self.array.chunk;
-            let create =
-                Action::CreateArray { uuid: self.uuid, name, level, members: partitions, spares, chunk, remake };
+            let (uuid, members, chunk) = (self.uuid, partitions, self.array.chunk);
+            let write_hole = self.array.write_hole();
+            let create = Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, remake };
             after = vec![draft.add(create, &after)];
         }
         let inside = Filesystem::of_volume(self.volume);

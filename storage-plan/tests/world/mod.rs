@@ -68,7 +68,17 @@ pub fn array(level: Level, disks: Selector, spares: u32, mount: &str) -> Array {
         required: true,
     };
     let volume = BTreeMap::from([("db".into(), volume)]);
-    Array { level, disks, spares, chunk: None, reserve: None, replace: Replace::Named, volume, generation: 0 }
+    Array {
+        level,
+        disks,
+        spares,
+        chunk: None,
+        write_hole: None,
+        reserve: None,
+        replace: Replace::Named,
+        volume,
+        generation: 0,
+    }
 }
 
 /// A node with an array of each level that has stripes: 0 of two disks, 5 of three and a spare, 6 and 10 of four.

@@ -1,0 +1,24 @@
+//! What is up to a site of how its arrays are kept.
+
+use super::{Array, Level};
+use serde::{Deserialize, Serialize};
+
+/// How it is known after a power cut where parity may not be true, with levels 5 and 6.
+///
+/// A write that was cut off leaves data and parity that tell different things, and a member that is lost then can't be told
+/// from them: the write hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WriteHole {
+    /// A partial parity log. It closes the hole, of level 5 alone.
+    Ppl,
+    /// An internal bitmap of what is being written. It shortens the sync after a power cut, and does not close the hole.
+    Bitmap,
+}
+
+impl Array {
+    /// What it is made with: what the configuration says, or else the best that its level has.
+    pub fn write_hole(&self) -> WriteHole {
+        self.write_hole.unwrap_or(if self.level == Level::Raid5 { WriteHole::Ppl } else { WriteHole::Bitmap })
+    }
+}
