@@ -54,6 +54,9 @@ pub struct VolumeState {
     pub members: Option<(u64, u64)>,
     /// Losing one more disk loses no data. Always false without an array, with level 0, and while an array is not in sync.
     pub redundant: bool,
+    /// Nothing can be written to it: its array was cut off in the middle of a write, and lacks a member.
+    #[serde(default)]
+    pub read_only: bool,
     /// What an array is rebuilding or syncing, if it is.
     pub rebuilding: Option<Rebuilding>,
     /// Why the verdict is what it is.
@@ -211,7 +214,7 @@ fn status(volumes: &[VolumeState]) -> Status {
     let lacks = |v: &VolumeState| v.level.is_some_and(|l| l != 0) && !v.redundant && v.rebuilding.is_none();
     if volumes.iter().any(|v| v.required && !v.available) {
         Status::Stopped
-    } else if volumes.iter().any(|v| !v.available || lacks(v)) {
+    } else if volumes.iter().any(|v| !v.available || v.read_only || lacks(v)) {
         Status::Degraded
     } else {
         Status::Ready
@@ -240,6 +243,7 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
             redundant: syncing.is_none()
                 && v.array.as_ref().is_some_and(|a| a.level != 0)
                 && array.is_some_and(|a| a.members.len() as u64 >= u64::from(a.wanted)),
+            read_only: v.read_only,
             rebuilding: syncing.map(|a| Rebuilding { action: a.sync_action.clone(), sectors: a.sync_progress }),
             reasons: v.reasons.clone(),
         }
@@ -304,6 +308,7 @@ mod tests {
             available,
             members: None,
             redundant,
+            read_only: false,
             rebuilding: rebuilding.then(|| Rebuilding { action: "resync".into(), sectors: None }),
             reasons: Vec::new(),
         }
@@ -319,7 +324,8 @@ mod tests {
             guid: uuid::Uuid::nil(),
         };
         let add = Action::AddMember { uuid: uuid::Uuid::nil(), name: "meta".into(), member: at, remake: false };
-        let start = Action::AssembleArray { uuid: uuid::Uuid::nil(), name: "meta".into(), members: vec![], wanted: 2 };
+        let (uuid, name) = (uuid::Uuid::nil(), "meta".to_owned());
+        let start = Action::AssembleArray { uuid, name, members: vec![], wanted: 2, read_only: false };
         let of = |verdict: Verdict| VolumeVerdict {
             volume: "meta/db".into(),
             kind: storage_plan::verdict::Kind::Array,
@@ -331,6 +337,7 @@ mod tests {
             format: "xfs".into(),
             filesystem: uuid::Uuid::nil(),
             array: None,
+            read_only: false,
             class: None,
             place: None,
             refusals: Vec::new(),

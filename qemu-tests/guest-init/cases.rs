@@ -32,7 +32,7 @@ pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
 
 /// The cases that are not about one foreign disk. A name that the host's list does not have never runs, and one that
 /// is lacking here fails there.
-const OWN: [(&str, fn()); 25] = [
+const OWN: [(&str, fn()); 26] = [
     (OBSERVE, observe_reads_what_disks_are),
     (MISSING, a_missing_disk_is_refused_by_name),
     ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
@@ -79,6 +79,10 @@ const OWN: [(&str, fn()); 25] = [
     (
         "a volume is made and mounted with the options that the site file gives",
         policies::volumes_are_made_and_mounted_as_asked,
+    ),
+    (
+        "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
+        policies::a_dirty_degraded_array_is_read,
     ),
     ("after each step the model shows what observing sees", the_model_is_what_happens),
     (

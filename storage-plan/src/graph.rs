@@ -82,6 +82,8 @@ pub enum Action {
         members: Vec<PartitionRef>,
         /// How many it should have.
         wanted: u32,
+        /// Whether nothing may be written to it: parity that may not be true is then no matter.
+        read_only: bool,
     },
     /// Gives a running array that lacks a member, or a spare, a partition of type *provisioning*. What failed in the array
     /// leaves it before. It ends when the kernel has noted on the partition that it belongs to the array, not when it is
@@ -121,6 +123,8 @@ pub enum Action {
         at: String,
         /// Options, from the list of its file system.
         options: Vec<String>,
+        /// Whether nothing is written to it, not even what its log holds.
+        read_only: bool,
     },
 }
 
@@ -176,13 +180,17 @@ impl Action {
                 let spares = if *spares == 0 { String::new() } else { format!(", the last {spares} spare") };
                 format!("create RAID{level} \"{name}\" on {}{spares}", places(members))
             }
-            Action::AssembleArray { name, members, .. } => format!("assemble \"{name}\" from {}", places(members)),
+            Action::AssembleArray { name, members, read_only, .. } => {
+                let how = if *read_only { " read-only" } else { "" };
+                format!("assemble \"{name}\"{how} from {}", places(members))
+            }
             Action::AddMember { name, member, .. } => {
                 format!("add {} partition {} to \"{name}\"", member.disk, member.number)
             }
             Action::MakeFilesystem { on, format, .. } => {
                 format!("make {} on {}", crate::layer::filesystem::kind(*format), target(on))
             }
+            Action::Mount { on, at, read_only: true, .. } => format!("mount {} read-only on {at}", target(on)),
             Action::Mount { on, at, options, .. } => {
                 let with = if options.is_empty() { String::new() } else { format!(" with {}", options.join(",")) };
                 format!("mount {} on {at}{with}", target(on))
@@ -304,7 +312,14 @@ mod tests {
 
     fn mount(at: &str) -> Action {
         let on = Target::Array(Uuid::nil());
-        Action::Mount { on, format: Format::Xfs, uuid: Uuid::nil(), at: at.into(), options: Vec::new() }
+        Action::Mount {
+            on,
+            format: Format::Xfs,
+            uuid: Uuid::nil(),
+            at: at.into(),
+            options: Vec::new(),
+            read_only: false,
+        }
     }
 
     #[test]

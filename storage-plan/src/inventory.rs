@@ -284,6 +284,9 @@ pub struct RunningArray {
     pub failed: Vec<String>,
     /// Members it should have.
     pub wanted: u32,
+    /// Whether it was started so that nothing is written to it.
+    #[serde(default)]
+    pub read_only: bool,
     /// What it is doing (`idle`, `resync`, `recover`).
     pub sync_action: String,
     /// How far that is, in sectors done and of all.

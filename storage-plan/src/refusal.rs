@@ -31,6 +31,8 @@ pub const COPY: &str = "BP-S017";
 pub const LACKING: &str = "BP-S018";
 /// An array of ours lacks a member and was cut off in the middle of a write.
 pub const DIRTY_DEGRADED: &str = "BP-S019";
+/// As [`DIRTY_DEGRADED`], and the configuration says that it is to be read nevertheless.
+pub const READ_ONLY: &str = "BP-S025";
 /// The boot disk can't be told, or its table can't be relied on.
 pub const BOOT_DISK: &str = "BP-S020";
 /// The node was started without a disk.

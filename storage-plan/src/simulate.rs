@@ -25,6 +25,8 @@ pub struct Model {
     /// What each array holds, whether it runs or not.
     array_contents: BTreeMap<Uuid, Vec<Signature>>,
     running: BTreeMap<Uuid, (String, Vec<PartitionRef>)>,
+    /// Which of them were started so that nothing is written to them.
+    read_only: BTreeSet<Uuid>,
     mounts: Vec<(Target, String)>,
     /// What the agent has kept of where members were.
     pub remembered: Vec<Remembered>,
@@ -80,8 +82,8 @@ pub enum Effect {
     Filesystem(PartitionRef, Signature),
     /// What an array holds is replaced.
     ArrayHolds(Uuid, Vec<Signature>),
-    /// An array starts.
-    Run(Uuid, String, Vec<PartitionRef>),
+    /// An array starts; read-only, where that is said.
+    Run(Uuid, String, Vec<PartitionRef>, bool),
     /// A file system is mounted.
     Mounted(Target, String),
     /// Something that was on a disk is zeroed.
@@ -146,6 +148,7 @@ impl Model {
             let name = members.clone().find_map(|(_, p)| Some(p.md.as_ref()?.name.clone())).unwrap_or_default();
             model.running.insert(uuid, (name, members.map(|(at, _)| at.clone()).collect()));
             model.array_contents.insert(uuid, array.signatures.clone());
+            model.read_only.extend(array.read_only.then_some(uuid));
             model.mounts.extend(mounted(&Target::Array(uuid), &array.uses));
         }
         model
@@ -181,6 +184,7 @@ impl Model {
     /// What is left after a power cut: nothing runs, nothing is mounted.
     pub fn power_cut(&mut self) {
         self.running.clear();
+        self.read_only.clear();
         self.mounts.clear();
     }
 
@@ -236,10 +240,10 @@ impl Model {
                     };
                     effects.push(Effect::Superblock(member.clone(), md));
                 }
-                effects.push(Effect::Run(*uuid, name.clone(), members.clone()));
+                effects.push(Effect::Run(*uuid, name.clone(), members.clone(), false));
                 Ok(effects)
             }
-            Action::AssembleArray { uuid, name, members, .. } => {
+            Action::AssembleArray { uuid, name, members, read_only, .. } => {
                 let of_array =
                     |m: &PartitionRef| self.area(m).and_then(|a| a.md.as_ref()).is_some_and(|md| md.array == *uuid);
                 let of_it = members.iter().filter(|m| of_array(m));
@@ -252,12 +256,19 @@ impl Model {
                 if !level.is_some_and(|level| md::is_complete(level, wanted, &md::filled(&found))) {
                     return Err(Impossible(format!("too few members of {name} are there")));
                 }
-                Ok(vec![Effect::Run(*uuid, name.clone(), members)])
+                // The kernel's raid5_run(): without a log, parity must be true before a member is reckoned from it.
+                let lacks = md::filled(&found).len() < usize::try_from(wanted).unwrap_or(usize::MAX);
+                let hole = matches!(level, Some(Level::Raid5 | Level::Raid6)) && !found.iter().any(|md| md.ppl);
+                if hole && lacks && found.iter().any(|md| !md.clean) && !read_only {
+                    return Err(Impossible(format!("{name} is dirty, and lacks a member")));
+                }
+                Ok(vec![Effect::Run(*uuid, name.clone(), members, *read_only)])
             }
             Action::AddMember { uuid, name, member, remake } => {
                 let Some((_, members)) = self.running.get(uuid) else {
                     return Err(Impossible(format!("{name} does not run")));
                 };
+                self.must_be_writable(uuid)?;
                 self.must_be_provisioning(member)?;
                 if members.contains(member) {
                     return Err(Impossible(format!("{} is in {name} already", member.disk)));
@@ -291,13 +302,19 @@ impl Model {
                         vec![Effect::Clear(partition.clone()), Effect::Filesystem(partition.clone(), made)]
                     }
                     Target::Array(uuid) => {
+                        self.must_be_writable(uuid)?;
                         let members = self.running.get(uuid).map(|(_, m)| m.clone()).unwrap_or_default();
                         members.iter().try_for_each(|m| self.must_be_provisioning(m))?;
                         vec![Effect::ArrayHolds(*uuid, Vec::new()), Effect::ArrayHolds(*uuid, vec![made])]
                     }
                 })
             }
-            Action::Mount { on, format, uuid, at, .. } => {
+            Action::Mount { on, format, uuid, at, read_only, .. } => {
+                if let Target::Array(array) = on
+                    && !read_only
+                {
+                    self.must_be_writable(array)?;
+                }
                 let found = self.signatures(on)?;
                 let right = |s: &Signature| s.kind == filesystem::kind(*format) && s.uuid == Some(uuid.to_string());
                 if !matches!(&found[..], [only] if right(only)) {
@@ -353,8 +370,9 @@ impl Model {
                 members.iter().for_each(|m| self.change(m, |_| ()));
                 self.array_contents.insert(uuid, signatures);
             }
-            Effect::Run(uuid, name, members) => {
+            Effect::Run(uuid, name, members, read_only) => {
                 self.running.insert(uuid, (name, members));
+                self.read_only.extend(read_only.then_some(uuid));
             }
             Effect::Mounted(on, at) => self.mounts.push((on, at)),
             Effect::Zeroed(disk, trace) => {
@@ -433,6 +451,7 @@ impl Model {
                 spares: self.names(members, |md| md.is_some_and(|md| md.role.is_none() || md.recovering)),
                 failed: self.names(members, |md| md.is_none()),
                 wanted: self.superblock_of(members).map(|md| md.members).unwrap_or_default(),
+                read_only: self.read_only.contains(uuid),
                 sync_action: "idle".into(),
                 sync_progress: None,
                 signatures: self.array_contents.get(uuid).cloned().unwrap_or_default(),
@@ -536,6 +555,10 @@ impl Model {
             }
             Target::Array(uuid) => Err(Impossible(format!("array {uuid} does not run"))),
         }
+    }
+
+    fn must_be_writable(&self, array: &Uuid) -> Result<(), Impossible> {
+        if self.read_only.contains(array) { Err(Impossible(format!("array {array} is read-only"))) } else { Ok(()) }
     }
 
     fn entry_kind(&self, at: &PartitionRef) -> Result<Uuid, Impossible> {

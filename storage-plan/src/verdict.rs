@@ -69,6 +69,9 @@ pub struct VolumeVerdict {
     pub filesystem: uuid::Uuid,
     /// Its array, if it is on one.
     pub array: Option<ArrayVerdict>,
+    /// Whether it can only be read: its array was cut off in the middle of a write, and lacks a member.
+    #[serde(default)]
+    pub read_only: bool,
     /// Storage class, if it has one.
     pub class: Option<String>,
     /// Where the configuration asks for it, if a text does.

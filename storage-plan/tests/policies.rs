@@ -3,8 +3,9 @@
 
 mod world;
 
-use machine_config::schema::{MachineConfig, Mkfs, WriteHole};
+use machine_config::schema::{DirtyDegraded, MachineConfig, Mkfs, WriteHole};
 use on_disk::gpt::{Table, kind};
+use proptest::prelude::*;
 use storage_plan::simulate::Model;
 use storage_plan::{Action, Verdict, plan};
 use world::*;
@@ -258,5 +259,92 @@ fn an_array_with_parity_has_the_log_that_it_was_made_with() {
         config.storage.array.get_mut(level).unwrap().write_hole = Some(wrong);
         assert_eq!(plan(&model.inventory(), &config).refusals.len(), 1, "{level}");
         config = before;
+    }
+}
+
+fn members(model: &Model, level: u8) -> Vec<storage_plan::simulate::ModelDisk> {
+    let prefix = format!("R{level}-");
+    let of_it = |d: &&storage_plan::simulate::ModelDisk| {
+        d.device.serial.as_deref().is_some_and(|serial| serial.starts_with(&prefix))
+    };
+    model.disks().iter().filter(of_it).cloned().collect()
+}
+
+#[test]
+fn a_dirty_array_that_lacks_a_member_is_read_where_the_config_says_so_and_nothing_is_written_to_it() {
+    for level in [5, 6] {
+        let (mut model, mut config) = dirty(level, Some(WriteHole::Bitmap));
+        let name = format!("r{level}/db");
+        let stopped = plan(&model.inventory(), &config);
+        assert_eq!(stopped.all_refusals().iter().map(|r| r.code.as_str()).collect::<Vec<_>>(), ["BP-S019"]);
+        let array = config.storage.array.get_mut(&format!("r{level}")).unwrap();
+        array.dirty_degraded = DirtyDegraded::StartReadOnly;
+        array.volume.get_mut("db").unwrap().mount_options = options(&["prjquota"]);
+        // A blank disk in the lost one's place, and a table to be put right: both have to wait.
+        array.disks.serial[0] = "N0".into();
+        model.plug(disk("vdx", "N0", GIB));
+        let damaged = members(&model, level)[0].device.name.clone();
+        model.disk_mut(&damaged).unwrap().sectors.insert(512, vec![0; 512]);
+        let before = members(&model, level);
+        let first = plan(&model.inventory(), &config);
+        assert!(!first.is_blocked(), "{:#?}", first.all_refusals());
+        let volume = |plan: &storage_plan::Plan| plan.volumes.iter().find(|v| v.volume == name).unwrap().clone();
+        assert!(volume(&first).read_only && volume(&first).verdict == Verdict::Keep, "{first:#?}");
+        let words: Vec<String> =
+            first.graph.steps.iter().filter(|s| s.volume == name).map(|s| s.action.words()).collect();
+        assert!(words[0].contains("read-only") && words[1].contains("read-only") && words.len() == 2, "{words:?}");
+        model.carry_out(&first).unwrap();
+        let again = plan(&model.inventory(), &config);
+        assert_eq!((again.graph.steps.len(), volume(&again).refusals), (0, volume(&first).refusals));
+        assert_eq!(volume(&again).refusals[0].code, "BP-S025");
+        assert_eq!(members(&model, level), before, "RAID {level}");
+        // What the configuration says meanwhile does not make it writable.
+        config.storage.array.get_mut(&format!("r{level}")).unwrap().dirty_degraded = DirtyDegraded::Stop;
+        assert!(volume(&plan(&model.inventory(), &config)).read_only);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn invariant_6_an_array_is_read_only_just_where_it_is_dirty_lacks_a_member_and_has_no_log(
+        level in prop::sample::select(vec![5u8, 6]),
+        log in any::<bool>(),
+        clean in prop::collection::vec(any::<bool>(), 4),
+        lost in prop::collection::btree_set(0..4usize, 0..3),
+        reads in any::<bool>(),
+        damaged in any::<bool>(),
+    ) {
+        let (blank, mut config) = striped();
+        let array = config.storage.array.get_mut(&format!("r{level}")).unwrap();
+        array.write_hole = (log && level == 5).then_some(WriteHole::Ppl).or(Some(WriteHole::Bitmap));
+        array.dirty_degraded = if reads { DirtyDegraded::StartReadOnly } else { DirtyDegraded::Stop };
+        let mut model = made(blank, &config);
+        let names: Vec<String> = members(&model, level).into_iter().map(|d| d.device.name).collect();
+        for (name, clean) in names.iter().zip(&clean) {
+            let disk = model.disk_mut(name).unwrap();
+            disk.areas.values_mut().filter_map(|area| area.md.as_mut()).for_each(|md| md.clean = *clean);
+        }
+        lost.iter().for_each(|at| model.pull(&names[*at]));
+        let left: Vec<usize> = (0..4).filter(|at| !lost.contains(at)).collect();
+        if damaged && let Some(first) = left.first() {
+            model.disk_mut(&names[*first]).unwrap().sectors.insert(0, vec![0; 512]);
+        }
+        let before = members(&model, level);
+        let first = plan(&model.inventory(), &config);
+        let volume = first.volumes.iter().find(|v| v.volume == format!("r{level}/db")).unwrap().clone();
+        // The last of RAID 5 is its spare.
+        let data = if level == 5 { 3 } else { 4 };
+        let lacks = lost.iter().filter(|at| **at < data).count();
+        let dirty = left.iter().any(|at| !clean[*at]) && !(log && level == 5);
+        let can_be = lacks > 0 && lacks <= usize::from(level - 4) && dirty && !damaged;
+        prop_assert!(damaged || volume.read_only == (can_be && reads), "{volume:#?}");
+        prop_assert!(!volume.read_only || (can_be && reads), "{volume:#?}");
+        if volume.read_only {
+            model.carry_out(&first).unwrap();
+            prop_assert_eq!(members(&model, level), before);
+        } else if !damaged {
+            prop_assert!(model.carry_out(&first).is_ok(), "{first:#?}");
+        }
     }
 }

@@ -165,8 +165,8 @@ impl Hands<'_> {
                 let wanted = md::NewArray { uuid, name, level, members, spares, chunk, write_hole };
                 md::create(self.tools, &disks, &wanted, *remake).map(|_| ())
             }
-            Action::AssembleArray { uuid, members, .. } => {
-                md::assemble(self.tools, uuid, &self.members_with_superblock(members, uuid)).map(|_| ())
+            Action::AssembleArray { uuid, members, read_only, .. } => {
+                md::assemble(self.tools, uuid, &self.members_with_superblock(members, uuid), *read_only).map(|_| ())
             }
             Action::AddMember { uuid, member, remake, .. } => {
                 md::add(self.tools, self.disk(&member.disk)?, uuid, member, *remake)
@@ -177,7 +177,10 @@ impl Hands<'_> {
                 }
                 filesystem::make(self.tools, &self.node(on)?, *format, uuid, label, mkfs)
             }
-            Action::Mount { on, format, uuid, at, options } => {
+            Action::Mount { on, format, uuid, at, read_only: true, .. } => {
+                mount::mount_read_only(&self.node(on)?, *format, uuid, at)
+            }
+            Action::Mount { on, format, uuid, at, options, .. } => {
                 mount::mount(&self.node(on)?, *format, uuid, at, options)
             }
         }

@@ -1,6 +1,6 @@
 //! Arrays, by mdadm. The initial sync runs in the background, so that parity is true before it is relied on.
 
-use super::{LockedDevice, Tools, partition};
+use super::{LockedDevice, Tools, dirty_degraded, partition};
 use anyhow::{Context, bail};
 use machine_config::schema::WriteHole;
 use std::path::{Path, PathBuf};
@@ -166,22 +166,27 @@ fn limit_sync(node: &Path, speed: &str) -> std::io::Result<()> {
     std::fs::write(Path::new("/sys/block").join(name).join("md/sync_speed_max"), speed)
 }
 
-/// Starts an array from exactly these members, degraded if some are lacking, and gives its node.
-pub(super) fn assemble(tools: &Tools, uuid: &Uuid, members: &[PartitionRef]) -> anyhow::Result<PathBuf> {
+/// Starts an array from exactly these members, degraded if some are lacking, and gives its node; `read_only` also where its
+/// parity may not be true, and then nothing is written to it.
+pub(super) fn assemble(
+    tools: &Tools,
+    uuid: &Uuid,
+    members: &[PartitionRef],
+    read_only: bool,
+) -> anyhow::Result<PathBuf> {
     let nodes = members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
     let _guard = NUMBERS.lock().map_err(|_| anyhow::anyhow!("another array's assembly panicked"))?;
     let node = free_node();
     // --run starts it with members lacking; a mirror that is degraded is served and said, not hidden.
-    tools
-        .mdadm()?
-        .command()
-        .env("MDADM_NO_UDEV", "1")
-        .args(["--assemble", "--run"])
-        .arg(format!("--uuid={}", mdadm_uuid(uuid)))
-        .arg(&node)
-        .args(&nodes)
-        .run()?;
+    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").args(["--assemble", "--run"]);
+    let command = if read_only { command.arg("--readonly") } else { command };
+    let leave = if read_only { Some(dirty_degraded::Leave::give()?) } else { None };
+    command.arg(format!("--uuid={}", mdadm_uuid(uuid))).arg(&node).args(&nodes).run()?;
+    drop(leave);
     wait_for(&node)?;
+    if read_only {
+        dirty_degraded::must_be_read_only(tools, &node)?;
+    }
     Ok(node)
 }
 

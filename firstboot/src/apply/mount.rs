@@ -15,18 +15,33 @@ use uuid::Uuid;
 
 /// Mounts `node` on `at`, with options of the list of its file system; makes the mount point.
 pub(super) fn mount(node: &Path, format: Format, uuid: &Uuid, at: &str, options: &[String]) -> anyhow::Result<()> {
+    let (flags, data) = how(at, options);
+    mount_with(node, format, uuid, at, flags, &data)
+}
+
+/// Mounts `node` on `at` so that nothing is written to it, not even what its log holds; makes the mount point.
+pub(super) fn mount_read_only(node: &Path, format: Format, uuid: &Uuid, at: &str) -> anyhow::Result<()> {
+    // Options of the site file are for writing; some are refused without the log.
+    let (flags, _) = how(at, &[]);
+    let data = match format {
+        Format::Xfs => "norecovery",
+        Format::Ext4 => "noload",
+    };
+    mount_with(node, format, uuid, at, flags | MountFlags::RDONLY, data)
+}
+
+fn mount_with(node: &Path, format: Format, uuid: &Uuid, at: &str, flags: MountFlags, data: &str) -> anyhow::Result<()> {
     match inside(&crate::observe::signatures(node)?, kind(format), uuid) {
         Inside::Ours => {}
         Inside::Nothing => bail!("{} holds no file system; it should hold {} {uuid}", node.display(), kind(format)),
         Inside::Other(holds) => bail!("{} holds {holds}; it should hold {} {uuid}", node.display(), kind(format)),
     }
-    if format == Format::Ext4 {
+    if format == Format::Ext4 && !flags.contains(MountFlags::RDONLY) {
         mend_superblock(node)?;
     }
     std::fs::create_dir_all(at).with_context(|| format!("cannot make the mount point {at}"))?;
-    let (flags, data) = how(at, options);
-    Mount::builder().fstype(kind(format)).flags(flags).data(&data).mount(node, at).with_context(|| {
-        let with = if options.is_empty() { String::new() } else { format!(" with {}", options.join(",")) };
+    Mount::builder().fstype(kind(format)).flags(flags).data(data).mount(node, at).with_context(|| {
+        let with = if data.is_empty() { String::new() } else { format!(" with {data}") };
         format!("cannot mount {} on {at}{with}", node.display())
     })?;
     Ok(())

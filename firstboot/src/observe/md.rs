@@ -138,6 +138,7 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
             spares: of(Place::Spare),
             failed: of(Place::Failed),
             wanted: u32::try_from(sysfs::number(&md, "raid_disks")).unwrap_or(0),
+            read_only: state == "readonly",
             sync_action: sysfs::text(&md, "sync_action").unwrap_or_else(|| "idle".into()),
             sync_progress: sysfs::text(&md, "sync_completed").and_then(|t| parse_sync_completed(&t)),
             signatures,

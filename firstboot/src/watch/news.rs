@@ -85,6 +85,7 @@ pub(super) mod tests {
             available: true,
             members: Some((working, 2)),
             redundant: working == 2,
+            read_only: false,
             rebuilding: rebuilding.then(|| Rebuilding { action: "recover".into(), sectors: None }),
             reasons: Vec::new(),
         }

@@ -1,7 +1,7 @@
 //! Rules over disk selectors and arrays: every selector says which disks and how many, no disk is in two.
 
 use super::Rules;
-use crate::schema::{Level, Selector, WriteHole};
+use crate::schema::{DirtyDegraded, Level, Selector, WriteHole};
 use std::collections::BTreeMap;
 
 /// What md takes as a chunk, in bytes, as far as it makes sense.
@@ -86,6 +86,15 @@ pub(super) fn check(rules: &mut Rules<'_>) {
                 format!("`array.{name}` is of RAID level {level} and has `write-hole = {said:?}`"),
                 "Level 5 takes \"ppl\" or \"bitmap\", level 6 \"bitmap\"; other levels have no parity that could be wrong.",
                 &mend,
+            );
+        }
+        if array.dirty_degraded != DirtyDegraded::Stop && !matches!(array.level, Level::Raid5 | Level::Raid6) {
+            rules.fault(
+                "BP-C038",
+                &["array", name, "dirty-degraded"],
+                format!("`array.{name}` is of RAID level {level} and has `dirty-degraded`"),
+                "Only levels 5 and 6 have parity that a power cut leaves untrue; others start without the member.",
+                "Leave it out.",
             );
         }
         if array.volume.len() != 1 {

@@ -96,11 +96,13 @@ volume.v = { format = "ext4", mount = "/var/lib/volumes/a" }
 [profile.p.array.mirror]
 level = 1
 write-hole = "bitmap"
+dirty-degraded = "start-read-only"
 disks = { serial = ["S5", "S6"] }
 volume.v = { format = "ext4", mount = "/var/lib/volumes/b" }
 [profile.p.array.single]
 level = 5
 write-hole = "bitmap"
+dirty-degraded = "start-read-only"
 disks = { serial = ["S7", "S8", "S9"] }
 volume.v = { format = "ext4", mount = "/var/lib/volumes/c" }
 "#;

@@ -16,6 +16,17 @@ pub enum WriteHole {
     Bitmap,
 }
 
+/// What becomes of an array with parity that was cut off in the middle of a write and lacks a member.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DirtyDegraded {
+    /// It is refused.
+    #[default]
+    Stop,
+    /// It is started and mounted so that nothing is written to it.
+    StartReadOnly,
+}
+
 impl Array {
     /// What it is made with: what the configuration says, or else the best that its level has.
     pub fn write_hole(&self) -> WriteHole {

@@ -1,6 +1,6 @@
 //! Disks: selectors, the system disk, file systems on each disk, arrays and their volumes.
 
-use super::{Mkfs, WriteHole};
+use super::{DirtyDegraded, Mkfs, WriteHole};
 use crate::Places;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -251,6 +251,10 @@ pub struct Array {
     /// How it is known after a power cut where parity may not be true; without it `"ppl"` with level 5 and `"bitmap"` with
     /// level 6, which has no other. Not for other levels.
     pub write_hole: Option<WriteHole>,
+    /// What becomes of it when it was cut off in the middle of a write, lacks a member, and has no log that closes the write
+    /// hole: `"stop"`, it is refused; `"start-read-only"`, what is on it can be read, and nothing is written to it.
+    #[serde(default)]
+    pub dirty_degraded: DirtyDegraded,
     /// Space left unused at the end of each disk, so that one that is a little smaller can take its place; without it a
     /// thousandth of the disk, 1 GiB at most, and none with level 0. Counts when a disk becomes a member.
     #[serde(

@@ -1,7 +1,9 @@
 //! Cases of what the site file says about how volumes are made, mounted and kept.
 
-use super::{clear, codes, run, stop_all, striped};
-use machine_config::schema::{Level, Mkfs};
+use super::{clear, codes, member_start, run, stop_all, striped, wait_for_syncs, witness};
+use crate::lay;
+use firstboot::storage::Status;
+use machine_config::schema::{DirtyDegraded, Level, Mkfs};
 use qemu_tests::guest::disks;
 use std::fs;
 
@@ -35,4 +37,78 @@ pub(super) fn volumes_are_made_and_mounted_as_asked() {
     let made = nix::sys::statvfs::statvfs(AT).unwrap();
     assert_eq!(made.blocks_free(), made.blocks_available(), "nothing is kept for root alone");
     assert!((300..=800).contains(&made.files()), "{} inodes on 46 MiB", made.files());
+}
+
+/// The superblock of a member, as `md_p.h` has it, of an array that was cut off before any of it was synced.
+fn cut_off(superblock: &[u8]) -> Vec<u8> {
+    let mut bytes = superblock.to_vec();
+    bytes[208..216].copy_from_slice(&0u64.to_le_bytes());
+    bytes[216..220].copy_from_slice(&[0; 4]);
+    let devices = u32::from_le_bytes(bytes[220..224].try_into().unwrap()) as usize;
+    let words = bytes[..256 + 2 * devices].chunks(4).map(|word| match *word {
+        [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
+        [a, b] => u64::from(u16::from_le_bytes([a, b])),
+        _ => unreachable!("roles have two bytes each"),
+    });
+    let sum: u64 = words.sum();
+    bytes[216..220].copy_from_slice(&(((sum & 0xffff_ffff) + (sum >> 32)) as u32).to_le_bytes());
+    bytes
+}
+
+/// All that is on a disk, but for the page with the header of the array's bitmap.
+fn content(serial: &str, superblock_at: u64) -> Vec<u8> {
+    let mut bytes = fs::read(lay::node(serial)).unwrap();
+    let at = usize::try_from(superblock_at).unwrap();
+    let bitmap = i32::from_le_bytes(bytes[at + 96..at + 100].try_into().unwrap());
+    let header = at + usize::try_from(bitmap).unwrap() * 512;
+    bytes[header..header + 4096].fill(0);
+    bytes
+}
+
+pub(super) fn a_dirty_degraded_array_is_read() {
+    stop_all();
+    disks::STRIPED.into_iter().for_each(clear);
+    let mut config = striped(Level::Raid6, 4, 0);
+    assert_eq!(codes(&run(&config)), Vec::<&str>::new());
+    wait_for_syncs(4);
+    fs::write(witness(AT), "before").unwrap();
+    stop_all();
+    let at = disks::STRIPED.map(|serial| member_start(serial) + 4096);
+    let superblocks = disks::STRIPED.map(|serial| {
+        let from = usize::try_from(at[0]).unwrap();
+        cut_off(&fs::read(lay::node(serial)).unwrap()[from..from + 4096])
+    });
+    for (serial, superblock) in disks::STRIPED.iter().zip(&superblocks) {
+        lay::write(serial, at[0], superblock);
+    }
+    let lost = disks::STRIPED[0];
+    lay::write(lost, at[0], &[0; 4096]);
+    let outcome = run(&config);
+    assert_eq!((outcome.status, codes(&outcome)), (Status::Stopped, vec!["BP-S019"]));
+
+    config.storage.array.get_mut("striped").unwrap().dirty_degraded = DirtyDegraded::StartReadOnly;
+    let left = &disks::STRIPED[1..];
+    let before: Vec<_> = left.iter().map(|serial| content(serial, at[0])).collect();
+    for again in [false, true] {
+        let outcome = run(&config);
+        assert_eq!((outcome.status, codes(&outcome), outcome.writes), (Status::Degraded, vec!["BP-S025"], 0));
+        let volume = outcome.volumes.iter().find(|v| v.volume == "striped/db").unwrap();
+        assert!(volume.available && volume.read_only, "again {again}: {volume:?}");
+        assert_eq!(fs::read_to_string(witness(AT)).unwrap(), "before");
+        let error = fs::write(witness(AT), "after").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{error}");
+        let parameter = fs::read_to_string("/sys/module/md_mod/parameters/start_dirty_degraded").unwrap();
+        assert_eq!(parameter.trim(), "0");
+    }
+    stop_all();
+    for (serial, before) in left.iter().zip(&before) {
+        lay::read_anew(serial);
+        assert!(content(serial, at[0]) == *before, "something was written to {serial}");
+    }
+    // With the disk that lacked it is as ever.
+    lay::write(lost, at[0], &superblocks[0]);
+    let outcome = run(&config);
+    assert_eq!((codes(&outcome), outcome.volumes.iter().any(|v| v.read_only)), (Vec::new(), false));
+    wait_for_syncs(4);
+    fs::write(witness(AT), "after").unwrap();
 }

@@ -1,7 +1,8 @@
 //! Configurations of the test guest's machine.
 
 use machine_config::schema::{
-    Array, Cluster, Each, Format, Level, MachineConfig, Mkfs, Node, Replace, Selector, Storage, System, Time, Volume,
+    Array, Cluster, DirtyDegraded, Each, Format, Level, MachineConfig, Mkfs, Node, Replace, Selector, Storage, System,
+    Time, Volume,
 };
 use std::collections::BTreeMap;
 
@@ -37,6 +38,7 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
         spares: 0,
         chunk: None,
         write_hole: None,
+        dirty_degraded: DirtyDegraded::Stop,
         reserve: Some(4 << 20),
         replace: Replace::Named,
         volume,

@@ -153,6 +153,9 @@ impl<'a> This<'a, '_> {
         if let Some(refusal) = refusal {
             return draft.refuse(vec![refusal]);
         }
+        if self.is_read_only(&members, &fresh, wanted) {
+            return self.read_only(draft, &members, wanted);
+        }
         let mut repaired = Vec::new();
         let put_right = |c: &&&Carrier<'_>| (!c.whole || c.phase == Phase::Provisioning) && !self.failed(c);
         for carrier in members.iter().filter(put_right) {
@@ -163,7 +166,11 @@ impl<'a> This<'a, '_> {
         if self.running().is_none() {
             let members = members.iter().map(|c| c.partition.clone()).collect();
             let name = self.name.to_owned();
-            after = vec![draft.add(Action::AssembleArray { uuid: self.uuid, name, members, wanted }, &repaired)];
+            after =
+                vec![draft.add(
+                    Action::AssembleArray { uuid: self.uuid, name, members, wanted, read_only: false },
+                    &repaired,
+                )];
         }
         if self.running().is_none_or(|r| !r.uses.mounts.contains(&draft.verdict.mount)) {
             draft.mount(Target::Array(self.uuid), &Filesystem::of_volume(self.volume), &after);
@@ -265,27 +272,6 @@ impl<'a> This<'a, '_> {
                 mend.into(),
             )
         })
-    }
-
-    /// Where a stripe was being written when the power went, parity and data may tell different things, and with a
-    /// member lacking nobody can say which is right (the write hole of RAID 5 and 6).
-    fn dirty(&self, members: &[&Carrier<'_>], fresh: &[&MdMember], wanted: u32) -> Option<Diagnostic> {
-        let has_hole = matches!(self.array.level, Level::Raid5 | Level::Raid6) && !fresh.iter().any(|md| md.ppl);
-        let degraded = md::filled(fresh).len() < usize::try_from(wanted).unwrap_or(usize::MAX);
-        if !has_hole || !degraded || fresh.iter().all(|md| md.clean) {
-            return None;
-        }
-        let there: Vec<String> = members.iter().map(|c| c.device.words()).collect();
-        Some(diagnostic(
-            refusal::DIRTY_DEGRADED,
-            format!("\"{}\" was cut off in the middle of a write, and a member of it is lacking.", self.name),
-            format!(
-                "What stood in that stripe on the lacking member can't be told, so some of the data may be wrong. There are: {}. \
-                 It was not started, and nothing was written.",
-                there.join("; ")
-            ),
-            "Put the missing disk back in: with all members the array starts and puts its parity right.".into(),
-        ))
     }
 
     fn create(&self, mut draft: Draft) -> Draft {

@@ -7,6 +7,7 @@
 
 mod array;
 mod decides;
+mod dirty;
 mod each;
 mod replace;
 mod state;
@@ -206,7 +207,8 @@ impl Draft {
 
     fn mount(&mut self, on: Target, wanted: &Filesystem<'_>, after: &[usize]) {
         let (uuid, at) = (self.verdict.filesystem, self.verdict.mount.clone());
-        self.add(Action::Mount { on, format: wanted.format, uuid, at, options: wanted.options.to_vec() }, after);
+        let (format, options, read_only) = (wanted.format, wanted.options.to_vec(), self.verdict.read_only);
+        self.add(Action::Mount { on, format, uuid, at, options, read_only }, after);
     }
 
     fn make(&mut self, on: Target, wanted: &Filesystem<'_>, after: &[usize]) -> usize {
@@ -252,6 +254,7 @@ fn draft(volume: String, kind: Kind, format: Format, mount: String, required: bo
         format: crate::layer::filesystem::kind(format).into(),
         filesystem,
         array: None,
+        read_only: false,
         class: None,
         place: None,
         refusals: Vec::new(),
