@@ -27,7 +27,7 @@ pub const MACHINE: &str = "/run/bedplate/machine.json";
 pub fn storage() -> Result<()> {
     let boot = boot_record();
     let mut status = Status::read();
-    let mut held = Held { consoles: Consoles::open(), let_go: false };
+    let mut held = Held { consoles: Consoles::open(), let_go: false, speeds: Vec::new() };
     if let Some(boot) = &boot {
         // Stage 1 has told these itself.
         status.phase("kernel", boot.began);
@@ -45,6 +45,7 @@ pub fn storage() -> Result<()> {
     }
 
     let chosen = held.until_accepted(&mut status, "config", || configure(boot.as_ref()), |_| None);
+    held.speeds = storage_plan::speeds::speeds(&chosen.config);
     status.machine = Some(chosen.config.name.clone());
     status.config = Some(ConfigStatus {
         revision: chosen.config.revision,
@@ -163,6 +164,8 @@ struct Refused {
 struct Held {
     consoles: Consoles,
     let_go: bool,
+    /// How fast arrays are to be rebuilt, once that is known.
+    speeds: Vec<(uuid::Uuid, machine_config::schema::Rebuild)>,
 }
 
 impl Held {
@@ -223,7 +226,7 @@ impl Held {
             return;
         }
         self.let_go = true;
-        apply::release_syncs();
+        apply::release_syncs(&self.speeds);
         let flags = sys_mount::MountFlags::NOSUID | sys_mount::MountFlags::NODEV;
         let mounted =
             sys_mount::Mount::builder().fstype("tmpfs").flags(flags).data("mode=0755,size=10%").mount("tmpfs", "/var");

@@ -116,9 +116,20 @@ fn reference() -> String {
     section("Machine", &machine, &site);
     section("Match", &of(&site, "Match"), &site);
     section("Profile", &profile, &profile);
-    for name in
-        ["Interface", "Member", "System", "Selector", "Each", "Array", "Volume", "Mkfs", "Node", "Taint", "Time"]
-    {
+    for name in [
+        "Interface",
+        "Member",
+        "System",
+        "Selector",
+        "Each",
+        "Array",
+        "Rebuild",
+        "Volume",
+        "Mkfs",
+        "Node",
+        "Taint",
+        "Time",
+    ] {
         section(name, &of(&profile, name), &profile);
     }
     section("Bundle", &bundle, &bundle);

@@ -32,7 +32,7 @@ pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
 
 /// The cases that are not about one foreign disk. A name that the host's list does not have never runs, and one that
 /// is lacking here fails there.
-const OWN: [(&str, fn()); 26] = [
+const OWN: [(&str, fn()); 27] = [
     (OBSERVE, observe_reads_what_disks_are),
     (MISSING, a_missing_disk_is_refused_by_name),
     ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
@@ -84,6 +84,7 @@ const OWN: [(&str, fn()); 26] = [
         "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
         policies::a_dirty_degraded_array_is_read,
     ),
+    ("an array is synced as fast as the site file says", policies::an_array_is_rebuilt_as_fast_as_asked),
     ("after each step the model shows what observing sees", the_model_is_what_happens),
     (
         "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",
@@ -416,7 +417,7 @@ fn an_array_fails_while_it_runs() {
 
 /// Waits until every array that runs is at rest, with so many members at least.
 pub fn wait_for_syncs(members: usize) {
-    firstboot::apply::release_syncs();
+    firstboot::apply::release_syncs(&[]);
     let clock = std::time::Instant::now();
     while observe::arrays().unwrap().iter().any(|a| a.sync_action != "idle" || a.members.len() < members) {
         assert!(clock.elapsed().as_secs() < 120, "{}", fs::read_to_string("/proc/mdstat").unwrap());

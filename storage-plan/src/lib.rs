@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod remember;
 pub mod selector;
 pub mod simulate;
+pub mod speeds;
 pub mod verdict;
 
 pub use graph::{Action, Graph, PartitionRef, Step, Target};

@@ -1,6 +1,7 @@
 //! The verdict on each volume, and what a plan is.
 
 use crate::graph::{Action, Graph, Step};
+use machine_config::schema::Rebuild;
 use machine_config::{Diagnostic, Place};
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +94,9 @@ pub struct ArrayVerdict {
     pub present: u32,
     /// Members it should have.
     pub wanted: u32,
+    /// How fast it is rebuilt.
+    #[serde(default)]
+    pub rebuild: Rebuild,
 }
 
 /// What is to be done, and what is not, and why.

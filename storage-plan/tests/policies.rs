@@ -3,7 +3,7 @@
 
 mod world;
 
-use machine_config::schema::{DirtyDegraded, MachineConfig, Mkfs, WriteHole};
+use machine_config::schema::{DirtyDegraded, MachineConfig, Mkfs, Rebuild, WriteHole};
 use on_disk::gpt::{Table, kind};
 use proptest::prelude::*;
 use storage_plan::simulate::Model;
@@ -347,4 +347,15 @@ proptest! {
             prop_assert!(model.carry_out(&first).is_ok(), "{first:#?}");
         }
     }
+}
+
+#[test]
+fn an_array_that_starts_and_one_that_runs_are_rebuilt_at_the_same_speed() {
+    let (model, mut config) = full();
+    let rebuild = Rebuild { at_least: Some(50_000_000), at_most: None };
+    config.storage.array.get_mut("meta").unwrap().rebuild = rebuild;
+    let plan = plan(&model.inventory(), &config);
+    let array = plan.volumes.iter().find_map(|v| v.array.clone()).unwrap();
+    assert_eq!(array.rebuild, rebuild);
+    assert_eq!(storage_plan::speeds::speeds(&config), [(array.uuid, rebuild)]);
 }

@@ -2,6 +2,7 @@
 
 use super::{LockedDevice, Tools, erase, filesystem, md, mount, partition};
 use crate::observe::World;
+use machine_config::schema::Rebuild;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -71,7 +72,9 @@ pub fn carry_out(
         let taken = if replacements.contains(name.as_str()) { taken } else { Ok(taken?) };
         disks.insert(name, taken);
     }
-    let hands = Hands { disks, tools, world };
+    let arrays = plan.plan().volumes.iter().filter_map(|volume| volume.array.as_ref());
+    let speeds = arrays.map(|array| (array.uuid, array.rebuild)).collect();
+    let hands = Hands { disks, tools, world, speeds };
 
     let mut waiting: BTreeSet<usize> = (0..steps.len()).collect();
     let mut done: BTreeSet<usize> = BTreeSet::new();
@@ -152,6 +155,8 @@ struct Hands<'a> {
     disks: BTreeMap<String, anyhow::Result<LockedDevice>>,
     tools: &'a Tools,
     world: &'a World,
+    /// How fast arrays are rebuilt.
+    speeds: BTreeMap<uuid::Uuid, Rebuild>,
 }
 
 impl Hands<'_> {
@@ -166,10 +171,11 @@ impl Hands<'_> {
                 md::create(self.tools, &disks, &wanted, *remake).map(|_| ())
             }
             Action::AssembleArray { uuid, members, read_only, .. } => {
-                md::assemble(self.tools, uuid, &self.members_with_superblock(members, uuid), *read_only).map(|_| ())
+                let members = self.members_with_superblock(members, uuid);
+                md::assemble(self.tools, uuid, &members, *read_only, self.speed(uuid)).map(|_| ())
             }
             Action::AddMember { uuid, member, remake, .. } => {
-                md::add(self.tools, self.disk(&member.disk)?, uuid, member, *remake)
+                md::add(self.tools, self.disk(&member.disk)?, uuid, member, *remake, self.speed(uuid))
             }
             Action::MakeFilesystem { on, format, uuid, label, mkfs } => {
                 if let Target::Partition(partition) = on {
@@ -184,6 +190,10 @@ impl Hands<'_> {
                 mount::mount(&self.node(on)?, *format, uuid, at, options)
             }
         }
+    }
+
+    fn speed(&self, array: &uuid::Uuid) -> Rebuild {
+        self.speeds.get(array).copied().unwrap_or_default()
     }
 
     fn disk(&self, name: &str) -> anyhow::Result<&LockedDevice> {

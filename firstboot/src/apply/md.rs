@@ -1,8 +1,8 @@
 //! Arrays, by mdadm. The initial sync runs in the background, so that parity is true before it is relied on.
 
-use super::{LockedDevice, Tools, dirty_degraded, partition};
+use super::{LockedDevice, Tools, dirty_degraded, partition, sync_speed};
 use anyhow::{Context, bail};
-use machine_config::schema::WriteHole;
+use machine_config::schema::{Rebuild, WriteHole};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use storage_plan::PartitionRef;
@@ -48,9 +48,7 @@ pub(super) fn create(
     command.args(shape(array)).arg(&node).args(&nodes).run()?;
     wait_for(&node)?;
     // There is nothing on it yet that a sync would protect; a node that starts has better use for its processors.
-    if array.level != 0
-        && let Err(e) = limit_sync(&node, "1000")
-    {
+    if let Err(e) = sync_speed::hold_back(&node) {
         tracing::warn!("the first sync of {} is not held back: {e}", node.display());
     }
     Ok(node)
@@ -66,13 +64,14 @@ fn must_be_empty(disk: &LockedDevice, node: &Path, member: &PartitionRef) -> any
 }
 
 /// Gives a running array a new member, and returns when the array has noted on the disk that it belongs to it. The kernel
-/// fills it from then on, as fast as disks and system allow.
+/// fills it from then on, as fast as `rebuild` says, and disks and system allow.
 pub(super) fn add(
     tools: &Tools,
     disk: &LockedDevice,
     uuid: &Uuid,
     member: &PartitionRef,
     remake: bool,
+    rebuild: Rebuild,
 ) -> anyhow::Result<()> {
     let (array, node) = (running(uuid)?, partition::node(member)?);
     if remake {
@@ -81,7 +80,7 @@ pub(super) fn add(
     must_be_empty(disk, &node, member)?;
     drop_failed(uuid)?;
     tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").args(["--manage"]).arg(&array).arg("--add").arg(&node).run()?;
-    if let Err(e) = limit_sync(&array, "system") {
+    if let Err(e) = sync_speed::set(&array, rebuild) {
         tracing::warn!("the rebuild of {} may be slow: {e}", array.display());
     }
     wait_until_noted(&node, uuid)
@@ -149,23 +148,6 @@ fn shape(array: &NewArray<'_>) -> Vec<String> {
     words
 }
 
-/// Lets the first syncs that [`create`] has held back go on as fast as disks and system allow.
-pub fn release_syncs() {
-    let Ok(arrays) = crate::observe::arrays() else { return };
-    for array in arrays {
-        if let Err(e) = limit_sync(&Path::new("/dev").join(&array.name), "system") {
-            tracing::warn!("the sync of {} may still be slow: {e}", array.name);
-        }
-    }
-}
-
-/// The highest speed of a sync in KiB/s, or `system` (Documentation/admin-guide/md.rst, `sync_speed_max`).
-#[allow(clippy::disallowed_methods, reason = "edge: a running array's speed, by sysfs")]
-fn limit_sync(node: &Path, speed: &str) -> std::io::Result<()> {
-    let name = node.file_name().unwrap_or_default();
-    std::fs::write(Path::new("/sys/block").join(name).join("md/sync_speed_max"), speed)
-}
-
 /// Starts an array from exactly these members, degraded if some are lacking, and gives its node; `read_only` also where its
 /// parity may not be true, and then nothing is written to it.
 pub(super) fn assemble(
@@ -173,6 +155,7 @@ pub(super) fn assemble(
     uuid: &Uuid,
     members: &[PartitionRef],
     read_only: bool,
+    rebuild: Rebuild,
 ) -> anyhow::Result<PathBuf> {
     let nodes = members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
     let _guard = NUMBERS.lock().map_err(|_| anyhow::anyhow!("another array's assembly panicked"))?;
@@ -184,6 +167,9 @@ pub(super) fn assemble(
     command.arg(format!("--uuid={}", mdadm_uuid(uuid))).arg(&node).args(&nodes).run()?;
     drop(leave);
     wait_for(&node)?;
+    if let Err(e) = sync_speed::set(&node, rebuild) {
+        tracing::warn!("{} may not be rebuilt as fast as it should: {e}", node.display());
+    }
     if read_only {
         dirty_degraded::must_be_read_only(tools, &node)?;
     }

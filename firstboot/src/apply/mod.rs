@@ -13,9 +13,10 @@ mod locked_device;
 mod md;
 mod mount;
 mod partition;
+mod sync_speed;
 mod tools;
 
 pub use executor::{Failed, Progress, carry_out};
 pub use locked_device::LockedDevice;
-pub use md::release_syncs;
+pub use sync_speed::release_syncs;
 pub use tools::Tools;

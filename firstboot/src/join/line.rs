@@ -43,7 +43,9 @@ pub fn join() -> Result<()> {
     // What the system starts after this unit would only take processors from the kubelet.
     std::thread::spawn(|| {
         std::thread::sleep(FIRST);
-        let_others_run();
+        run::notify("READY=1");
+        // How fast arrays are to be is not known before; while storage waits for a person, it lets its own syncs go.
+        release_syncs(&wait_for_storage().config);
     });
     let chosen = wait_for_storage();
     let mut consoles = Consoles::open();
@@ -62,7 +64,8 @@ pub fn join() -> Result<()> {
     let started = [units.start("containerd.service")?, units.start("kubelet.service")?];
     until_ready(&chosen.config, credentials, &units, &started, &consoles, &mut status)?;
     let pss_kib = memory::pss_kib();
-    let_others_run();
+    release_syncs(&chosen.config);
+    run::notify("READY=1");
     if credentials.proxy_certificate.is_some() {
         units.start("kube-proxy.service")?;
     }
@@ -94,10 +97,9 @@ pub fn join() -> Result<()> {
     Ok(())
 }
 
-/// What has waited for this node to start.
-fn let_others_run() {
-    apply::release_syncs();
-    run::notify("READY=1");
+/// The first syncs of arrays have waited for this node to start.
+fn release_syncs(config: &MachineConfig) {
+    apply::release_syncs(&storage_plan::speeds::speeds(config));
 }
 
 /// The configuration, once the storage unit is done with it. Meanwhile the consoles are that unit's.

@@ -1,11 +1,14 @@
 //! Rules over disk selectors and arrays: every selector says which disks and how many, no disk is in two.
 
 use super::Rules;
-use crate::schema::{DirtyDegraded, Level, Selector, WriteHole};
+use crate::schema::{Array, DirtyDegraded, Level, Selector, WriteHole};
 use std::collections::BTreeMap;
 
 /// What md takes as a chunk, in bytes, as far as it makes sense.
 const CHUNKS: std::ops::RangeInclusive<u64> = 4 << 10..=16 << 20;
+
+/// Bytes a second that a rebuild may be held to.
+const SPEEDS: std::ops::RangeInclusive<u64> = 1_000_000..=100_000_000_000;
 
 pub(super) fn check(rules: &mut Rules<'_>) {
     let storage = &rules.config().storage;
@@ -97,6 +100,7 @@ pub(super) fn check(rules: &mut Rules<'_>) {
                 "Leave it out.",
             );
         }
+        speeds(rules, name, array);
         if array.volume.len() != 1 {
             rules.fault(
                 "BP-C025",
@@ -106,6 +110,40 @@ pub(super) fn check(rules: &mut Rules<'_>) {
                 "Write one [array.NAME.volume.VOLUME].",
             );
         }
+    }
+}
+
+fn speeds(rules: &mut Rules<'_>, name: &str, array: &Array) {
+    let (least, most) = (array.rebuild.at_least, array.rebuild.at_most);
+    for (key, given) in [("at-least", least), ("at-most", most)] {
+        if !array.level.is_redundant() && given.is_some() {
+            rules.fault(
+                "BP-C039",
+                &["array", name, "rebuild", key],
+                format!("`array.{name}` is of RAID level {} and has `rebuild`", u8::from(array.level)),
+                "What a member of it held is gone with the member: nothing is ever rebuilt.",
+                "Leave it out.",
+            );
+        } else if let Some(speed) = given.filter(|speed| !SPEEDS.contains(speed)) {
+            rules.fault(
+                "BP-C039",
+                &["array", name, "rebuild", key],
+                format!("`array.{name}` is to be rebuilt by {:?} a second", crate::units::format_size(speed)),
+                "A speed is from 1 MB to 100 GB: one that never comes to an end leaves the data on fewer disks than its level says.",
+                "Write one such as \"50 MB\".",
+            );
+        }
+    }
+    if let (Some(least), Some(most)) = (least, most)
+        && least > most
+    {
+        rules.fault(
+            "BP-C039",
+            &["array", name, "rebuild", "at-least"],
+            format!("`array.{name}.rebuild` has an `at-least` above its `at-most`"),
+            "Both can't hold.",
+            "Raise the one, or lower the other.",
+        );
     }
 }
 

@@ -106,6 +106,28 @@ dirty-degraded = "start-read-only"
 disks = { serial = ["S7", "S8", "S9"] }
 volume.v = { format = "ext4", mount = "/var/lib/volumes/c" }
 "#;
+    rebuilds_at_speeds_that_are_none: r#"
+[profile.p.array.stripes]
+level = 0
+rebuild.at-least = "50 MB"
+disks = { serial = ["S1", "S2"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/a" }
+[profile.p.array.slow]
+level = 1
+rebuild = { at-least = "10 kB", at-most = "200 GB" }
+disks = { serial = ["S3", "S4"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/b" }
+[profile.p.array.crossed]
+level = 1
+rebuild = { at-least = "60 MB", at-most = "50 MB" }
+disks = { serial = ["S5", "S6"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/c" }
+[profile.p.array.good]
+level = 1
+rebuild = { at-least = "50 MB", at-most = "50 MB" }
+disks = { serial = ["S7", "S8"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/d" }
+"#;
     a_level_that_is_none: r#"
 [profile.p.array.old]
 level = 4

@@ -27,6 +27,30 @@ pub enum DirtyDegraded {
     StartReadOnly,
 }
 
+/// How fast an array is rebuilt, synced and checked, in bytes a second of each member.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rebuild {
+    /// So fast also while programs use the array; without it as the kernel has it, 1 MB a second.
+    #[serde(
+        default,
+        deserialize_with = "crate::units::optional_size",
+        serialize_with = "crate::units::write_optional_size",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<String>", extend("format" = "size", "examples" = ["50 MB"]))]
+    pub at_least: Option<u64>,
+    /// No faster, also when nothing else uses the array; without it as the kernel has it, 200 MB a second.
+    #[serde(
+        default,
+        deserialize_with = "crate::units::optional_size",
+        serialize_with = "crate::units::write_optional_size",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<String>", extend("format" = "size", "examples" = ["500 MB"]))]
+    pub at_most: Option<u64>,
+}
+
 impl Array {
     /// What it is made with: what the configuration says, or else the best that its level has.
     pub fn write_hole(&self) -> WriteHole {

@@ -1,6 +1,6 @@
 //! Disks: selectors, the system disk, file systems on each disk, arrays and their volumes.
 
-use super::{DirtyDegraded, Mkfs, WriteHole};
+use super::{DirtyDegraded, Mkfs, Rebuild, WriteHole};
 use crate::Places;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -255,6 +255,9 @@ pub struct Array {
     /// hole: `"stop"`, it is refused; `"start-read-only"`, what is on it can be read, and nothing is written to it.
     #[serde(default)]
     pub dirty_degraded: DirtyDegraded,
+    /// How fast it is rebuilt, synced and checked.
+    #[serde(default)]
+    pub rebuild: Rebuild,
     /// Space left unused at the end of each disk, so that one that is a little smaller can take its place; without it a
     /// thousandth of the disk, 1 GiB at most, and none with level 0. Counts when a disk becomes a member.
     #[serde(

@@ -2,8 +2,9 @@
 
 use super::{clear, codes, member_start, run, stop_all, striped, wait_for_syncs, witness};
 use crate::lay;
+use firstboot::observe;
 use firstboot::storage::Status;
-use machine_config::schema::{DirtyDegraded, Level, Mkfs};
+use machine_config::schema::{DirtyDegraded, Level, Mkfs, Rebuild};
 use qemu_tests::guest::disks;
 use std::fs;
 
@@ -111,4 +112,32 @@ pub(super) fn a_dirty_degraded_array_is_read() {
     assert_eq!((codes(&outcome), outcome.volumes.iter().any(|v| v.read_only)), (Vec::new(), false));
     wait_for_syncs(4);
     fs::write(witness(AT), "after").unwrap();
+}
+
+/// The speeds of the one array that runs, in KiB a second, as the kernel says them.
+fn speeds() -> [String; 2] {
+    let arrays = observe::arrays().unwrap();
+    let [array] = &arrays[..] else { panic!("{arrays:?}") };
+    ["min", "max"].map(|end| {
+        let file = format!("/sys/block/{}/md/sync_speed_{end}", array.name);
+        fs::read_to_string(file).unwrap().trim().to_owned()
+    })
+}
+
+pub(super) fn an_array_is_rebuilt_as_fast_as_asked() {
+    stop_all();
+    disks::STRIPED.into_iter().for_each(clear);
+    let mut config = striped(Level::Raid1, 2, 0);
+    config.storage.array.get_mut("striped").unwrap().rebuild =
+        Rebuild { at_least: Some(10 << 20), at_most: Some(20 << 20) };
+    let asked = ["10240 (local)", "20480 (local)"];
+    assert_eq!(codes(&run(&config)), Vec::<&str>::new());
+    assert_eq!(speeds()[1], "1000 (local)", "the first sync is held back");
+    firstboot::apply::release_syncs(&storage_plan::speeds::speeds(&config));
+    assert_eq!(speeds(), asked);
+    wait_for_syncs(2);
+    assert!(speeds().iter().all(|speed| speed.ends_with("(system)")), "what nobody asks for is the kernel's own");
+    stop_all();
+    assert_eq!(codes(&run(&config)), Vec::<&str>::new());
+    assert_eq!(speeds(), asked);
 }

@@ -85,7 +85,8 @@ impl<'a> This<'a, '_> {
 
     fn fill(&self, draft: &mut Draft, present: u32, wanted: u32) {
         let level = u8::from(self.array.level);
-        draft.verdict.array = Some(ArrayVerdict { uuid: self.uuid, level, present, wanted });
+        let rebuild = self.array.rebuild;
+        draft.verdict.array = Some(ArrayVerdict { uuid: self.uuid, level, present, wanted, rebuild });
     }
 
     fn keep(&self, mut draft: Draft) -> Draft {
@@ -165,12 +166,9 @@ impl<'a> This<'a, '_> {
         let mut after = repaired.clone();
         if self.running().is_none() {
             let members = members.iter().map(|c| c.partition.clone()).collect();
-            let name = self.name.to_owned();
-            after =
-                vec![draft.add(
-                    Action::AssembleArray { uuid: self.uuid, name, members, wanted, read_only: false },
-                    &repaired,
-                )];
+            let (uuid, name) = (self.uuid, self.name.to_owned());
+            let start = Action::AssembleArray { uuid, name, members, wanted, read_only: false };
+            after = vec![draft.add(start, &repaired)];
         }
         if self.running().is_none_or(|r| !r.uses.mounts.contains(&draft.verdict.mount)) {
             draft.mount(Target::Array(self.uuid), &Filesystem::of_volume(self.volume), &after);
