@@ -59,8 +59,28 @@ pub struct VolumeState {
     pub read_only: bool,
     /// What an array is rebuilding or syncing, if it is.
     pub rebuilding: Option<Rebuilding>,
+    /// The array's UUID, if it is on one.
+    #[serde(default)]
+    pub array: Option<uuid::Uuid>,
+    /// When its array was last read through, if it is on one that is.
+    #[serde(default)]
+    pub scrub: Option<ScrubState>,
     /// Why the verdict is what it is.
     pub reasons: Vec<String>,
+}
+
+/// How an array is read through from end to end, again and again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ScrubState {
+    /// Whether it is now.
+    pub under_way: bool,
+    /// Sectors done and of all, while it is and when the kernel tells.
+    pub sectors: Option<(u64, u64)>,
+    /// When it last came to its end, in seconds since 1970, UTC.
+    pub ended: Option<u64>,
+    /// How many sectors told different things on its members then.
+    pub mismatches: Option<u64>,
 }
 
 /// Progress of a rebuild or of an initial sync.
@@ -245,6 +265,8 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
                 && array.is_some_and(|a| a.members.len() as u64 >= u64::from(a.wanted)),
             read_only: v.read_only,
             rebuilding: syncing.map(|a| Rebuilding { action: a.sync_action.clone(), sectors: a.sync_progress }),
+            array: v.array.as_ref().map(|a| a.uuid),
+            scrub: None,
             reasons: v.reasons.clone(),
         }
     };
@@ -310,6 +332,8 @@ mod tests {
             redundant,
             read_only: false,
             rebuilding: rebuilding.then(|| Rebuilding { action: "resync".into(), sectors: None }),
+            array: None,
+            scrub: None,
             reasons: Vec::new(),
         }
     }

@@ -192,6 +192,7 @@ fn kind(schema: &Map<String, Value>, root: &Value) -> String {
             Some("https-endpoint") => "`https://host:port`".into(),
             Some("host") => "host name or address".into(),
             Some("size") => "size".into(),
+            Some("scrub") => "days, or `\"never\"`".into(),
             Some("size-range") => "size range".into(),
             Some("mount-point") => "absolute path".into(),
             Some("label-key") => "label key".into(),

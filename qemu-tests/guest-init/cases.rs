@@ -32,7 +32,7 @@ pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
 
 /// The cases that are not about one foreign disk. A name that the host's list does not have never runs, and one that
 /// is lacking here fails there.
-const OWN: [(&str, fn()); 27] = [
+const OWN: [(&str, fn()); 28] = [
     (OBSERVE, observe_reads_what_disks_are),
     (MISSING, a_missing_disk_is_refused_by_name),
     ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
@@ -85,6 +85,7 @@ const OWN: [(&str, fn()); 27] = [
         policies::a_dirty_degraded_array_is_read,
     ),
     ("an array is synced as fast as the site file says", policies::an_array_is_rebuilt_as_fast_as_asked),
+    ("an array is scrubbed when that is due, and what came of it is told", policies::an_array_is_scrubbed),
     ("after each step the model shows what observing sees", the_model_is_what_happens),
     (
         "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",

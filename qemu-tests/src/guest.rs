@@ -48,6 +48,7 @@ pub const CASES: &[&str] = &[
     "a volume is made and mounted with the options that the site file gives",
     "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
     "an array is synced as fast as the site file says",
+    "an array is scrubbed when that is due, and what came of it is told",
     "after each step the model shows what observing sees",
     "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",
     "an array that fails while it runs is refused, and everything else is looked at",

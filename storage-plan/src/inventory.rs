@@ -291,6 +291,9 @@ pub struct RunningArray {
     pub sync_action: String,
     /// How far that is, in sectors done and of all.
     pub sync_progress: Option<(u64, u64)>,
+    /// How many sectors of its members told different things when it was last read through.
+    #[serde(default)]
+    pub mismatches: u64,
     /// Signatures on the array.
     pub signatures: Vec<Signature>,
     /// What uses it.

@@ -17,6 +17,7 @@ pub mod picture;
 mod plan;
 pub mod refusal;
 pub mod remember;
+pub mod scrub;
 pub mod selector;
 pub mod simulate;
 pub mod speeds;

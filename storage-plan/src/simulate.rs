@@ -454,6 +454,7 @@ impl Model {
                 read_only: self.read_only.contains(uuid),
                 sync_action: "idle".into(),
                 sync_progress: None,
+                mismatches: 0,
                 signatures: self.array_contents.get(uuid).cloned().unwrap_or_default(),
                 uses: Uses { mounts: self.mounts_of(&Target::Array(*uuid)), ..Uses::default() },
             })

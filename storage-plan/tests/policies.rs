@@ -359,3 +359,137 @@ fn an_array_that_starts_and_one_that_runs_are_rebuilt_at_the_same_speed() {
     assert_eq!(array.rebuild, rebuild);
     assert_eq!(storage_plan::speeds::speeds(&config), [(array.uuid, rebuild)]);
 }
+
+mod scrubs {
+    use super::*;
+    use machine_config::schema::Scrub;
+    use storage_plan::inventory::RunningArray;
+    use storage_plan::scrub::{ACTION, Decision, Now, Scrubbed, decide};
+
+    const DAY: u64 = 24 * 60 * 60;
+    const START: u64 = 1_800_000_000;
+
+    /// The node of [`full`] with its mirror at work, read through every ten days; and what was decided when it was first seen.
+    fn scrubbed() -> (Vec<RunningArray>, MachineConfig, Decision) {
+        let (mut model, mut config) = full();
+        config.storage.array.get_mut("meta").unwrap().scrub = Scrub::Every(10 * DAY);
+        model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+        let arrays = model.inventory().arrays;
+        let first = decide(&arrays, &config, &[], at(0));
+        (arrays, config, first)
+    }
+
+    /// So many seconds after the node was started.
+    fn at(seconds: u64) -> Now {
+        Now { clock: START + seconds, up: seconds }
+    }
+
+    fn doing(arrays: &[RunningArray], action: &str, mismatches: u64) -> Vec<RunningArray> {
+        let doing = |array: &RunningArray| RunningArray { sync_action: action.into(), mismatches, ..array.clone() };
+        arrays.iter().map(doing).collect()
+    }
+
+    #[test]
+    fn the_first_comes_after_half_the_time_at_least_and_then_one_after_another() {
+        let (arrays, config, first) = scrubbed();
+        let wake = first.wake.unwrap();
+        assert!((5 * DAY..=10 * DAY).contains(&wake) && first.begin.is_none(), "{first:?}");
+        let early = decide(&arrays, &config, &first.kept, at(wake - 1));
+        assert_eq!((early.begin, early.wake, &early.kept), (None, Some(1), &first.kept));
+        let begun = decide(&arrays, &config, &first.kept, at(wake));
+        assert_eq!((begun.begin.as_ref(), begun.wake), (Some(&arrays[0].name), None));
+        assert_eq!(begun.kept[0].began, Some(START + wake));
+        // It is under way, and ends.
+        let busy = decide(&doing(&arrays, ACTION, 0), &config, &begun.kept, at(wake + 60));
+        assert_eq!((busy.begin, busy.wake, &busy.kept), (None, None, &begun.kept));
+        let ended = decide(&doing(&arrays, "idle", 8), &config, &begun.kept, at(wake + DAY));
+        let kept = &ended.kept[0];
+        assert_eq!((kept.ended, kept.mismatches, kept.began), (Some(START + wake + DAY), Some(8), None));
+        assert_eq!((ended.begin, ended.wake), (None, Some(10 * DAY)));
+        let again = decide(&arrays, &config, &ended.kept, at(wake + 11 * DAY));
+        assert_eq!(again.begin.as_ref(), Some(&arrays[0].name));
+    }
+
+    #[test]
+    fn only_a_whole_array_at_rest_is_scrubbed_and_one_that_is_due_is_not_waited_for_by_the_clock() {
+        let (arrays, config, first) = scrubbed();
+        let due = at(20 * DAY);
+        type Change = fn(&mut RunningArray);
+        let changes: [(&str, Change); 4] = [
+            ("lacks a member", |a| drop(a.members.pop())),
+            ("syncs", |a| a.sync_action = "resync".into()),
+            ("is rebuilt", |a| a.sync_action = "recover".into()),
+            ("is read-only", |a| a.read_only = true),
+        ];
+        for (name, change) in changes {
+            let mut arrays = arrays.clone();
+            change(&mut arrays[0]);
+            let decision = decide(&arrays, &config, &first.kept, due);
+            assert_eq!((decision.begin, decision.wake), (None, None), "{name}");
+        }
+        assert!(decide(&arrays, &config, &first.kept, due).begin.is_some());
+    }
+
+    #[test]
+    fn one_that_was_interrupted_is_due_again() {
+        let (arrays, config, first) = scrubbed();
+        let wake = first.wake.unwrap();
+        let begun = decide(&arrays, &config, &first.kept, at(wake)).kept;
+        // A member fails meanwhile, and is replaced.
+        let mut degraded = doing(&arrays, "recover", 0);
+        degraded[0].members.pop();
+        let lost = decide(&degraded, &config, &begun, at(wake + 60));
+        assert_eq!((lost.kept[0].began, lost.kept[0].ended, lost.begin), (None, None, None));
+        assert!(decide(&arrays, &config, &lost.kept, at(wake + DAY)).begin.is_some());
+        // The node restarts meanwhile: the array is idle, and nothing came to its end.
+        let restarted = Now { clock: START + wake + 600, up: 60 };
+        let again = decide(&arrays, &config, &begun, restarted);
+        assert_eq!((again.kept[0].ended, again.kept[0].began), (None, Some(restarted.clock)));
+        assert_eq!(again.begin.as_ref(), Some(&arrays[0].name));
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_puts_none_off_for_longer_than_it_takes() {
+        let (arrays, config, first) = scrubbed();
+        let ahead = Scrubbed { since: START + 900 * DAY, ended: Some(START + 900 * DAY), ..first.kept[0].clone() };
+        let decision = decide(&arrays, &config, &[ahead], at(0));
+        assert_eq!(decision.wake, Some(10 * DAY));
+    }
+
+    #[test]
+    fn one_array_at_a_time_and_none_that_nobody_asks_for() {
+        let (mut model, config) = striped();
+        model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+        let arrays = model.inventory().arrays;
+        let first = decide(&arrays, &config, &[], at(0));
+        assert_eq!((arrays.len(), first.kept.len()), (4, 3), "level 0 has nothing to compare");
+        let mut kept = first.kept;
+        let mut begun = Vec::new();
+        let mut now = 100 * DAY;
+        for _ in 0..3 {
+            let decision = decide(&arrays, &config, &kept, at(now));
+            let name = decision.begin.unwrap();
+            let mut busy = arrays.clone();
+            busy.iter_mut().filter(|a| a.name == name).for_each(|a| a.sync_action = ACTION.into());
+            assert_eq!(decide(&busy, &config, &decision.kept, at(now + 9)).begin, None);
+            now += 100;
+            kept = decide(&busy, &config, &decision.kept, at(now)).kept;
+            now += 100;
+            begun.push(name);
+            // The next decision finds it ended, and begins another.
+        }
+        begun.sort();
+        begun.dedup();
+        assert_eq!(begun.len(), 3);
+        let mut never = config.clone();
+        never.storage.array.values_mut().for_each(|array| array.scrub = Scrub::Never);
+        let none = decide(&arrays, &never, &kept, at(900 * DAY));
+        assert_eq!((none.begin, none.wake, none.kept), (None, None, kept.clone()));
+        let (_, other) = full();
+        assert_eq!(
+            decide(&arrays, &other, &kept, at(900 * DAY)),
+            Decision::default(),
+            "what is not there is forgotten"
+        );
+    }
+}

@@ -141,6 +141,7 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
             read_only: state == "readonly",
             sync_action: sysfs::text(&md, "sync_action").unwrap_or_else(|| "idle".into()),
             sync_progress: sysfs::text(&md, "sync_completed").and_then(|t| parse_sync_completed(&t)),
+            mismatches: sysfs::number(&md, "mismatch_cnt"),
             signatures,
             uses: uses.of(&name, &sysfs::text(&entry.path(), "dev").unwrap_or_default(), &entry.path()),
             name,

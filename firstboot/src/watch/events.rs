@@ -37,12 +37,21 @@ impl Wakes {
         Ok(Wakes { uevents, arrays })
     }
 
-    /// Sleeps until there is something to look at, and then until it is quiet.
+    /// Sleeps until there is something to look at, and then until it is quiet; no longer than to `until`.
     ///
     /// # Errors
     /// When the kernel can't be waited for.
-    pub fn wait(&self) -> Result<()> {
-        while !self.next(None)? {}
+    pub fn wait(&self, until: Option<Instant>) -> Result<()> {
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(());
+            }
+            // What is too long for one wait is waited for again.
+            if self.next(left)? {
+                break;
+            }
+        }
         let began = Instant::now();
         let mut last = began;
         loop {
@@ -110,6 +119,15 @@ mod tests {
         assert!(about("/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1", "disk"));
         assert!(!about("/devices/virtual/block/loop7", "disk") && !about("/devices/virtual/block/md127", "disk"));
         assert!(!is_about_a_disk(b"add@/x\0ACTION=add\0DEVPATH=/devices/x\0SUBSYSTEM=net\0DEVTYPE=disk\0"));
+    }
+
+    #[test]
+    fn it_is_waited_no_longer_than_asked() {
+        let wakes = Wakes::open().unwrap();
+        let began = Instant::now();
+        wakes.wait(began.checked_add(Duration::from_millis(20))).unwrap();
+        wakes.wait(Some(began)).unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(20));
     }
 
     #[test]

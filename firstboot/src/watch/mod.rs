@@ -1,11 +1,12 @@
 //! The watch: after the boot, the same line again whenever a disk comes or goes or an array changes.
 //!
-//! Guarantees: it sleeps until the kernel tells of something (no timer polls); it never stops the node; it puts right only
+//! Guarantees: it sleeps until the kernel tells of something or a scrub is due (no timer polls); it never stops the node; it puts right only
 //! what runs, and makes, starts and mounts nothing; steps that failed are not tried again on the same disks. What becomes
 //! of a volume is said on the consoles, in a line each, and stands in the status file.
 
 pub mod events;
 mod news;
+pub mod scrub;
 
 use crate::boot_record::BootRecord;
 use crate::config::Chosen;
@@ -42,12 +43,13 @@ pub fn watch() -> Result<()> {
     loop {
         // udev gives disks the names that tell their places.
         run::settle();
-        if let Err(e) = look(&config, boot.as_ref(), &mut watched) {
+        let until = look(&config, boot.as_ref(), &mut watched).unwrap_or_else(|e| {
             // The next event looks again; the node goes on meanwhile.
             tracing::warn!("storage was not looked at: {e:#}");
-        }
+            None
+        });
         give_memory_back();
-        wakes.wait()?;
+        wakes.wait(until)?;
     }
 }
 
@@ -81,11 +83,16 @@ impl Watched {
     }
 }
 
-fn look(config: &MachineConfig, boot: Option<&BootRecord>, watched: &mut Watched) -> Result<()> {
+/// Gives the time when it has to be looked again, if no event comes before.
+fn look(config: &MachineConfig, boot: Option<&BootRecord>, watched: &mut Watched) -> Result<Option<Instant>> {
     let lock = lock::storage()?;
     let kept = storage::keep_up(config, boot, watched.hopeless.as_ref(), &|step| tracing::info!("{step}"))?;
+    let KeptUp { mut outcome, steps, remembered } = kept;
+    let until = scrub::look(config, &mut outcome.volumes).unwrap_or_else(|e| {
+        tracing::warn!("no array is scrubbed: {e:#}");
+        None
+    });
     drop(lock);
-    let KeptUp { outcome, steps, remembered } = kept;
     if outcome.writes > 0 {
         tracing::info!("{}", outcome.table);
     }
@@ -96,7 +103,7 @@ fn look(config: &MachineConfig, boot: Option<&BootRecord>, watched: &mut Watched
         keep(&remembered)?;
         watched.remembered = Some(remembered);
     }
-    Ok(())
+    Ok(until)
 }
 
 /// Keeps where members are on the state partition.

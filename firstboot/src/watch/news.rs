@@ -1,6 +1,6 @@
 //! What has changed between two looks, in lines for the consoles. Pure.
 
-use crate::storage::VolumeState;
+use crate::storage::{ScrubState, VolumeState};
 use machine_config::Diagnostic;
 use std::time::Duration;
 
@@ -50,7 +50,24 @@ fn of_volume(was: &VolumeState, now: &VolumeState, rebuilt_in: Option<Duration>)
         let took = rebuilt_in.map_or_else(String::new, |took| format!(" after {} s", took.as_secs()));
         lines.push(format!("{name} is redundant{took}: {at_work}"));
     }
+    lines.extend(of_scrub(name, was.scrub.as_ref(), now.scrub.as_ref()));
     lines
+}
+
+fn of_scrub(name: &str, was: Option<&ScrubState>, now: Option<&ScrubState>) -> Option<String> {
+    let (was, now) = (was.cloned().unwrap_or_default(), now?);
+    match (was.under_way, now.under_way) {
+        (false, true) => Some(format!("{name} is being scrubbed")),
+        _ if now.ended == was.ended => {
+            (was.under_way && !now.under_way).then(|| format!("{name} is not being scrubbed any more, before its end"))
+        }
+        _ => now.mismatches.map(|mismatches| match mismatches {
+            0 => format!("{name} was scrubbed: its members agree"),
+            sectors => {
+                format!("WARNING: {name} was scrubbed, and {sectors} sectors tell different things on its members")
+            }
+        }),
+    }
 }
 
 /// A line for each refusal that is new, and one when the last has gone.
@@ -87,6 +104,8 @@ pub(super) mod tests {
             redundant: working == 2,
             read_only: false,
             rebuilding: rebuilding.then(|| Rebuilding { action: "recover".into(), sectors: None }),
+            array: None,
+            scrub: None,
             reasons: Vec::new(),
         }
     }
@@ -117,6 +136,24 @@ pub(super) mod tests {
         let gone = VolumeState { available: false, members: None, redundant: false, ..mirror(2, false) };
         assert_eq!(said(&mirror(2, false), &gone), ["meta/db is not available any more"]);
         assert_eq!(of_volumes(&[mirror(2, false)], &[], |_| None), ["meta/db is gone"]);
+    }
+
+    #[test]
+    fn a_scrub_is_said_when_it_begins_and_what_came_of_it_when_it_ends() {
+        let with = |under_way, ended, mismatches| {
+            let scrub = ScrubState { under_way, sectors: None, ended, mismatches };
+            VolumeState { scrub: Some(scrub), ..mirror(2, false) }
+        };
+        let (never, begun) = (with(false, None, None), with(true, None, None));
+        assert_eq!(said(&mirror(2, false), &never), Vec::<String>::new());
+        assert_eq!(said(&never, &begun), ["meta/db is being scrubbed"]);
+        assert_eq!(said(&begun, &with(false, Some(9), Some(0))), ["meta/db was scrubbed: its members agree"]);
+        let line = "WARNING: meta/db was scrubbed, and 8 sectors tell different things on its members";
+        assert_eq!(said(&begun, &with(false, Some(9), Some(8))), [line]);
+        assert_eq!(said(&begun, &never), ["meta/db is not being scrubbed any more, before its end"]);
+        let twice = (with(true, Some(9), Some(8)), with(false, Some(99), Some(8)));
+        assert_eq!(said(&twice.0, &twice.1), [line]);
+        assert_eq!(said(&twice.1, &twice.1), Vec::<String>::new());
     }
 
     #[test]

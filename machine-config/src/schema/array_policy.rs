@@ -51,9 +51,88 @@ pub struct Rebuild {
     pub at_most: Option<u64>,
 }
 
+/// How often an array is read through from end to end; `"never"`, or `"30 days"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scrub {
+    /// Not at all.
+    Never,
+    /// After so many seconds, again and again.
+    Every(u64),
+}
+
+const DAY: u64 = 24 * 60 * 60;
+
+impl Default for Scrub {
+    fn default() -> Scrub {
+        Scrub::Every(30 * DAY)
+    }
+}
+
+impl std::str::FromStr for Scrub {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Scrub, String> {
+        let days = text.strip_suffix(" days").or_else(|| text.strip_suffix(" day"));
+        let days = days.filter(|days| days.bytes().all(|b| b.is_ascii_digit())).and_then(|days| days.parse().ok());
+        match days {
+            _ if text == "never" => Ok(Scrub::Never),
+            Some(days @ 1..=366) => Ok(Scrub::Every(days * DAY)),
+            _ => Err(format!("expected \"never\", or from 1 to 366 days, such as \"30 days\", not {text:?}")),
+        }
+    }
+}
+
+impl std::fmt::Display for Scrub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Scrub::Never => f.write_str("never"),
+            Scrub::Every(seconds) => write!(f, "{} days", seconds / DAY),
+        }
+    }
+}
+
+impl Serialize for Scrub {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Scrub {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for Scrub {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Scrub".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "scrub", "examples": ["30 days", "never"] })
+    }
+}
+
 impl Array {
     /// What it is made with: what the configuration says, or else the best that its level has.
     pub fn write_hole(&self) -> WriteHole {
         self.write_hole.unwrap_or(if self.level == Level::Raid5 { WriteHole::Ppl } else { WriteHole::Bitmap })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_of_a_scrub_reads_as_the_same() {
+        for text in ["never", "1 days", "30 days", "366 days"] {
+            assert_eq!(text.parse::<Scrub>().unwrap().to_string(), text);
+        }
+        assert_eq!("1 day".parse(), Ok(Scrub::Every(DAY)));
+        for text in ["0 days", "367 days", "30", "30days", "+3 days", "1 month", " days", ""] {
+            assert!(text.parse::<Scrub>().is_err(), "{text:?}");
+        }
     }
 }

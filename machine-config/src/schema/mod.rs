@@ -10,7 +10,7 @@ mod site;
 mod storage;
 mod text;
 
-pub use array_policy::{DirtyDegraded, Rebuild, WriteHole};
+pub use array_policy::{DirtyDegraded, Rebuild, Scrub, WriteHole};
 pub use bundle::{Bundle, Join};
 pub use mkfs::Mkfs;
 pub use network::{BondMode, Interface, Member};

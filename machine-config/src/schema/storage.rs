@@ -1,6 +1,6 @@
 //! Disks: selectors, the system disk, file systems on each disk, arrays and their volumes.
 
-use super::{DirtyDegraded, Mkfs, Rebuild, WriteHole};
+use super::{DirtyDegraded, Mkfs, Rebuild, Scrub, WriteHole};
 use crate::Places;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -258,6 +258,9 @@ pub struct Array {
     /// How fast it is rebuilt, synced and checked.
     #[serde(default)]
     pub rebuild: Rebuild,
+    /// How often it is read through from end to end, while it runs: `"never"`, or a number of days. Level 0 never is.
+    #[serde(default)]
+    pub scrub: Scrub,
     /// Space left unused at the end of each disk, so that one that is a little smaller can take its place; without it a
     /// thousandth of the disk, 1 GiB at most, and none with level 0. Counts when a disk becomes a member.
     #[serde(

@@ -3,10 +3,13 @@
 use super::{clear, codes, member_start, run, stop_all, striped, wait_for_syncs, witness};
 use crate::lay;
 use firstboot::observe;
-use firstboot::storage::Status;
-use machine_config::schema::{DirtyDegraded, Level, Mkfs, Rebuild};
+use firstboot::storage::{self, ScrubState, Status};
+use firstboot::watch::events::Wakes;
+use firstboot::watch::scrub;
+use machine_config::schema::{DirtyDegraded, Level, Mkfs, Rebuild, Scrub};
 use qemu_tests::guest::disks;
 use std::fs;
+use storage_plan::scrub::Scrubbed;
 
 const AT: &str = "/var/lib/volumes/db";
 
@@ -140,4 +143,40 @@ pub(super) fn an_array_is_rebuilt_as_fast_as_asked() {
     stop_all();
     assert_eq!(codes(&run(&config)), Vec::<&str>::new());
     assert_eq!(speeds(), asked);
+}
+
+pub(super) fn an_array_is_scrubbed() {
+    stop_all();
+    disks::STRIPED.into_iter().for_each(clear);
+    let mut config = striped(Level::Raid1, 2, 0);
+    config.storage.array.get_mut("striped").unwrap().scrub = Scrub::Every(24 * 60 * 60);
+    let mut volumes = run(&config).volumes;
+    wait_for_syncs(2);
+    // Nothing is due: it was only just seen.
+    assert!(scrub::look(&config, &mut volumes).unwrap().is_some());
+    let of_mirror = |volumes: &[storage::VolumeState]| {
+        volumes.iter().find_map(|volume| volume.scrub.clone()).expect("no volume is scrubbed")
+    };
+    assert_eq!(of_mirror(&volumes), ScrubState::default());
+    let mut kept: Vec<Scrubbed> = serde_json::from_slice(&fs::read(scrub::PATH).unwrap()).unwrap();
+    kept[0].since = 0;
+    fs::write(scrub::PATH, serde_json::to_vec(&kept).unwrap()).unwrap();
+
+    // A disk that tells something else than it was told, in the last MiB of the array but one.
+    lay::write(disks::STRIPED[0], lay::size(disks::STRIPED[0]) - (8 << 20), &[7; 4096]);
+    let wakes = Wakes::open().unwrap();
+    assert_eq!(scrub::look(&config, &mut volumes).unwrap(), None);
+    assert!(of_mirror(&volumes).under_way);
+    let clock = std::time::Instant::now();
+    let ended = loop {
+        scrub::look(&config, &mut volumes).unwrap();
+        let state = of_mirror(&volumes);
+        if !state.under_way {
+            break state;
+        }
+        assert!(clock.elapsed().as_secs() < 60, "{state:?}");
+        // The kernel tells of its end.
+        wakes.wait(std::time::Instant::now().checked_add(std::time::Duration::from_secs(60))).unwrap();
+    };
+    assert!(ended.ended.is_some() && ended.mismatches.is_some_and(|sectors| sectors > 0), "{ended:?}");
 }

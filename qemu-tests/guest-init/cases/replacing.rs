@@ -62,7 +62,7 @@ pub(super) fn a_named_disk_replaces_a_member() {
 /// Waits until the kernel's events wake the watch, for half a minute at most.
 fn woken(wakes: &Arc<Wakes>) {
     let (wakes, (send, receive)) = (wakes.clone(), mpsc::channel());
-    std::thread::spawn(move || send.send(wakes.wait()));
+    std::thread::spawn(move || send.send(wakes.wait(None)));
     receive.recv_timeout(std::time::Duration::from_secs(30)).expect("nothing woke the watch").unwrap();
 }
 

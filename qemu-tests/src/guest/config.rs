@@ -1,8 +1,8 @@
 //! Configurations of the test guest's machine.
 
 use machine_config::schema::{
-    Array, Cluster, DirtyDegraded, Each, Format, Level, MachineConfig, Mkfs, Node, Rebuild, Replace, Selector, Storage,
-    System, Time, Volume,
+    Array, Cluster, DirtyDegraded, Each, Format, Level, MachineConfig, Mkfs, Node, Rebuild, Replace, Scrub, Selector,
+    Storage, System, Time, Volume,
 };
 use std::collections::BTreeMap;
 
@@ -38,6 +38,7 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
         spares: 0,
         chunk: None,
         rebuild: Rebuild::default(),
+        scrub: Scrub::Never,
         write_hole: None,
         dirty_degraded: DirtyDegraded::Stop,
         reserve: Some(4 << 20),

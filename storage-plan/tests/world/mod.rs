@@ -4,8 +4,8 @@
 
 use machine_config::permit::{Granted, Leave, Method, Permit};
 use machine_config::schema::{
-    Array, Cluster, DirtyDegraded, Each, Format, Level, MachineConfig, Media, Mkfs, Node, Rebuild, Replace, Selector,
-    Storage, System, Time, Transport, Volume,
+    Array, Cluster, DirtyDegraded, Each, Format, Level, MachineConfig, Media, Mkfs, Node, Rebuild, Replace, Scrub,
+    Selector, Storage, System, Time, Transport, Volume,
 };
 use machine_config::utc::Utc;
 use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
@@ -74,6 +74,7 @@ pub fn array(level: Level, disks: Selector, spares: u32, mount: &str) -> Array {
         spares,
         chunk: None,
         rebuild: Rebuild::default(),
+        scrub: Scrub::default(),
         write_hole: None,
         dirty_degraded: DirtyDegraded::Stop,
         reserve: None,
