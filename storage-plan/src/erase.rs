@@ -286,6 +286,7 @@ mod tests {
             number: "254:16".into(),
             sysfs: "/sys/devices/vdb".into(),
             serial: Some(serial.into()),
+            namespace: None,
             wwn: None,
             model: None,
             by_path: Vec::new(),

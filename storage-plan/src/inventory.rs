@@ -76,8 +76,11 @@ pub struct Device {
     pub number: String,
     /// Folder in sysfs.
     pub sysfs: String,
-    /// Serial number, as the disk reports it.
+    /// Serial number, as the disk reports it; of an NVMe namespace as [`namespace_serial`] makes it.
     pub serial: Option<String>,
+    /// Number of the NVMe namespace that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<u32>,
     /// World wide name.
     pub wwn: Option<String>,
     /// Model, as the disk reports it.
@@ -156,6 +159,9 @@ pub struct Uses {
     pub mounts: Vec<String>,
     /// Whether it is swap space in use.
     pub swap: bool,
+    /// Whether device mapper multipath has it as one of the paths to a disk.
+    #[serde(default)]
+    pub multipath: bool,
 }
 
 impl Uses {
@@ -164,6 +170,7 @@ impl Uses {
         let mut words: Vec<String> = self.mounts.iter().map(|m| format!("mounted on {m}")).collect();
         words.extend(self.holders.iter().map(|h| format!("part of {h}")));
         words.extend(self.swap.then(|| "in use as swap".to_owned()));
+        words.extend(self.multipath.then(|| "one of the paths of a multipath map".to_owned()));
         (!words.is_empty()).then(|| words.join(", "))
     }
 }
@@ -312,6 +319,14 @@ impl Device {
         self.serial.as_deref().filter(told).or_else(|| self.wwn.as_deref().filter(told))
     }
 
+    /// Whether the two can't be told apart for good: they have one [identity](Device::identity), or one world wide name
+    /// whatever serial numbers they tell. A path that has failed may tell no serial number.
+    pub fn is_twin_of(&self, other: &Device) -> bool {
+        let told = |wwn: &&str| !wwn.trim().is_empty();
+        let same = |one: Option<&str>, two: Option<&str>| one.filter(told).is_some_and(|one| Some(one) == two);
+        same(self.identity(), other.identity()) || same(self.wwn.as_deref(), other.wwn.as_deref())
+    }
+
     /// Kind of medium.
     pub fn media(&self) -> Media {
         match (self.transport, self.rotational) {
@@ -361,6 +376,22 @@ impl Device {
     }
 }
 
+/// The serial number by which a namespace of an NVMe subsystem is known: all of them tell the subsystem's, so those after
+/// the first have their number behind it (`S5P2NG0R-n2`). The first has it plain, as a disk of one namespace has.
+pub fn namespace_serial(subsystem: &str, namespace: u32) -> String {
+    if namespace <= 1 { subsystem.to_owned() } else { format!("{subsystem}-n{namespace}") }
+}
+
+/// Whether these look like one disk that is reached over several paths: each has the same world wide name, and the same
+/// size. World wide names are given once for all time, unlike serial numbers.
+pub fn is_one_disk(paths: &[&Device]) -> bool {
+    let told = |device: &&Device| {
+        device.wwn.as_ref().filter(|wwn| !wwn.trim().is_empty()).map(|wwn| (wwn.clone(), device.size))
+    };
+    let Some(first) = paths.first().and_then(told) else { return false };
+    paths.len() > 1 && paths.iter().all(|path| told(path).as_ref() == Some(&first))
+}
+
 /// `12.0 TB`, in decimal units as on a disk's label.
 pub fn size_words(bytes: u64) -> String {
     let units = [("TB", 1_000_000_000_000u64), ("GB", 1_000_000_000), ("MB", 1_000_000)];
@@ -377,6 +408,12 @@ mod tests {
     fn sizes_are_said_as_on_the_label() {
         assert_eq!(size_words(12_000_138_625_024), "12.0 TB");
         assert_eq!(size_words(1_500_000_000), "1.5 GB");
+    }
+
+    #[test]
+    fn namespaces_are_told_apart_and_the_first_keeps_its_name() {
+        assert_eq!([1, 2, 12].map(|n| namespace_serial("S1", n)), ["S1", "S1-n2", "S1-n12"]);
+        assert_eq!(namespace_serial("S1", 0), "S1");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Guarantees: the result does not depend on the order of devices or on their kernel names; a disk that is named
 //! and missing is never replaced by another; two disks that answer to one identity are not told apart by chance.
 
-use crate::inventory::{Device, size_words};
+use crate::inventory::{Device, is_one_disk, size_words};
 use crate::refusal::{self, diagnostic};
 use machine_config::Diagnostic;
 use machine_config::schema::{Media, Selector, Transport};
@@ -64,7 +64,7 @@ pub fn select<'a>(selector: &Selector, devices: &[&'a Device], volume: &str) -> 
                 "Use another disk; in a virtual machine give the disk a serial number.".into(),
             )),
             Some(identity) => {
-                let same: Vec<&Device> = devices.iter().copied().filter(|d| d.identity() == Some(identity)).collect();
+                let same: Vec<&Device> = devices.iter().copied().filter(|d| d.is_twin_of(disk)).collect();
                 if same.len() > 1 {
                     selected.refusals.push(twins(&same, identity, volume));
                 }
@@ -154,11 +154,24 @@ fn missing(kind: &str, name: &str, unfit: Option<&Device>, volume: &str) -> Diag
 fn twins(disks: &[&Device], identity: &str, volume: &str) -> Diagnostic {
     let mut words: Vec<String> = disks.iter().map(|d| format!("{} ({})", d.words(), d.sysfs)).collect();
     words.sort();
+    let (count, words) = (disks.len(), words.join("; "));
+    if is_one_disk(disks) {
+        // Its paths may tell different serial numbers, and all are said at once.
+        let identity = disks.first().and_then(|d| d.wwn.as_deref()).unwrap_or(identity);
+        return diagnostic(
+            refusal::TWINS,
+            format!("{identity}, selected for \"{volume}\", is reached over {count} paths: {words}."),
+            "They have one world wide name, so they are one disk, and this version uses no multipath. Written over two \
+             paths at once, what is on it would be lost. Nothing was written."
+                .into(),
+            "Leave one path to it: take the second cable out, or zone or mask the disk so that one port shows it.".into(),
+        );
+    }
     diagnostic(
         refusal::TWINS,
-        format!("Two disks answer to {identity}, selected for \"{volume}\": {}.", words.join("; ")),
+        format!("{count} disks answer to {identity}, selected for \"{volume}\": {words}."),
         "Which of them is meant can't be told. Nothing was written.".into(),
-        "Take one of them out; if they are two paths to one disk, select it by wwn over one path.".into(),
+        "Take all but one of them out: what tells them apart must be the same at every start.".into(),
     )
 }
 

@@ -514,7 +514,7 @@ impl Model {
                     uses: Uses {
                         holders: held.map(|(_, minor)| format!("md{minor}")).into_iter().collect(),
                         mounts: self.mounts_of(&Target::Partition(at)),
-                        swap: false,
+                        ..Uses::default()
                     },
                 }
             })

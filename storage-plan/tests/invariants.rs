@@ -6,7 +6,7 @@ mod world;
 use machine_config::schema::MachineConfig;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use storage_plan::inventory::{Inventory, Rest};
+use storage_plan::inventory::{Device, Inventory, Rest};
 use storage_plan::simulate::Model;
 use storage_plan::{Action, Plan, Verdict, plan};
 use world::*;
@@ -67,6 +67,27 @@ fn invariant_1_two_disks_with_one_serial_number_are_refused() {
     let plan = plan(&model.inventory(), &config);
     assert!(codes(&plan).contains(&"BP-S004".into()), "{:?}", codes(&plan));
     assert!(plan.approve().is_err());
+}
+
+#[test]
+fn invariant_1_two_paths_to_one_disk_are_no_mirror() {
+    let path = |name: &str, serial: Option<&str>| Device {
+        serial: serial.map(Into::into),
+        wwn: Some("naa.5000c500a1b2c3d4".into()),
+        ..disk(name, "A1", 2 * GIB)
+    };
+    let config = config(&[], &[("meta", mirror(ssds(2), "/var/lib/volumes/db"))]);
+    for second in [Some("A1"), None, Some("A2")] {
+        let plan = plan(&node(vec![path("sda", Some("A1")), path("sdb", second)]).inventory(), &config);
+        assert_eq!(codes(&plan), ["BP-S004"], "{second:?}");
+        let what = &plan.all_refusals()[0].what;
+        assert!(what.contains("is reached over 2 paths") && plan.approve().is_err(), "{what}");
+    }
+    // Equal serial numbers alone say nothing of the kind: cheap bridges all tell the same.
+    let twins = node(vec![disk("sda", "A1", 2 * GIB), disk("sdb", "A1", 2 * GIB)]);
+    let plan = plan(&twins.inventory(), &config);
+    assert_eq!(codes(&plan), ["BP-S004"]);
+    assert!(plan.all_refusals()[0].what.contains("2 disks answer to A1"), "{:?}", plan.all_refusals());
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub fn read_disk(name: &str, world: &World) -> anyhow::Result<Device> {
     let mut device = Device {
         name: name.into(),
         serial: sysfs::serial(&folder),
+        namespace: sysfs::namespace(&folder),
         wwn: sysfs::wwn(&folder),
         model: sysfs::text(&folder, "device/model"),
         by_path: udev::by_path(&number),

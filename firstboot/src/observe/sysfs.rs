@@ -6,7 +6,7 @@
 use anyhow::Context;
 use machine_config::schema::Transport;
 use std::path::{Path, PathBuf};
-use storage_plan::inventory::Slot;
+use storage_plan::inventory::{Slot, namespace_serial};
 
 /// Where a whole disk's attributes lie.
 pub(super) fn folder(name: &str) -> PathBuf {
@@ -15,12 +15,20 @@ pub(super) fn folder(name: &str) -> PathBuf {
 
 /// Kernel names of all whole disks that can hold data, sorted.
 pub(super) fn disks() -> anyhow::Result<Vec<String>> {
+    disks_below(Path::new("/sys/block"))
+}
+
+/// As [`disks`], of any such folder.
+fn disks_below(block: &Path) -> anyhow::Result<Vec<String>> {
+    let listing = || format!("cannot list {}", block.display());
     let mut names = Vec::new();
-    for entry in std::fs::read_dir("/sys/block").context("cannot list /sys/block")? {
-        let entry = entry.context("cannot list /sys/block")?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let target = std::fs::canonicalize(entry.path()).unwrap_or_default();
-        if is_disk(&name, &target.to_string_lossy()) && number(&folder(&name), "size") > 0 {
+    for entry in std::fs::read_dir(block).with_context(listing)? {
+        let path = entry.with_context(listing)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let target = std::fs::canonicalize(&path).unwrap_or_default();
+        // One path of several to an NVMe namespace has no node: the namespace is shown beside it.
+        let is_shown = number(&path, "hidden") == 0 && number(&path, "size") > 0;
+        if is_disk(&name, &target.to_string_lossy()) && is_shown {
             names.push(name);
         }
     }
@@ -28,11 +36,14 @@ pub(super) fn disks() -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether this is a disk: not an optical drive, a floppy, a boot area of an MMC, or something the kernel made up.
+/// Whether this is a disk: not an optical drive, a floppy, raw flash, an area of an MMC beside the one for users, or
+/// something the kernel made up.
 fn is_disk(name: &str, sysfs: &str) -> bool {
-    let other = ["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd"];
+    let other = ["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd", "mtdblock"];
     let made_up = sysfs.contains("/devices/virtual/") && !sysfs.contains("/nvme-subsystem/");
-    let mmc_area = name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"));
+    // mmcblk0boot0, mmcblk0gp0, mmcblk0rpmb.
+    let number = name.strip_prefix("mmcblk");
+    let mmc_area = number.is_some_and(|number| number.chars().any(|c| !c.is_ascii_digit()));
     !made_up && !mmc_area && !other.iter().any(|p| name.starts_with(p))
 }
 
@@ -51,7 +62,13 @@ pub(super) fn number(folder: &Path, attribute: &str) -> u64 {
 /// The serial number: of NVMe and virtio as the kernel tells it, of SCSI and SATA from VPD page 0x80.
 pub(super) fn serial(folder: &Path) -> Option<String> {
     let page = || std::fs::read(folder.join("device/vpd_pg80")).ok().and_then(|page| parse_vpd_80(&page));
-    text(folder, "serial").or_else(|| text(folder, "device/serial")).or_else(page)
+    let told = text(folder, "serial").or_else(|| text(folder, "device/serial")).or_else(page)?;
+    Some(namespace_serial(&told, namespace(folder).unwrap_or(0)))
+}
+
+/// The number of the NVMe namespace.
+pub(super) fn namespace(folder: &Path) -> Option<u32> {
+    text(folder, "nsid").and_then(|number| number.parse().ok())
 }
 
 /// The serial number in a SCSI Unit Serial Number page (SPC-5, section 7.7.19).
@@ -96,6 +113,7 @@ pub(super) fn slot(folder: &Path) -> Option<Slot> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "lays files as the kernel shows them")]
 mod tests {
     use super::*;
 
@@ -106,6 +124,70 @@ mod tests {
         assert!(!is_disk("loop0", "/sys/devices/virtual/block/loop0"));
         assert!(!is_disk("sr0", "/sys/devices/pci0000:00/0000:00:1f.2/ata3/host2/target2:0:0/2:0:0:0/block/sr0"));
         assert!(!is_disk("mmcblk0boot0", "/sys/devices/platform/mmc/mmcblk0/mmcblk0boot0"));
+    }
+
+    /// A folder such as `/sys/block`: a link for each device, which lies below `devices` with its attributes.
+    fn sys(devices: &[(&str, &[(&str, &str)])]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("block")).unwrap();
+        for (path, attributes) in devices {
+            let folder = root.path().join("devices").join(path);
+            for (attribute, text) in attributes.iter().chain(&[("size", "2048\n")]) {
+                let file = folder.join(attribute);
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                // What is given first counts.
+                if !file.exists() {
+                    std::fs::write(file, text).unwrap();
+                }
+            }
+            let name = path.rsplit('/').next().unwrap();
+            std::os::unix::fs::symlink(&folder, root.path().join("block").join(name)).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn of_all_block_devices_disks_alone_are_found() {
+        let root = sys(&[
+            ("pci0/ata1/host0/block/sda", &[]),
+            ("pci0/ata1/host0/block/sdaa", &[]),
+            ("pci0/ata1/host0/block/sdb", &[("size", "0\n")]),
+            ("pci0/nvme/nvme1/nvme1n1", &[("hidden", "0\n")]),
+            ("pci0/nvme/nvme0/nvme0c0n1", &[("hidden", "1\n")]),
+            ("virtual/nvme-subsystem/nvme-subsys0/nvme0n1", &[("hidden", "0\n")]),
+            ("platform/mmc0/mmc0:0001/block/mmcblk0", &[]),
+            ("platform/mmc0/mmc0:0001/block/mmcblk0/mmcblk0boot0", &[]),
+            ("platform/mmc0/mmc0:0001/block/mmcblk0/mmcblk0gp1", &[]),
+            ("platform/mmc0/mmc0:0001/block/mmcblk0/mmcblk0rpmb", &[]),
+            ("platform/floppy.0/block/fd0", &[]),
+            ("platform/spi/mtd/mtd0/mtdblock0", &[]),
+            ("pci0/ata2/host1/block/sr0", &[]),
+            ("pci0/virtio3/block/vda", &[]),
+            ("virtual/block/loop0", &[]),
+            ("virtual/block/ram0", &[]),
+            ("virtual/block/zram0", &[]),
+            ("virtual/block/nbd0", &[]),
+            ("virtual/block/dm-0", &[]),
+            ("virtual/block/md127", &[]),
+            ("virtual/block/zd16", &[]),
+            ("virtual/block/bcache0", &[]),
+        ]);
+        let found = disks_below(&root.path().join("block")).unwrap();
+        assert_eq!(found, ["mmcblk0", "nvme0n1", "nvme1n1", "sda", "sdaa", "vda"]);
+    }
+
+    #[test]
+    fn namespaces_of_one_subsystem_have_serial_numbers_of_their_own() {
+        let of = |nsid: &'static str| {
+            let root = sys(&[("pci0/nvme/nvme0/nvme0n1", &[("nsid", nsid), ("device/serial", "S5P2NG0R     \n")])]);
+            let folder = root.path().join("block/nvme0n1");
+            (namespace(&folder), serial(&folder))
+        };
+        assert_eq!(of("1\n"), (Some(1), Some("S5P2NG0R".into())));
+        assert_eq!(of("2\n"), (Some(2), Some("S5P2NG0R-n2".into())));
+        let root = sys(&[("pci0/virtio3/block/vda", &[("serial", "A1")])]);
+        let folder = root.path().join("block/vda");
+        assert_eq!((namespace(&folder), serial(&folder)), (None, Some("A1".into())));
     }
 
     #[test]

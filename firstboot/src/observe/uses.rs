@@ -1,5 +1,6 @@
 //! What is mounted and what is swap, from `/proc`.
 
+use super::{sysfs, udev};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,13 +20,21 @@ impl AllUses {
         let mut holders: Vec<String> = holders.map(|h| h.file_name().to_string_lossy().into_owned()).collect();
         holders.sort();
         let mounts = self.mounts.get(number).cloned().unwrap_or_default();
-        Uses { holders, mounts, swap: self.swaps.iter().any(|s| s == name) }
+        let maps = holders.iter().filter_map(|holder| sysfs::text(&folder.join("holders").join(holder), "dm/uuid"));
+        let multipath = maps.into_iter().any(|map| is_multipath(&map)) || udev::is_multipath(number);
+        Uses { holders, mounts, swap: self.swaps.iter().any(|s| s == name), multipath }
     }
 
     /// All mount points.
     pub(super) fn mount_points(&self) -> Vec<String> {
         self.mounts.values().flatten().cloned().collect()
     }
+}
+
+/// Whether a map with this UUID is made of paths to one disk; multipath-tools puts its name before the disk's
+/// (`libmultipath/defaults.h`, `UUID_PREFIX`).
+fn is_multipath(map: &str) -> bool {
+    map.starts_with("mpath-")
 }
 
 /// Reads `/proc/self/mountinfo` and `/proc/swaps`.
@@ -63,6 +72,7 @@ fn unescape(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "lays files as the kernel shows them")]
 mod tests {
     use super::*;
 
@@ -72,6 +82,21 @@ mod tests {
                     40 22 254:2 / /var rw,noatime shared:1 - xfs /dev/vda2 rw\n\
                     41 40 254:2 /lib /var/lib/a\\040b rw - xfs /dev/vda2 rw\n";
         assert_eq!(parse_mountinfo(text)["254:2"], ["/var", "/var/lib/a b"]);
+    }
+
+    #[test]
+    fn a_map_of_paths_is_told_from_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let map = folder.path().join("holders/dm-0/dm");
+        std::fs::create_dir_all(&map).unwrap();
+        let uses = |uuid: &str| {
+            std::fs::write(map.join("uuid"), uuid).unwrap();
+            AllUses::default().of("sda", "no number", folder.path())
+        };
+        assert!(!uses("LVM-3yVmqDPnzzXAwbCDNEtXdrK\n").multipath);
+        let path = uses("mpath-35000c500a1b2c3d4\n");
+        assert!(path.multipath && path.holders == ["dm-0"], "{path:?}");
+        assert_eq!(path.words().unwrap(), "part of dm-0, one of the paths of a multipath map");
     }
 
     #[test]

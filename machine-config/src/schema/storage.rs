@@ -49,7 +49,7 @@ fn default_format() -> Format {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Selector {
-    /// These serial numbers, exactly.
+    /// These serial numbers, exactly. An NVMe namespace after the first has its number behind it: `S5P2NG0R-n2`.
     #[serde(default)]
     pub serial: Vec<String>,
     /// These world wide names, exactly.

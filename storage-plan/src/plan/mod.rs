@@ -114,8 +114,7 @@ impl<'a> Context<'a> {
         if let Some(how) = device.in_use() {
             return Err(refuse(&[format!("It is in use: {how}. No permit changes that.")], None));
         }
-        let same = |d: &&Device| d.identity() == device.identity();
-        if self.inventory.devices.iter().filter(same).count() > 1 {
+        if self.inventory.devices.iter().filter(|d| d.is_twin_of(device)).count() > 1 {
             return Err(refuse(&["Another disk answers to the same serial number or wwn.".to_owned()], None));
         }
         match erase::fate(&self.owner, device, &self.inventory.permits) {

@@ -175,7 +175,7 @@ impl<'a> This<'a, '_> {
         let Some(identity) = device.identity() else {
             return Err(unfit("It tells neither a serial number nor a world wide name".into()));
         };
-        if self.context.inventory.devices.iter().filter(|d| d.identity() == Some(identity)).count() > 1 {
+        if self.context.inventory.devices.iter().filter(|d| d.is_twin_of(device)).count() > 1 {
             return Err(unfit(format!("Another disk answers to {identity} too")));
         }
         let wanted = reserve::member(&self.context.owner, &self.key, self.array, device, least).map_err(unfit)?;

@@ -7,7 +7,7 @@ use super::world::{
 use super::world::{serials, signature, ssds, striped};
 use machine_config::schema::{Level, MachineConfig, Replace, Selector, Transport};
 use on_disk::gpt::{SectorSize, Table};
-use storage_plan::inventory::{MdMember, Rest, Slot};
+use storage_plan::inventory::{Device, MdMember, Rest, Slot, Uses, namespace_serial};
 use storage_plan::plan;
 use storage_plan::simulate::{Area, Model};
 use uuid::Uuid;
@@ -364,6 +364,24 @@ fn of_hardware() -> Vec<Case> {
             }),
             &["BP-S004"],
         ),
+        case(
+            "two paths to one disk, of which one tells no serial number",
+            changed(more_disks(&[("vdf", "B1")]), |m, _| {
+                for name in ["vdd", "vdf"] {
+                    m.disk_mut(name).unwrap().device.wwn = Some("naa.5000c500a1b2c3d4".into());
+                }
+                m.disk_mut("vdf").unwrap().device.serial = None;
+            }),
+            &["BP-S004"],
+        ),
+        case(
+            "a path of a multipath map",
+            device("vdd", |d| d.uses = Uses { holders: vec!["dm-0".into()], multipath: true, ..Uses::default() }),
+            &["BP-S011"],
+        ),
+        case("two namespaces of one NVMe subsystem, each for a volume", namespaces(&["A1", "A1-n2"]), &[]),
+        case("the second namespace of an NVMe subsystem alone", namespaces(&["B1", "A1-n2"]), &[]),
+        case("a namespace that is named and not there", namespaces(&["A1", "A1-n3"]), &["BP-S001"]),
         case("a disk without serial number and wwn", device("vdd", |d| d.serial = None), &["BP-S001"]),
         case("a disk with blanks for a serial number", device("vdd", |d| d.serial = Some("   ".into())), &["BP-S001"]),
         case("a write-protected disk", device("vdd", |d| d.read_only = true), &["BP-S010"]),
@@ -437,6 +455,18 @@ fn of_hardware() -> Vec<Case> {
             &["BP-S015"],
         ),
     ]
+}
+
+/// Two namespaces of the NVMe subsystem with serial number A1 and a disk B1; a file system on each disk that is named.
+fn namespaces(named: &[&str]) -> (Model, MachineConfig) {
+    let namespace = |name: &str, number: u32| Device {
+        namespace: Some(number),
+        wwn: Some(format!("eui.36344630528{number:05}0025384300000001")),
+        transport: Some(Transport::Nvme),
+        ..disk(name, &namespace_serial("A1", number), GIB)
+    };
+    let disks = vec![namespace("nvme0n1", 1), namespace("nvme0n2", 2), disk("vdb", "B1", GIB)];
+    (node(disks), config(&[("object", each(serials(named), true))], &[]))
 }
 
 /// What something uses already.

@@ -25,6 +25,7 @@ pub fn disk(name: &str, serial: &str, size: u64) -> Device {
         number: format!("254:{}", name.bytes().map(u32::from).sum::<u32>()),
         sysfs: format!("/sys/devices/pci0000:00/{serial}"),
         serial: Some(serial.into()),
+        namespace: None,
         wwn: None,
         model: Some("HARDDISK".into()),
         by_path: vec![format!("pci-{serial}")],
