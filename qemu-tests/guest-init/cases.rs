@@ -13,7 +13,7 @@ use firstboot::storage::{self, Status, StorageOutcome};
 use machine_config::schema::{Array, Format, Level, MachineConfig, Volume};
 use qemu_tests::fault::foreign::Foreign;
 use qemu_tests::guest::config::{config, serials};
-use qemu_tests::guest::{FOREIGN, LZ4_IMAGE, MISSING, OBSERVE, TAKEN_PLACE, ZSTD_IMAGE, disks, images};
+use qemu_tests::guest::{FOREIGN, FORMATS, LZ4_IMAGE, MISSING, OBSERVE, TAKEN_PLACE, ZSTD_IMAGE, disks, images};
 use qemu_tests::sight::{Sight, check};
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,6 +35,7 @@ pub fn of(name: &str) -> Option<Box<dyn Fn() + std::panic::UnwindSafe>> {
 const OWN: [(&str, fn()); 28] = [
     (OBSERVE, observe_reads_what_disks_are),
     (MISSING, a_missing_disk_is_refused_by_name),
+    (FORMATS, every_other_format_is_refused),
     ("invariant 4: what an interrupted run began is known as ours", what_was_begun_is_known),
     (
         "begun and blank disks become RAID1 with XFS, ext4 on each disk, and the state partition",
@@ -224,6 +225,34 @@ fn a_foreign_disk_is_refused(foreign: Foreign) {
     }
     assert_eq!(observe::arrays().unwrap(), [], "an array was started");
     assert!(observe::mount_points().unwrap().iter().all(|m| !m.starts_with("/var")), "something was mounted");
+}
+
+/// Those that have no disk of their own, as many at a time as there are blank disks for.
+fn every_other_format_is_refused() {
+    let others: Vec<Foreign> =
+        Foreign::ALL.into_iter().filter(|foreign| FOREIGN.iter().all(|(_, other)| other != foreign)).collect();
+    for kinds in others.chunks(disks::STRIPED.len()) {
+        let laid: Vec<(&str, Foreign)> = disks::STRIPED.into_iter().zip(kinds.iter().copied()).collect();
+        for (serial, foreign) in &laid {
+            foreign.bytes(lay::size(serial)).iter().for_each(|(offset, bytes)| lay::write(serial, *offset, bytes));
+            lay::read_anew(serial);
+        }
+        let before: Vec<u64> = laid.iter().map(|(serial, _)| lay::writes(serial)).collect();
+        let named: Vec<&str> = laid.iter().map(|(serial, _)| *serial).collect();
+        let (outcome, steps) = run_watched(&config(&named, &[], Format::Ext4));
+        assert_eq!((outcome.status, outcome.writes, steps), (Status::Stopped, 0, Vec::new()));
+        for ((serial, foreign), before) in laid.iter().zip(before) {
+            let of_it: Vec<_> =
+                outcome.refusals.iter().filter(|r| r.what.contains(&format!("serial {serial} "))).collect();
+            let [refusal] = of_it[..] else { panic!("{foreign:?}: {of_it:?}") };
+            assert_eq!(refusal.code, foreign.code(), "{foreign:?}: {refusal}");
+            for words in foreign.words() {
+                assert!(refusal.what.contains(words), "{foreign:?}: {words:?} is not in {refusal}");
+            }
+            assert_eq!(lay::writes(serial), before, "{foreign:?} was written to");
+        }
+        laid.iter().for_each(|(serial, _)| clear(serial));
+    }
 }
 
 fn a_missing_disk_is_refused_by_name() {

@@ -69,3 +69,9 @@ pub fn size(serial: &str) -> u64 {
     let sectors = std::fs::read_to_string(format!("/sys/block/{}/size", name(serial))).unwrap();
     sectors.trim().parse::<u64>().unwrap() * 512
 }
+
+/// How many writes the disk has had, by the kernel's count (Documentation/block/stat.rst).
+pub fn writes(serial: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("/sys/block/{}/stat", name(serial))).unwrap();
+    stat.split_whitespace().nth(4).unwrap().parse().unwrap()
+}

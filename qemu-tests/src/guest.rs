@@ -27,6 +27,7 @@ pub const CASES: &[&str] = &[
     "invariant 2: a disk with data and no signature is refused by name",
     "invariant 2: a disk with another's partitions is refused by name",
     MISSING,
+    FORMATS,
     "invariant 4: what an interrupted run began is known as ours",
     "begun and blank disks become RAID1 with XFS, ext4 on each disk, and the state partition",
     "a second run keeps every volume and runs no action",
@@ -65,6 +66,9 @@ pub const LZ4_IMAGE: &str = "an image with LZ4 shows every path as the tree has 
 pub const OBSERVE: &str = "disks are observed as they are";
 /// The case of the disk that is not there.
 pub const MISSING: &str = "invariant 1: a missing disk is refused by name, and no other disk is used";
+
+/// The case of all other formats, one after the other on the same disks.
+pub const FORMATS: &str = "invariant 2: a disk with any other format is refused by name, and nothing is written to it";
 
 /// The case of the foreign disk that is named in place of a lost member.
 pub const TAKEN_PLACE: &str =

@@ -449,7 +449,8 @@ mod tests {
         // One that lets go of its streams, and one whose child does not.
         assert!(within("exec >&- 2>&-; exec /bin/sleep 60", 200).is_err());
         assert!(within("/bin/sleep 5 & exit 0", 200).is_err());
-        let done = sh("/bin/cat; echo b >&2; exit 2").accept(&[2]).stdin("a").within(Duration::from_secs(60)).run().unwrap();
+        let done =
+            sh("/bin/cat; echo b >&2; exit 2").accept(&[2]).stdin("a").within(Duration::from_secs(60)).run().unwrap();
         assert_eq!((done.code, done.stdout, done.stderr), (2, b"a".to_vec(), b"b\n".to_vec()));
     }
 

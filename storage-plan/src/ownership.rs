@@ -52,7 +52,8 @@ pub fn standing(device: &Device, wanted: &Wanted) -> Standing {
         return Standing::Foreign(device.holds().join(", "));
     }
     if device.table.mbr == ProtectiveMbr::Other {
-        return Standing::Foreign("an MBR with partitions or a boot sector".into());
+        let beside = device.holds().into_iter().map(|holds| format!(", {holds}"));
+        return Standing::Foreign(format!("an MBR with partitions or a boot sector{}", beside.collect::<String>()));
     }
     let sound: Vec<&Table> =
         [&device.table.primary, &device.table.backup].into_iter().filter_map(Copy::table).collect();
@@ -63,15 +64,20 @@ pub fn standing(device: &Device, wanted: &Wanted) -> Standing {
         let phase = if sound.contains(&&wanted.done) { Phase::Done } else { Phase::Provisioning };
         return Standing::Ours { phase, whole: is_whole(device) };
     }
+    // A header with a signature and a wrong checksum is no table any more, and still somebody's.
+    let damaged = [&device.table.primary, &device.table.backup].into_iter().any(|c| matches!(c, Copy::Broken(_)));
+    let of_others = |what: String| {
+        if damaged { Standing::Foreign(device.table.to_string()) } else { Standing::UnknownData(what) }
+    };
     if !device.rest.is_blank() {
-        return Standing::UnknownData(rest_words(device));
+        return of_others(rest_words(device));
     }
     if device.ends.is_empty() {
         return Standing::Blank;
     }
     match unexplained(device, &[&wanted.provisioning]) {
         None => Standing::HalfWritten,
-        Some(offset) => Standing::UnknownData(format!("data without a signature, at byte {offset}")),
+        Some(offset) => of_others(format!("data without a signature, at byte {offset}")),
     }
 }
 

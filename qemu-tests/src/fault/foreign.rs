@@ -2,10 +2,13 @@
 //!
 //! Each has a signature laid out as its format says, so that the test needs no tool of that format on the host.
 
+mod raid;
+mod tables;
+mod volumes;
 pub mod zfs;
 
 use anyhow::{Context, Result};
-use on_disk::gpt::{Partition, SectorSize, Table, layout};
+use raid::Md1;
 use sha2::{Digest, Sha256};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -27,6 +30,36 @@ pub enum Foreign {
     Raw,
     /// A partition table with an ext4 file system in its first partition.
     Gpt,
+    /// A LUKS1 header.
+    Luks1,
+    /// A member of an md array with a superblock of version 0.90.
+    Md0,
+    /// The same of version 1.0, at the disk's end.
+    MdEnd,
+    /// The same of version 1.1, at the disk's beginning.
+    MdStart,
+    /// A disk of Intel's firmware RAID.
+    Imsm,
+    /// A disk of a RAID controller that keeps the Disk Data Format.
+    Ddf,
+    /// A physical volume of LVM2.
+    Lvm2,
+    /// A backing device of bcache.
+    Bcache,
+    /// Swap space.
+    Swap,
+    /// Two signatures at once, LUKS1 and swap.
+    Ambivalent,
+    /// A partition table of which the backup alone is left.
+    BackupGpt,
+    /// A partition table whose checksums don't hold.
+    BrokenGpt,
+    /// A partition table that is also listed in the first sector.
+    Hybrid,
+    /// A master boot record with an ext4 file system in its partition.
+    Dos,
+    /// A first sector of nonsense with a boot signature.
+    BrokenMbr,
 }
 
 /// Label of the foreign ext4 file system.
@@ -35,15 +68,46 @@ pub const LABEL: &str = "backup-2019";
 pub const UUID: Uuid = uuid::uuid!("3f2a6c1e-7b1d-4c55-9d0a-0f6f2d9b8e11");
 
 impl Foreign {
+    /// Every kind.
+    pub const ALL: [Foreign; 21] = [
+        Foreign::Ext4,
+        Foreign::Luks,
+        Foreign::Zfs,
+        Foreign::Md,
+        Foreign::Raw,
+        Foreign::Gpt,
+        Foreign::Luks1,
+        Foreign::Md0,
+        Foreign::MdEnd,
+        Foreign::MdStart,
+        Foreign::Imsm,
+        Foreign::Ddf,
+        Foreign::Lvm2,
+        Foreign::Bcache,
+        Foreign::Swap,
+        Foreign::Ambivalent,
+        Foreign::BackupGpt,
+        Foreign::BrokenGpt,
+        Foreign::Hybrid,
+        Foreign::Dos,
+        Foreign::BrokenMbr,
+    ];
+
     /// What a page must call it.
     pub fn name(self) -> &'static str {
         match self {
             Foreign::Ext4 => "ext4",
-            Foreign::Luks => "LUKS",
+            Foreign::Luks | Foreign::Luks1 => "LUKS",
             Foreign::Zfs => "zfs",
-            Foreign::Md => "md",
+            Foreign::Md | Foreign::Md0 | Foreign::MdEnd | Foreign::MdStart => "md",
             Foreign::Raw => "data without a signature",
-            Foreign::Gpt => "GPT",
+            Foreign::Gpt | Foreign::BackupGpt | Foreign::BrokenGpt | Foreign::Hybrid => "GPT",
+            Foreign::Imsm => "isw",
+            Foreign::Ddf => "ddf",
+            Foreign::Lvm2 => "LVM2",
+            Foreign::Bcache => "bcache",
+            Foreign::Swap | Foreign::Ambivalent => "swap",
+            Foreign::Dos | Foreign::BrokenMbr => "MBR",
         }
     }
 
@@ -59,11 +123,22 @@ impl Foreign {
     pub fn words(self) -> &'static [&'static str] {
         match self {
             Foreign::Ext4 => &["ext4 \"backup-2019\" (3f2a6c1e)"],
-            Foreign::Luks => &["crypto_LUKS", "(3f2a6c1e)"],
+            Foreign::Luks | Foreign::Luks1 => &["crypto_LUKS", "(3f2a6c1e)"],
             Foreign::Zfs => &["zfs_member \"tank\""],
-            Foreign::Md => &["linux_raid_member", "(3f2a6c1e)"],
+            Foreign::Md | Foreign::Md0 | Foreign::MdEnd | Foreign::MdStart => &["linux_raid_member", "(3f2a6c1e)"],
             Foreign::Raw => &["data without a signature, at byte 5242880"],
             Foreign::Gpt => &["a GPT with 2 partitions", "ext4 \"backup-2019\" (3f2a6c1e) on partition 1"],
+            Foreign::Imsm => &["isw_raid_member"],
+            Foreign::Ddf => &["ddf_raid_member", "(Linux-MD)"],
+            Foreign::Lvm2 => &["LVM2_member (3f2a6c-1)"],
+            Foreign::Bcache => &["bcache", "(3f2a6c1e)"],
+            Foreign::Swap => &["swap \"backup-2019\" (3f2a6c1e)"],
+            Foreign::Ambivalent => &["crypto_LUKS", "swap \"backup-2019\" (3f2a6c1e)"],
+            Foreign::BackupGpt => &["the backup of a GPT whose primary is gone"],
+            Foreign::BrokenGpt => &["a broken GPT (the checksum of its header is wrong)"],
+            Foreign::Hybrid => &["an MBR with partitions or a boot sector", "a GPT with 2 partitions"],
+            Foreign::Dos => &["dos (3f2a6c1e)", "ext4 \"backup-2019\" (3f2a6c1e) on partition 1"],
+            Foreign::BrokenMbr => &["an MBR with partitions or a boot sector"],
         }
     }
 
@@ -90,13 +165,29 @@ impl Foreign {
 
     /// The bytes of the signature, with their offsets on a disk of `size` bytes.
     pub fn signature(self, size: u64) -> Vec<(u64, Vec<u8>)> {
+        let md1 = |minor: Md1| vec![raid::md1(size, minor, 0, u64::MAX)];
         match self {
             Foreign::Ext4 => vec![(1024, ext4(size))],
             Foreign::Luks => luks(),
             Foreign::Zfs => zfs::places(size).map(|place| (place, zfs::label(place, size))).into(),
-            Foreign::Md => vec![(4096, md(size, 0, u64::MAX))],
+            Foreign::Md => md1(Md1::Behind),
             Foreign::Raw => Vec::new(),
-            Foreign::Gpt => gpt(size),
+            Foreign::Gpt => tables::gpt(size),
+            Foreign::Luks1 => vec![(0, volumes::luks1())],
+            Foreign::Md0 => vec![raid::md0(size)],
+            Foreign::MdEnd => md1(Md1::End),
+            Foreign::MdStart => md1(Md1::Start),
+            Foreign::Imsm => vec![raid::imsm(size)],
+            Foreign::Ddf => raid::ddf(size),
+            Foreign::Lvm2 => vec![(512, volumes::lvm2(size))],
+            Foreign::Bcache => vec![(4096, volumes::bcache())],
+            Foreign::Swap => vec![(0, volumes::swap(size))],
+            Foreign::Ambivalent => [Foreign::Swap, Foreign::Luks1].iter().flat_map(|f| f.signature(size)).collect(),
+            Foreign::BackupGpt => tables::backup_of_gpt(size),
+            Foreign::BrokenGpt => tables::broken_gpt(size),
+            Foreign::Hybrid => tables::hybrid(size),
+            Foreign::Dos => tables::dos(size),
+            Foreign::BrokenMbr => vec![(0, tables::broken_mbr())],
         }
     }
 }
@@ -104,7 +195,7 @@ impl Foreign {
 /// Both members of somebody else's mirror of such disks, cut off before its first sync had ended: whoever starts it
 /// writes to it.
 pub fn unsynced_pair(size: u64) -> [Vec<(u64, Vec<u8>)>; 2] {
-    [0, 1].map(|role| [(4096, md(size, role, 0))].into_iter().chain(behind(size)).collect())
+    [0, 1].map(|role| [raid::md1(size, Md1::Behind, role, 0)].into_iter().chain(behind(size)).collect())
 }
 
 /// Data far behind every header: where a program that formats in a hurry would write too.
@@ -162,52 +253,52 @@ fn luks() -> Vec<(u64, Vec<u8>)> {
     vec![header(b"LUKS\xba\xbe", 0, 0x5a), header(b"SKUL\xba\xbe", SIZE, 0xa5)]
 }
 
-/// A partition table as other tools write it, and ext4 in the first of its two partitions.
-fn gpt(size: u64) -> Vec<(u64, Vec<u8>)> {
-    const LINUX: Uuid = uuid::uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");
-    let (start, middle, end) = (1 << 20, size / 2, size - (1 << 20));
-    let part = |number: u32, start: u64, end: u64| Partition {
-        number,
-        kind: LINUX,
-        guid: Uuid::from_u128(UUID.as_u128() ^ u128::from(number)),
-        start,
-        size: end - start,
-        attributes: 0,
-        name: "backup".into(),
-    };
-    let partitions = vec![part(1, start, middle), part(2, middle, end)];
-    let table = Table { guid: UUID, sector: SectorSize::B512, partitions };
-    let table = layout(&table, size).unwrap_or_default().into_iter().map(|write| (write.offset, write.bytes));
-    table.chain([(start + 1024, ext4(middle - start))]).collect()
+/// CRC-32 of IEEE 802.3, least significant bit first, begun with `initial` and not turned over at its end.
+fn crc32(initial: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(initial, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 })
+    })
 }
 
-/// Superblock of version 1.2, kernel `include/uapi/linux/raid/md_p.h`, `struct mdp_superblock_1`: one of two members of a
-/// RAID1, in sync up to the sector `synced`.
-fn md(size: u64, role: u16, synced: u64) -> Vec<u8> {
-    let mut block = vec![0; 256 + 2 * 128];
-    put(&mut block, 0, &0xa92b_4efcu32.to_le_bytes());
-    put(&mut block, 4, &1u32.to_le_bytes());
-    put(&mut block, 16, UUID.as_bytes());
-    put(&mut block, 32, b"elsewhere:0");
-    put(&mut block, 64, &1_500_000_000u64.to_le_bytes());
-    put(&mut block, 72, &1u32.to_le_bytes()); // level
-    let data_sectors = size / 512 - 2048;
-    put(&mut block, 80, &data_sectors.to_le_bytes());
-    put(&mut block, 92, &2u32.to_le_bytes()); // members
-    put(&mut block, 128, &2048u64.to_le_bytes()); // where data begins
-    put(&mut block, 136, &data_sectors.to_le_bytes());
-    put(&mut block, 144, &8u64.to_le_bytes()); // where this lies
-    put(&mut block, 160, &u32::from(role).to_le_bytes()); // number of this device
-    put(&mut block, 168, Uuid::from_u128(UUID.as_u128() ^ (1 + u128::from(role))).as_bytes());
-    put(&mut block, 192, &1_500_000_000u64.to_le_bytes());
-    put(&mut block, 200, &7u64.to_le_bytes()); // events
-    put(&mut block, 208, &synced.to_le_bytes());
-    put(&mut block, 220, &128u32.to_le_bytes()); // places for roles
-    for (place, role) in block[256..].chunks_exact_mut(2).enumerate() {
-        let role_of = if place < 2 { place as u16 } else { 0xfffe };
-        role.copy_from_slice(&role_of.to_le_bytes());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firstboot::observe;
+    use on_disk::gpt::{self, ProtectiveMbr, SectorSize};
+
+    const SIZE: u64 = 64 << 20;
+
+    /// A disk's file with this content.
+    fn disk(foreign: Foreign) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE).unwrap();
+        foreign.write(file.path()).unwrap();
+        file
     }
-    let sum: u64 = block.chunks_exact(4).map(|w| u64::from(u32::from_le_bytes([w[0], w[1], w[2], w[3]]))).sum();
-    put(&mut block, 216, &(((sum & 0xffff_ffff) + (sum >> 32)) as u32).to_le_bytes());
-    block
+
+    #[test]
+    fn the_agent_recognises_each_by_its_format() {
+        for foreign in Foreign::ALL {
+            let file = disk(foreign);
+            let read = |offset, length| {
+                let mut bytes = vec![0; length];
+                file.as_file().read_exact_at(&mut bytes, offset).map(|()| bytes)
+            };
+            let table = gpt::read(SIZE, SectorSize::B512, read).unwrap();
+            let found = observe::signatures(file.path()).unwrap();
+            let mut said: Vec<String> = found.iter().map(storage_plan::inventory::Signature::words).collect();
+            said.push(table.to_string());
+            said.extend((table.mbr == ProtectiveMbr::Other).then(|| "an MBR with partitions or a boot sector".into()));
+            let said = said.join(", ");
+            // What is in partitions is for the kernel to show, and data without a signature for a look at all of it.
+            for words in foreign.words().iter().filter(|w| !w.contains("on partition") && foreign != Foreign::Raw) {
+                assert!(said.contains(words), "{foreign:?}: {words:?} is not in {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_the_one_of_the_standard() {
+        assert_eq!(!crc32(u32::MAX, b"123456789"), 0xcbf4_3926);
+    }
 }

@@ -4,6 +4,7 @@
 //! compared by the host: by the digest of the disks' files before and after the boot.
 
 use anyhow::{Context, Result, bail, ensure};
+use image_builder::qemu::Disk;
 use qemu_tests::fault::foreign::Foreign;
 use qemu_tests::guest::boot::{Evidence, boot};
 use qemu_tests::guest::{self, CASES, FOREIGN, LZ4_IMAGE, MISSING, Said, TAKEN_PLACE, ZSTD_IMAGE, disks, images, many};
@@ -77,11 +78,35 @@ fn foreign_as_blkid_sees_it(evidence: &Evidence) -> Result<()> {
         (Foreign::Gpt, &["PTTYPE=gpt", "PTUUID=3f2a6c1e-7b1d-4c55-9d0a-0f6f2d9b8e11"]),
     ] {
         let disk = evidence.disk(&disks::serial(foreign));
-        let blkid = evidence.tools.tool("blkid")?;
-        let said = blkid.command().args(["--probe", "--output", "export"]).arg(&disk).run()?.stdout_text();
-        for line in expected {
-            ensure!(said.lines().any(|l| l == *line), "blkid does not say {line} of {}:\n{said}", disk.display());
-        }
+        is_to_blkid(evidence, &disk, expected)?;
+    }
+    // The others have no disk of their own in the guest.
+    let folder = tempfile::tempdir()?;
+    for (foreign, expected) in [
+        (Foreign::Luks1, &["VERSION=1", "UUID=3f2a6c1e-7b1d-4c55-9d0a-0f6f2d9b8e11", "TYPE=crypto_LUKS"][..]),
+        (Foreign::Md0, &["VERSION=0.90.0", "TYPE=linux_raid_member"]),
+        (Foreign::MdEnd, &["VERSION=1.0", "LABEL=elsewhere:0", "TYPE=linux_raid_member"]),
+        (Foreign::MdStart, &["VERSION=1.1", "LABEL=elsewhere:0", "TYPE=linux_raid_member"]),
+        (Foreign::Imsm, &["VERSION=1.3.00", "TYPE=isw_raid_member"]),
+        (Foreign::Ddf, &["VERSION=02.00.00", "TYPE=ddf_raid_member"]),
+        (Foreign::Lvm2, &[r"VERSION=LVM2\ 001", "TYPE=LVM2_member"]),
+        (Foreign::Bcache, &["UUID=3f2a6c1e-7b1d-4c55-9d0a-0f6f2d9b8e11", "TYPE=bcache"]),
+        (Foreign::Swap, &["LABEL=backup-2019", "VERSION=1", "TYPE=swap"]),
+        (Foreign::Hybrid, &["PTTYPE=gpt", "PTUUID=3f2a6c1e-7b1d-4c55-9d0a-0f6f2d9b8e11"]),
+        (Foreign::Dos, &["PTTYPE=dos", "PTUUID=3f2a6c1e"]),
+    ] {
+        let disk = Disk::blank(&folder.path().join(disks::serial(foreign)), 64 << 20, "")?;
+        foreign.write(&disk.file)?;
+        is_to_blkid(evidence, &disk.file, expected)?;
+    }
+    Ok(())
+}
+
+fn is_to_blkid(evidence: &Evidence, disk: &Path, expected: &[&str]) -> Result<()> {
+    let blkid = evidence.tools.tool("blkid")?;
+    let said = blkid.command().args(["--probe", "--output", "export"]).arg(disk).run()?.stdout_text();
+    for line in expected {
+        ensure!(said.lines().any(|l| l == *line), "blkid does not say {line} of {}:\n{said}", disk.display());
     }
     Ok(())
 }

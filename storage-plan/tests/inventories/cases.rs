@@ -202,6 +202,49 @@ fn of_others() -> Vec<Case> {
             &["BP-S014"],
         ),
         case(
+            "a table whose checksums don't hold",
+            changed(full(), |m, _| {
+                foreign_partition(m, "vdd", signature("ext4", "", ""));
+                let headers = m.disk_mut("vdd").unwrap().sectors.values_mut().filter(|s| s.starts_with(b"EFI PART"));
+                headers.for_each(|header| header[16] ^= 1);
+            }),
+            &["BP-S014"],
+        ),
+        case(
+            "half of a header of another's table, and nothing else",
+            changed(full(), |m, _| {
+                foreign_partition(m, "vdd", signature("ext4", "", ""));
+                m.disk_mut("vdd").unwrap().sectors.retain(|offset, _| *offset == 512);
+                m.disk_mut("vdd").unwrap().sectors.values_mut().for_each(|header| header[48..].fill(0));
+            }),
+            &["BP-S014"],
+        ),
+        case(
+            "a hybrid of a table and a master boot record",
+            changed(full(), |m, _| {
+                foreign_partition(m, "vdd", signature("ext4", "", ""));
+                m.disk_mut("vdd").unwrap().sectors.get_mut(&0).unwrap()[466] = 0x83;
+            }),
+            &["BP-S014"],
+        ),
+        case(
+            "a boot signature behind nonsense",
+            changed(full(), |m, _| {
+                let mut nonsense = vec![0xd5; 512];
+                nonsense[510..].copy_from_slice(&[0x55, 0xaa]);
+                m.disk_mut("vdd").unwrap().sectors.insert(0, nonsense);
+            }),
+            &["BP-S014"],
+        ),
+        case(
+            "two signatures at once on one disk",
+            changed(full(), |m, _| {
+                let both = [signature("crypto_LUKS", "", ""), signature("zfs_member", "", "tank")];
+                m.disk_mut("vdd").unwrap().device.signatures.extend(both);
+            }),
+            &["BP-S014"],
+        ),
+        case(
             "a master boot record alone",
             changed(full(), |m, _| {
                 let mut mbr = vec![0; 512];
@@ -308,7 +351,7 @@ fn of_ours() -> Vec<Case> {
         case(
             "a disk of ours shrunk by a host protected area",
             changed(made(), |m, _| m.disk_mut("vdd").unwrap().device.size = GIB - (64 << 20)),
-            &["BP-S015"],
+            &["BP-S014"],
         ),
         case(
             "the node was imaged anew",
