@@ -97,7 +97,7 @@ fn write(path: &str, bytes: &[u8]) {
 /// for a rebuild.
 fn settle(quietly: bool) {
     let clock = Instant::now();
-    firstboot::apply::release_syncs();
+    firstboot::apply::release_syncs(&[]);
     let busy = || observe::arrays().unwrap().iter().any(|array| array.sync_action != "idle");
     let mut files = 0..SMALL_FILES;
     while busy() {
