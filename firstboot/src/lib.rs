@@ -10,6 +10,7 @@ pub mod addons;
 pub mod apply;
 pub mod boot_record;
 pub mod config;
+pub mod health;
 pub mod join;
 pub mod lock;
 pub mod network;

@@ -156,6 +156,8 @@ pub fn run(
 /// What [`keep_up`] found and did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptUp {
+    /// What was there.
+    pub inventory: Inventory,
     /// The volumes as they are now.
     pub outcome: StorageOutcome,
     /// The steps that were there to do.
@@ -199,7 +201,8 @@ pub fn keep_up(
         }
     };
     outcome.refusals.extend(told.into_iter().flatten());
-    Ok(KeptUp { outcome, steps, remembered: storage_plan::remember::remember(&inventory, config) })
+    let remembered = storage_plan::remember::remember(&inventory, config);
+    Ok(KeptUp { inventory, outcome, steps, remembered })
 }
 
 /// Carries out `approved`, which is all of `plan` or a part of it. The inner error says which tools are missing.

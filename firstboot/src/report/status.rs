@@ -76,6 +76,9 @@ pub struct Status {
     pub storage_writes: Option<usize>,
     /// What was refused.
     pub refusals: Vec<Diagnostic>,
+    /// What disks and the kernel tell of disks that are failing.
+    #[serde(default)]
+    pub warnings: Vec<Diagnostic>,
     /// Versions by name: `agent`, `kernel`, `kubelet`, `containerd`.
     pub versions: std::collections::BTreeMap<String, String>,
     /// Memory of the agent's processes when the node became Ready: proportional set size in KiB, by verb.

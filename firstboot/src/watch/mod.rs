@@ -2,7 +2,8 @@
 //!
 //! Guarantees: it sleeps until the kernel tells of something or a scrub is due (no timer polls); it never stops the node; it puts right only
 //! what runs, and makes, starts and mounts nothing; steps that failed are not tried again on the same disks. What becomes
-//! of a volume is said on the consoles, in a line each, and stands in the status file.
+//! of a volume is said on the consoles, in a line each, and stands in the status file. Disks are asked for their
+//! [health](crate::health) beside that.
 
 pub mod events;
 mod news;
@@ -10,6 +11,7 @@ pub mod scrub;
 
 use crate::boot_record::BootRecord;
 use crate::config::Chosen;
+use crate::health::Health;
 use crate::lock;
 use crate::observe::remembered;
 use crate::report::console::Consoles;
@@ -23,6 +25,7 @@ use machine_config::Diagnostic;
 use machine_config::schema::MachineConfig;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 use storage_plan::Graph;
 use storage_plan::inventory::Remembered;
@@ -69,6 +72,7 @@ struct Watched {
     /// Steps that failed, and what was said of them.
     hopeless: Option<(Graph, Vec<Diagnostic>)>,
     remembered: Option<Vec<Remembered>>,
+    health: Arc<Health>,
 }
 
 impl Watched {
@@ -79,6 +83,7 @@ impl Watched {
             rebuilds: BTreeMap::new(),
             hopeless: None,
             remembered: None,
+            health: Health::new(status),
         }
     }
 }
@@ -87,7 +92,7 @@ impl Watched {
 fn look(config: &MachineConfig, boot: Option<&BootRecord>, watched: &mut Watched) -> Result<Option<Instant>> {
     let lock = lock::storage()?;
     let kept = storage::keep_up(config, boot, watched.hopeless.as_ref(), &|step| tracing::info!("{step}"))?;
-    let KeptUp { mut outcome, steps, remembered } = kept;
+    let KeptUp { inventory, mut outcome, steps, remembered } = kept;
     let until = scrub::look(config, &mut outcome.volumes).unwrap_or_else(|e| {
         tracing::warn!("no array is scrubbed: {e:#}");
         None
@@ -103,6 +108,7 @@ fn look(config: &MachineConfig, boot: Option<&BootRecord>, watched: &mut Watched
         keep(&remembered)?;
         watched.remembered = Some(remembered);
     }
+    watched.health.look(&inventory);
     Ok(until)
 }
 
