@@ -6,6 +6,7 @@
 
 mod counters;
 pub mod smart;
+pub mod timeouts;
 pub mod warnings;
 
 use crate::report::console::Consoles;
@@ -13,12 +14,13 @@ use crate::report::status::Status;
 use machine_config::Diagnostic;
 use machine_config::schema::Transport;
 use run_tool::Tool;
-use smart::Smart;
+use smart::{Recovery, Smart};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use storage_plan::inventory::{Device, Inventory, RunningArray};
+use timeouts::Member;
 use warnings::{ArrayHealth, DiskHealth};
 
 const BLOCK: &str = "/sys/block";
@@ -143,6 +145,17 @@ impl Rounds {
             counted.failed += now.saturating_sub(counted.then);
         });
         let mut smart = self.ask(&can_tell);
+        if let Some(smartctl) = &self.smartctl {
+            let block = Path::new(BLOCK);
+            let member = |disk: String| Member {
+                recovery: smart.get(&disk).map_or(Recovery::Unknown, |smart| smart.recovery),
+                patience: timeouts::patience(block, &disk),
+                disk,
+            };
+            let members: Vec<Member> =
+                timeouts::members(&machine.disks, &machine.arrays).into_iter().map(member).collect();
+            timeouts::set(&timeouts::steps(&members), smartctl, block);
+        }
         self.count(machine, |_, _| ());
         let disks: Vec<DiskHealth> = machine
             .disks

@@ -7,6 +7,8 @@ mod blkid;
 mod disk;
 mod md;
 pub mod remembered;
+#[cfg(test)]
+pub(crate) mod sample;
 mod sysfs;
 pub mod torn;
 mod udev;
