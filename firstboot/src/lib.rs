@@ -12,6 +12,7 @@ pub mod boot_record;
 pub mod config;
 pub mod health;
 pub mod join;
+pub mod locate;
 pub mod lock;
 pub mod network;
 pub mod observe;

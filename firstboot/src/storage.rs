@@ -3,6 +3,7 @@
 
 use crate::apply::{self, Failed, Progress, Tools};
 use crate::boot_record::BootRecord;
+use crate::locate;
 use crate::observe::{self, World};
 use crate::permits::{self, Permits, Records};
 use machine_config::Diagnostic;
@@ -131,7 +132,8 @@ pub fn run(
             plan = storage_plan::plan(&inventory, config);
         }
         let table = storage_plan::explain::table(&plan);
-        let refused = |refusals| stopped(states(&plan, &[], &[], &[]), refusals, table.clone());
+        let refused =
+            |refusals| stopped(states(&plan, &[], &[], &[]), locate::point_at(&inventory, refusals), table.clone());
         let approved = match plan.clone().approve() {
             Ok(approved) => approved,
             Err(mut refusals) => {
@@ -145,6 +147,7 @@ pub fn run(
                 if !plan.all_refusals().is_empty() {
                     outcome.refusals.extend(idle);
                 }
+                outcome.refusals = locate::point_at(&inventory, outcome.refusals);
                 Ok(outcome)
             }
             Err(missing) => Ok(refused(missing)),
@@ -200,6 +203,7 @@ pub fn keep_up(
             StorageOutcome { status: status(&volumes), volumes, refusals, writes: 0, table }
         }
     };
+    outcome.refusals = locate::point_at(&inventory, outcome.refusals);
     outcome.refusals.extend(told.into_iter().flatten());
     let remembered = storage_plan::remember::remember(&inventory, config);
     Ok(KeptUp { inventory, outcome, steps, remembered })
