@@ -54,6 +54,8 @@ mod tests {
             wanted: 2,
             sync_action: "idle".into(),
             sync_progress: None,
+            read_only: false,
+            mismatches: 0,
             signatures: Vec::new(),
             uses: Uses::default(),
         };

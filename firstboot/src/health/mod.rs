@@ -266,6 +266,8 @@ mod tests {
             wanted: 2,
             sync_action: sync_action.into(),
             sync_progress: Some((done, 100)),
+            read_only: false,
+            mismatches: 0,
             signatures: Vec::new(),
             uses: Uses::default(),
         };

@@ -59,6 +59,8 @@ pub(crate) fn array(name: &str, level: &str, members: &[&str], failed: &[&str]) 
         wanted: 2,
         sync_action: "idle".into(),
         sync_progress: None,
+        read_only: false,
+        mismatches: 0,
         signatures: Vec::new(),
         uses: Uses::default(),
     }
