@@ -27,7 +27,7 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// Stable code: `BP-` + room letter (`C` config, `S` storage, `N` network, `J` join, `B` boot, `R` recipe,
-    /// `L` lock and inputs) + three digits.
+    /// `L` lock and inputs, `H` health of disks) + three digits.
     pub code: String,
     /// What is wrong, in one sentence, naming the thing.
     pub what: String,
