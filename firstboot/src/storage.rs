@@ -10,6 +10,7 @@ use machine_config::Diagnostic;
 use machine_config::schema::MachineConfig;
 use serde::{Deserialize, Serialize};
 use storage_plan::inventory::{Inventory, Remembered, RunningArray};
+use storage_plan::verdict::Retiring;
 use storage_plan::{Action, ApprovedPlan, Graph, Plan, Verdict, VolumeVerdict, refusal};
 
 /// How storage came out.
@@ -66,6 +67,9 @@ pub struct VolumeState {
     /// When its array was last read through, if it is on one that is.
     #[serde(default)]
     pub scrub: Option<ScrubState>,
+    /// Of an array, members that the configuration retires and that are still there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retiring: Vec<Retiring>,
     /// Why the verdict is what it is.
     pub reasons: Vec<String>,
 }
@@ -169,8 +173,8 @@ pub struct KeptUp {
     pub remembered: Vec<Remembered>,
 }
 
-/// The same line on a node that runs. Only what runs is put right: a table is written again, a lost member is replaced.
-/// Nothing is made, started or mounted that the storage unit did not: programs may have begun to write below a mount point
+/// The same line on a node that runs. Only what runs is put right: a table is written again, a lost member is replaced, a
+/// retired one is copied and let go of. Nothing is made, started or mounted that the storage unit did not: programs may have begun to write below a mount point
 /// that stayed empty, and would lose sight of it.
 ///
 /// `hopeless` are steps that failed and are not tried again on the same disks, and what was said of that.
@@ -267,13 +271,15 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
             provisioned: ok,
             available: ok && mounted.contains(&v.mount),
             members: array.map(|a| (a.members.len() as u64, u64::from(a.wanted))),
-            redundant: syncing.is_none()
+            // One that lacks no member and recovers copies a member that works.
+            redundant: syncing.is_none_or(|a| a.sync_action == "recover")
                 && v.array.as_ref().is_some_and(|a| a.level != 0)
                 && array.is_some_and(|a| a.members.len() as u64 >= u64::from(a.wanted)),
             read_only: v.read_only,
             rebuilding: syncing.map(|a| Rebuilding { action: a.sync_action.clone(), sectors: a.sync_progress }),
             array: v.array.as_ref().map(|a| a.uuid),
             scrub: None,
+            retiring: v.retiring.clone(),
             reasons: v.reasons.clone(),
         }
     };
@@ -283,7 +289,7 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
 /// Whether a volume is not there without this step. One that was made before runs without a table put right and without a new
 /// member.
 fn is_needed(volume: &VolumeVerdict, action: &Action) -> bool {
-    volume.verdict == Verdict::Create || !matches!(action, Action::WriteTable { .. } | Action::AddMember { .. })
+    volume.verdict == Verdict::Create || !(matches!(action, Action::WriteTable { .. }) || action.changes_members())
 }
 
 fn stopped(volumes: Vec<VolumeState>, refusals: Vec<Diagnostic>, table: String) -> StorageOutcome {
@@ -341,6 +347,7 @@ mod tests {
             rebuilding: rebuilding.then(|| Rebuilding { action: "resync".into(), sectors: None }),
             array: None,
             scrub: None,
+            retiring: Vec::new(),
             reasons: Vec::new(),
         }
     }
@@ -369,6 +376,7 @@ mod tests {
             filesystem: uuid::Uuid::nil(),
             array: None,
             read_only: false,
+            retiring: Vec::new(),
             class: None,
             place: None,
             refusals: Vec::new(),

@@ -3,6 +3,7 @@
 mod erasing;
 mod policies;
 mod replacing;
+mod retiring;
 
 use crate::{lay, model, tool};
 use firstboot::apply::Progress;
@@ -88,6 +89,15 @@ const OWN: &[(&str, fn())] = &[
     ("an array is synced as fast as the site file says", policies::an_array_is_rebuilt_as_fast_as_asked),
     ("an array is scrubbed when that is due, and what came of it is told", policies::an_array_is_scrubbed),
     ("after each step the model shows what observing sees", the_model_is_what_happens),
+    (
+        "a RAID1 copies a retired member onto the named blank disk while it serves, over a restart, and lets it go",
+        || {
+            retiring::a_member_is_copied_and_let_go_of(Level::Raid1, &disks::STRIPED[..2]);
+        },
+    ),
+    ("a RAID5 with a parity log copies a retired member onto the named blank disk, and lets it go", || {
+        retiring::a_member_is_copied_and_let_go_of(Level::Raid5, &disks::STRIPED[..3]);
+    }),
     (
         "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",
         replacing::a_disk_in_the_slot_replaces_a_member,

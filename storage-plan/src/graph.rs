@@ -98,6 +98,28 @@ pub enum Action {
         /// What an interrupted run left on it has to be wiped first.
         remake: bool,
     },
+    /// Has a running array copy a member that works onto one that stands by, while both serve. It ends when the kernel has
+    /// noted so on the latter, not when the copy is whole; then the former is out of the array.
+    CopyMember {
+        /// The array's UUID.
+        uuid: Uuid,
+        /// Name in the superblock.
+        name: String,
+        /// The member that works.
+        member: PartitionRef,
+        /// The one that takes over from it.
+        onto: PartitionRef,
+    },
+    /// Lets a member leave a running array that does not need it: one that was copied, or one that stands by. What is on it
+    /// stays.
+    ReleaseMember {
+        /// The array's UUID.
+        uuid: Uuid,
+        /// Name in the superblock.
+        name: String,
+        /// The member.
+        member: PartitionRef,
+    },
     /// Makes a file system.
     MakeFilesystem {
         /// Where.
@@ -134,6 +156,11 @@ impl Action {
         !matches!(self, Action::AssembleArray { .. } | Action::Mount { .. })
     }
 
+    /// Whether it changes who is a member of an array that runs. The volume is there without.
+    pub fn changes_members(&self) -> bool {
+        matches!(self, Action::AddMember { .. } | Action::CopyMember { .. } | Action::ReleaseMember { .. })
+    }
+
     /// The permit that it needs.
     pub fn permit(&self) -> Option<Uuid> {
         match self {
@@ -153,7 +180,8 @@ impl Action {
             Action::CreateArray { members, .. } | Action::AssembleArray { members, .. } => {
                 members.iter().map(|m| m.disk.as_str()).collect()
             }
-            Action::AddMember { member, .. } => vec![&member.disk],
+            Action::AddMember { member, .. } | Action::ReleaseMember { member, .. } => vec![&member.disk],
+            Action::CopyMember { member, onto, .. } => vec![&member.disk, &onto.disk],
             Action::MakeFilesystem { on, .. } | Action::Mount { on, .. } => match (of(on), on) {
                 (Some(_), Target::Partition(partition)) => vec![&partition.disk],
                 _ => Vec::new(),
@@ -186,6 +214,13 @@ impl Action {
             }
             Action::AddMember { name, member, .. } => {
                 format!("add {} partition {} to \"{name}\"", member.disk, member.number)
+            }
+            Action::CopyMember { name, member, onto, .. } => format!(
+                "copy {} partition {} onto {} partition {} in \"{name}\"",
+                member.disk, member.number, onto.disk, onto.number
+            ),
+            Action::ReleaseMember { name, member, .. } => {
+                format!("let {} partition {} leave \"{name}\"", member.disk, member.number)
             }
             Action::MakeFilesystem { on, format, .. } => {
                 format!("make {} on {}", crate::layer::filesystem::kind(*format), target(on))
@@ -237,15 +272,10 @@ impl Graph {
         self.steps.len() - 1
     }
 
-    /// Kernel names of disks that become members of arrays that run: the array does without one that can't be had.
+    /// Kernel names of disks that become members of arrays that run, or leave them: the array runs on where one can't be had.
     pub fn replacements(&self) -> BTreeSet<&str> {
-        let mut disks = BTreeSet::new();
-        for step in &self.steps {
-            if let Action::AddMember { member, .. } = &step.action {
-                disks.insert(member.disk.as_str());
-            }
-        }
-        disks
+        let of_members = self.steps.iter().filter(|step| step.action.changes_members());
+        of_members.flat_map(|step| step.action.disks()).collect()
     }
 
     /// Adds another graph's steps, keeping their order among themselves.

@@ -263,6 +263,9 @@ pub struct MdMember {
     /// Whether this member was still being filled with its part of the data.
     #[serde(default)]
     pub recovering: bool,
+    /// Whether it takes over from the member that has the same position: it is copied from that one while both serve.
+    #[serde(default)]
+    pub replaces: bool,
     /// Whether the array keeps a partial parity log, which closes the write hole of RAID 5.
     #[serde(default)]
     pub ppl: bool,

@@ -27,6 +27,8 @@ pub struct Model {
     running: BTreeMap<Uuid, (String, Vec<PartitionRef>)>,
     /// Which of them were started so that nothing is written to them.
     read_only: BTreeSet<Uuid>,
+    /// Members of arrays that run which these call faulty.
+    faulty: Vec<PartitionRef>,
     mounts: Vec<(Target, String)>,
     /// What the agent has kept of where members were.
     pub remembered: Vec<Remembered>,
@@ -78,6 +80,10 @@ pub enum Effect {
     Superblock(PartitionRef, MdMember),
     /// An array that runs takes a partition in, and notes so on all its members.
     Joined(Uuid, PartitionRef),
+    /// An array that runs begins to copy the first partition onto the second, and notes so on all its members.
+    Copying(Uuid, PartitionRef, PartitionRef),
+    /// A partition leaves an array that runs, which notes so on all others.
+    Left(Uuid, PartitionRef),
     /// A partition's file system is written.
     Filesystem(PartitionRef, Signature),
     /// What an array holds is replaced.
@@ -146,6 +152,8 @@ impl Model {
             let Some(uuid) = array.uuid else { continue };
             let members = all.iter().filter(|(_, p)| p.uses.holders.contains(&array.name));
             let name = members.clone().find_map(|(_, p)| Some(p.md.as_ref()?.name.clone())).unwrap_or_default();
+            let failed = members.clone().filter(|(_, p)| array.failed.contains(&p.name));
+            model.faulty.extend(failed.map(|(at, _)| at.clone()));
             model.running.insert(uuid, (name, members.map(|(at, _)| at.clone()).collect()));
             model.array_contents.insert(uuid, array.signatures.clone());
             model.read_only.extend(array.read_only.then_some(uuid));
@@ -185,6 +193,7 @@ impl Model {
     pub fn power_cut(&mut self) {
         self.running.clear();
         self.read_only.clear();
+        self.faulty.clear();
         self.mounts.clear();
     }
 
@@ -235,6 +244,7 @@ impl Model {
                         events: 17,
                         clean: true,
                         recovering: false,
+                        replaces: false,
                         ppl: *write_hole == WriteHole::Ppl,
                         needs: members.iter().map(|m| m.size).min().unwrap_or(0),
                     };
@@ -284,10 +294,33 @@ impl Model {
                 // mdadm writes a superblock that is behind all others; the kernel brings it up to date.
                 let known = members.iter().filter_map(|m| self.superblock(m)).map(|md| md.member.as_u128());
                 let id = Uuid::from_u128(known.max().unwrap_or(0) + 1);
-                let new = MdMember { member: id, role: None, events: 0, recovering: false, ..other };
+                let new = MdMember { member: id, role: None, events: 0, recovering: false, replaces: false, ..other };
                 let clear = remake.then(|| Effect::Clear(member.clone()));
                 let rest = [Effect::Superblock(member.clone(), new), Effect::Joined(*uuid, member.clone())];
                 Ok(clear.into_iter().chain(rest).collect())
+            }
+            Action::CopyMember { uuid, name, member, onto } => {
+                let (from, to) = (self.at_work(uuid, name, member)?, self.at_work(uuid, name, onto)?);
+                let place = from.role.filter(|_| !from.recovering);
+                let place = place.ok_or_else(|| Impossible(format!("{} does not work in {name}", member.disk)))?;
+                if to.role.is_some() {
+                    return Err(Impossible(format!("{} does not stand by in {name}", onto.disk)));
+                }
+                let others = self.running.get(uuid).map(|(_, members)| &members[..]).unwrap_or_default();
+                let is_there =
+                    |m: &PartitionRef| m != member && self.superblock(m).is_some_and(|md| md.role == Some(place));
+                if others.iter().any(is_there) {
+                    return Err(Impossible(format!("{} is being copied already", member.disk)));
+                }
+                Ok(vec![Effect::Copying(*uuid, member.clone(), onto.clone())])
+            }
+            Action::ReleaseMember { uuid, name, member } => {
+                let in_use = self.at_work(uuid, name, member).is_ok_and(|md| md.role.is_some());
+                let (_, members) = self.running.get(uuid).ok_or_else(|| Impossible(format!("{name} does not run")))?;
+                if in_use || !members.contains(member) {
+                    return Err(Impossible(format!("{} can't leave {name}", member.disk)));
+                }
+                Ok(vec![Effect::Left(*uuid, member.clone())])
             }
             Action::MakeFilesystem { on, format, uuid, .. } => {
                 let made =
@@ -364,6 +397,18 @@ impl Model {
                 area.md = Some(md);
             }),
             Effect::Joined(uuid, at) => self.join(&uuid, at),
+            Effect::Copying(uuid, from, onto) => {
+                let role = self.superblock(&from).and_then(|md| md.role);
+                self.change(&onto, |area| {
+                    area.md.iter_mut().for_each(|md| (md.role, md.recovering, md.replaces) = (role, true, true));
+                });
+                self.note(&uuid);
+            }
+            Effect::Left(uuid, at) => {
+                self.running.values_mut().for_each(|(_, members)| members.retain(|member| *member != at));
+                self.faulty.retain(|member| *member != at);
+                self.note(&uuid);
+            }
             Effect::Filesystem(at, signature) => self.change(&at, |area| area.signatures = vec![signature]),
             Effect::ArrayHolds(uuid, signatures) => {
                 let members = self.running.get(&uuid).map(|(_, m)| m.clone()).unwrap_or_default();
@@ -393,28 +438,45 @@ impl Model {
         let Some((_, members)) = self.running.get_mut(uuid) else { return };
         members.push(at.clone());
         let members = members.clone();
-        let known: Vec<&MdMember> = members.iter().filter_map(|m| self.superblock(m)).collect();
-        let taken = md::filled(&known);
+        let works = |m: &&PartitionRef| !self.faulty.contains(m);
+        let known: Vec<&MdMember> = members.iter().filter(works).filter_map(|m| self.superblock(m)).collect();
+        let taken: BTreeSet<u16> = known.iter().filter_map(|md| md.role).collect();
         let wanted = known.iter().map(|md| md.members).max().unwrap_or(0);
         let role = (0..u16::try_from(wanted).unwrap_or(u16::MAX)).find(|role| !taken.contains(role));
-        let events = known.iter().map(|md| md.events).max().unwrap_or(0) + 1;
-        for member in &members {
-            let new = *member == at;
-            self.change(member, |area| {
-                let Some(md) = &mut area.md else { return };
-                md.events = events;
-                if new {
-                    (md.role, md.recovering) = (role, role.is_some());
-                }
-            });
-        }
+        self.change(&at, |area| {
+            area.md.iter_mut().for_each(|md| (md.role, md.recovering) = (role, role.is_some()));
+        });
+        self.note(uuid);
     }
 
-    /// Lets every rebuild of the arrays that run come to its end.
+    /// Has an array that runs note its state on all members but those that are faulty.
+    fn note(&mut self, uuid: &Uuid) {
+        let members = self.running.get(uuid).map(|(_, members)| members.clone()).unwrap_or_default();
+        let members: Vec<PartitionRef> = members.into_iter().filter(|m| !self.faulty.contains(m)).collect();
+        let events = members.iter().filter_map(|m| self.superblock(m)).map(|md| md.events).max().unwrap_or(0) + 1;
+        members.iter().for_each(|m| self.change(m, |area| area.md.iter_mut().for_each(|md| md.events = events)));
+    }
+
+    /// Lets every rebuild and every copy of the arrays that run come to its end. What was copied is faulty then.
     pub fn fill(&mut self) {
-        let members: Vec<PartitionRef> = self.running.values().flat_map(|(_, members)| members.clone()).collect();
-        for member in &members {
-            self.change(member, |area| area.md.iter_mut().for_each(|md| md.recovering = false));
+        for (uuid, (_, members)) in self.running.clone() {
+            let new: Vec<PartitionRef> =
+                members.iter().filter(|m| self.superblock(m).is_some_and(|md| md.recovering)).cloned().collect();
+            for at in &new {
+                let (role, replaces) = self.superblock(at).map_or((None, false), |md| (md.role, md.replaces));
+                let has_place = |m: &&PartitionRef| *m != at && self.superblock(m).is_some_and(|md| md.role == role);
+                let copied: Vec<PartitionRef> =
+                    members.iter().filter(|_| replaces).filter(has_place).cloned().collect();
+                self.faulty.extend(copied);
+                self.change(at, |area| {
+                    area.md.iter_mut().for_each(|md| (md.recovering, md.replaces) = (false, false));
+                });
+            }
+            // Once that the copy is whole, and once that what was copied has no place any more.
+            for _ in &new {
+                self.note(&uuid);
+                self.note(&uuid);
+            }
         }
     }
 
@@ -452,7 +514,7 @@ impl Model {
                 failed: self.names(members, |md| md.is_none()),
                 wanted: self.superblock_of(members).map(|md| md.members).unwrap_or_default(),
                 read_only: self.read_only.contains(uuid),
-                sync_action: "idle".into(),
+                sync_action: if self.recovers(members) { "recover" } else { "idle" }.into(),
                 sync_progress: None,
                 mismatches: 0,
                 signatures: self.array_contents.get(uuid).cloned().unwrap_or_default(),
@@ -464,8 +526,21 @@ impl Model {
         Inventory { devices, arrays, boot: self.boot.clone(), root_in_memory: false, remembered, permits }
     }
 
+    fn recovers(&self, members: &[PartitionRef]) -> bool {
+        let mut at_work = members.iter().filter(|m| !self.faulty.contains(m)).filter_map(|m| self.superblock(m));
+        at_work.any(|md| md.recovering)
+    }
+
+    /// The superblock of a member of an array that runs, which does not call it faulty.
+    fn at_work(&self, uuid: &Uuid, name: &str, member: &PartitionRef) -> Result<&MdMember, Impossible> {
+        let is_in = self.running.get(uuid).is_some_and(|(_, members)| members.contains(member));
+        let there = self.superblock(member).filter(|_| is_in && !self.faulty.contains(member));
+        there.ok_or_else(|| Impossible(format!("{} is not in {name}", member.disk)))
+    }
+
+    /// Of an array's members those whose superblock is so; a faulty one counts as one without.
     fn names(&self, members: &[PartitionRef], is: impl Fn(Option<&MdMember>) -> bool) -> Vec<String> {
-        let of_it = members.iter().filter(|m| is(self.superblock(m)));
+        let of_it = members.iter().filter(|m| is(self.superblock(m).filter(|_| !self.faulty.contains(m))));
         of_it.map(|m| partition_name(&m.disk, m.number)).collect()
     }
 

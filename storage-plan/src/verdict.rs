@@ -73,6 +73,9 @@ pub struct VolumeVerdict {
     /// Whether it can only be read: its array was cut off in the middle of a write, and lacks a member.
     #[serde(default)]
     pub read_only: bool,
+    /// Members that the configuration retires and that are still there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retiring: Vec<Retiring>,
     /// Storage class, if it has one.
     pub class: Option<String>,
     /// Where the configuration asks for it, if a text does.
@@ -97,6 +100,30 @@ pub struct ArrayVerdict {
     /// How fast it is rebuilt.
     #[serde(default)]
     pub rebuild: Rebuild,
+}
+
+/// A member that the configuration retires.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Retiring {
+    /// The disk in words.
+    pub disk: String,
+    /// How far it is.
+    pub stage: Stage,
+    /// The same in a sentence, and what it waits for.
+    pub says: String,
+}
+
+/// How far the retirement of a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// It serves, and waits for something.
+    Waits,
+    /// It serves, and is being copied.
+    Copied,
+    /// The array has all its data elsewhere, and does not need it any more.
+    Over,
 }
 
 /// What is to be done, and what is not, and why.
@@ -144,7 +171,7 @@ impl Plan {
     /// leaves with steps of their own. Nothing is refused in it, whatever is refused of other volumes.
     #[must_use]
     pub fn repairs(&self) -> Plan {
-        let mends = |action: &Action| matches!(action, Action::WriteTable { .. } | Action::AddMember { .. });
+        let mends = |action: &Action| matches!(action, Action::WriteTable { .. }) || action.changes_members();
         let of =
             |volume: &VolumeVerdict| self.graph.steps.iter().filter(|s| s.volume == volume.volume).collect::<Vec<_>>();
         let is_one = |volume: &&VolumeVerdict| {

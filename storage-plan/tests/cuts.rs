@@ -148,6 +148,7 @@ fn replaced(mut model: Model, config: &MachineConfig, context: &str) -> Vec<Effe
             Effect::Sector { disk, .. } => disk,
             Effect::Clear(at) | Effect::Superblock(at, _) | Effect::Joined(_, at) => &at.disk,
             Effect::Run(..) | Effect::Mounted(..) => continue,
+            Effect::Copying(..) | Effect::Left(..) => panic!("{context}: retired"),
             Effect::Filesystem(..) | Effect::ArrayHolds(..) => panic!("{context}: made anew"),
             Effect::Zeroed(..) | Effect::Used(..) => panic!("{context}: erased"),
         };
@@ -159,6 +160,80 @@ fn replaced(mut model: Model, config: &MachineConfig, context: &str) -> Vec<Effe
     let (members, spares) = (array.members.clone(), array.spares.clone());
     assert_eq!((members, spares), (vec!["vdb1".to_owned()], vec!["vdf1".to_owned()]), "{context}");
     done
+}
+
+#[test]
+fn invariant_4_a_cut_after_any_effect_of_a_retirement_goes_on_where_it_was() {
+    for off in [false, true] {
+        let (mut model, config) = retiring();
+        if off {
+            model.power_cut();
+        }
+        let first = plan(&model.inventory(), &config);
+        let effects = effects(&model, &first);
+        assert!(effects.len() > 100, "only {} points to cut at", effects.len());
+        for cut in 0..=effects.len() {
+            let mut torn = model.clone();
+            effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
+            let context = format!("off {off}: cut after {cut} of {} effects", effects.len());
+            // The agent alone may be killed, too; the array runs on then.
+            retired(torn.clone(), &config, false, &context);
+            torn.power_cut();
+            retired(torn.clone(), &config, false, &context);
+            retired(torn, &config, true, &format!("{context}, and again when the copy is whole"));
+        }
+    }
+}
+
+/// Copies `vdc` onto `vdf` in one run, and lets it go in another when the copy is whole. Nothing else is written to, and
+/// both members of the mirror serve all the time.
+fn retired(mut model: Model, config: &MachineConfig, cut: bool, context: &str) {
+    for whole in [false, true] {
+        if whole {
+            model.fill();
+        }
+        if whole && cut {
+            model.power_cut();
+        }
+        let run = plan(&model.inventory(), config);
+        assert!(!run.is_blocked(), "{context}: {:#?}", run.all_refusals());
+        for effect in effects(&model, &run) {
+            match &effect {
+                Effect::Sector { disk, .. } => assert_eq!(disk, "vdf", "{context}"),
+                Effect::Clear(at) | Effect::Superblock(at, _) | Effect::Joined(_, at) => {
+                    assert_eq!(at.disk, "vdf", "{context}")
+                }
+                Effect::Copying(_, from, onto) => {
+                    assert_eq!((from.disk.as_str(), onto.disk.as_str(), whole), ("vdc", "vdf", false), "{context}");
+                }
+                Effect::Left(_, at) => assert_eq!((at.disk.as_str(), whole), ("vdc", true), "{context}"),
+                Effect::Run(..) | Effect::Mounted(..) => {}
+                _ => panic!("{context}: {effect:?}"),
+            }
+        }
+        model.carry_out(&run).unwrap_or_else(|e| panic!("{context}: {e:?}"));
+        let wanted = if whole { ["vdb1", "vdf1"] } else { ["vdb1", "vdc1"] };
+        assert_eq!(model.inventory().arrays[0].members, wanted, "{context}");
+        let again = plan(&model.inventory(), config);
+        assert_eq!(again.graph.steps.len(), 0, "{context}: {:#?}", again.graph);
+    }
+    converge(model, config, context);
+}
+
+#[test]
+fn invariant_4_a_cut_right_when_a_copy_is_whole_leaves_out_what_was_copied() {
+    let (mut model, config) = retiring();
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+    // The kernel notes first that the copy is whole, and then that what was copied has no place any more.
+    for name in ["vdb", "vdf"] {
+        let areas = model.disk_mut(name).unwrap().areas.values_mut();
+        areas.filter_map(|area| area.md.as_mut()).for_each(|md| (md.events, md.recovering) = (md.events + 1, false));
+    }
+    model.power_cut();
+    let run = plan(&model.inventory(), &config);
+    model.carry_out(&run).unwrap();
+    assert_eq!(model.inventory().arrays[0].members, ["vdb1", "vdf1"]);
+    converge(model, &config, "the copy is whole");
 }
 
 #[test]

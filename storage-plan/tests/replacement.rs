@@ -9,36 +9,10 @@ use std::collections::BTreeSet;
 use storage_plan::inventory::{Device, Inventory, Rest, Slot};
 use storage_plan::remember::remember;
 use storage_plan::simulate::Model;
-use storage_plan::{Action, Plan, Verdict, VolumeVerdict, plan};
+use storage_plan::{Action, Verdict, plan};
 use world::*;
 
 const MIRROR: &str = "meta/db";
-
-fn volume<'a>(plan: &'a Plan, name: &str) -> &'a VolumeVerdict {
-    plan.volumes.iter().find(|v| v.volume == name).unwrap_or_else(|| panic!("no {name}"))
-}
-
-fn codes(plan: &Plan) -> Vec<String> {
-    plan.all_refusals().into_iter().map(|d| d.code).collect()
-}
-
-fn written(plan: &Plan) -> BTreeSet<String> {
-    let steps = plan.graph.steps.iter().filter(|s| s.action.writes());
-    steps.flat_map(|s| s.action.disks()).map(str::to_owned).collect()
-}
-
-/// What each step does, in a word.
-fn steps(plan: &Plan) -> Vec<&'static str> {
-    let word = |action: &Action| match action {
-        Action::Erase { .. } => "erase",
-        Action::WriteTable { .. } => "table",
-        Action::AddMember { .. } => "add",
-        Action::AssembleArray { .. } => "assemble",
-        Action::Mount { .. } => "mount",
-        Action::CreateArray { .. } | Action::MakeFilesystem { .. } => "make",
-    };
-    plan.graph.steps.iter().map(|s| word(&s.action)).collect()
-}
 
 /// Nothing is taken, nothing is written, and the mirror is there as it was.
 fn nothing_is_taken(model: &Model, config: &MachineConfig, refused: &[&str], context: &str) {

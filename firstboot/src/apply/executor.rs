@@ -56,8 +56,8 @@ impl std::fmt::Display for Progress {
 ///
 /// # Errors
 /// When a disk can't be locked or is not as it was planned on; then nothing was written to any. A disk that is only to
-/// replace a lost member is no such: its steps fail, and the array goes on without. Steps that fail later are in the result,
-/// too; everything that does not depend on them is still done.
+/// become a member of an array that runs, or to leave it, is no such: its steps fail, and the array goes on as it is. Steps
+/// that fail later are in the result, too; everything that does not depend on them is still done.
 pub fn carry_out(
     plan: &ApprovedPlan,
     inventory: &Inventory,
@@ -176,6 +176,15 @@ impl Hands<'_> {
             }
             Action::AddMember { uuid, member, remake, .. } => {
                 md::add(self.tools, self.disk(&member.disk)?, uuid, member, *remake, self.speed(uuid))
+            }
+            Action::CopyMember { uuid, member, onto, .. } => {
+                self.disk(&member.disk)?;
+                self.disk(&onto.disk)?;
+                md::copy(self.tools, uuid, member, onto, self.speed(uuid))
+            }
+            Action::ReleaseMember { uuid, member, .. } => {
+                self.disk(&member.disk)?;
+                md::release(self.tools, uuid, member)
             }
             Action::MakeFilesystem { on, format, uuid, label, mkfs } => {
                 if let Target::Partition(partition) = on {

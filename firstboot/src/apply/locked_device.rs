@@ -134,7 +134,8 @@ fn fingerprint(device: &Device) -> Device {
     let mut device = Device { by_path: Vec::new(), ..device.clone() };
     for partition in device.partitions.iter_mut().filter(|p| !p.uses.holders.is_empty()) {
         if let Some(md) = &mut partition.md {
-            (md.events, md.clean, md.role, md.recovering) = (0, false, None, false);
+            (md.events, md.clean, md.role) = (0, false, None);
+            (md.recovering, md.replaces) = (false, false);
         }
     }
     device

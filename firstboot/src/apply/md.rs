@@ -6,6 +6,7 @@ use machine_config::schema::{Rebuild, WriteHole};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use storage_plan::PartitionRef;
+use storage_plan::inventory::MdMember;
 use uuid::Uuid;
 
 /// Held while a free number is chosen and taken, so that two arrays don't choose the same.
@@ -83,7 +84,37 @@ pub(super) fn add(
     if let Err(e) = sync_speed::set(&array, rebuild) {
         tracing::warn!("the rebuild of {} may be slow: {e}", array.display());
     }
-    wait_until_noted(&node, uuid)
+    // mdadm's own superblock has the event counter 0, by which the member would be left out after a power cut.
+    wait_until_noted(&node, |md| md.array == *uuid && md.events > 0)
+}
+
+/// Has a running array copy `member` onto `onto`, which stands by in it, and returns when the array has noted so on the
+/// latter. Both serve until the copy is whole; then the kernel calls `member` faulty, so that it is never taken in again.
+pub(super) fn copy(
+    tools: &Tools,
+    uuid: &Uuid,
+    member: &PartitionRef,
+    onto: &PartitionRef,
+    rebuild: Rebuild,
+) -> anyhow::Result<()> {
+    let (array, from, to) = (running(uuid)?, partition::node(member)?, partition::node(onto)?);
+    let own = crate::observe::superblock(&from).filter(|md| md.array == *uuid);
+    let role = own.and_then(|md| md.role).with_context(|| format!("{} has no place in the array", from.display()))?;
+    // mdadm keeps the array from choosing another for it in between.
+    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").arg("--manage").arg(&array);
+    command.arg("--replace").arg(&from).arg("--with").arg(&to).run()?;
+    if let Err(e) = sync_speed::set(&array, rebuild) {
+        tracing::warn!("the copy in {} may be slow: {e}", array.display());
+    }
+    wait_until_noted(&to, |md| md.array == *uuid && md.role == Some(role))
+}
+
+/// Lets a member that a running array does not need leave it. Nothing is written to it.
+pub(super) fn release(tools: &Tools, uuid: &Uuid, member: &PartitionRef) -> anyhow::Result<()> {
+    let (array, node) = (running(uuid)?, partition::node(member)?);
+    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").arg("--manage").arg(&array);
+    command.arg("--remove").arg(&node).run()?;
+    Ok(())
 }
 
 /// Lets failed members leave the array: one whose disk was pulled would keep the name that a new disk may get.
@@ -111,18 +142,15 @@ fn drop_failed(uuid: &Uuid) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the medium has a superblock as the kernel writes it. mdadm's own has the event counter 0, by which the
-/// member would be left out after a power cut.
-fn wait_until_noted(node: &Path, uuid: &Uuid) -> anyhow::Result<()> {
-    const SUPERBLOCK: (u64, usize) = (4096, 4096);
+/// Waits until the medium has a superblock that says so.
+fn wait_until_noted(node: &Path, says: impl Fn(&MdMember) -> bool) -> anyhow::Result<()> {
     for _ in 0..200 {
-        let bytes = super::locked_device::read_back(node, SUPERBLOCK.0, SUPERBLOCK.1)?;
-        if crate::observe::parse_superblock(&bytes).is_some_and(|md| md.array == *uuid && md.events > 0) {
+        if crate::observe::superblock(node).is_some_and(|md| says(&md)) {
             return Ok(());
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    bail!("the array did not note within 10 s that {} belongs to it", node.display())
+    bail!("the array did not note within 10 s on {} what it is in it", node.display())
 }
 
 /// What mdadm(8) is told of an array beside its members.

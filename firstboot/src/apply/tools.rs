@@ -43,9 +43,8 @@ impl Tools {
                 None
             })
         };
-        let of_arrays = |a: &Action| {
-            matches!(a, Action::CreateArray { .. } | Action::AssembleArray { .. } | Action::AddMember { .. })
-        };
+        let of_arrays =
+            |a: &Action| matches!(a, Action::CreateArray { .. } | Action::AssembleArray { .. }) || a.changes_members();
         let md = needs(of_arrays);
         let xfs = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Xfs, .. }));
         let ext4 = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Ext4, .. }));

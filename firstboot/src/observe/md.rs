@@ -3,6 +3,7 @@
 use super::uses::AllUses;
 use super::{blkid, sysfs};
 use anyhow::Context;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -14,8 +15,10 @@ const SUPERBLOCK: u64 = 4096;
 /// Bytes of it, with the roles of up to 1920 devices.
 const SUPERBLOCK_SIZE: usize = 4096;
 
-/// Bits of `feature_map` (the kernel's `md_p.h`): `recovery_offset` counts; one log or several of partial parity.
+/// Bits of `feature_map` (the kernel's `md_p.h`): `recovery_offset` counts; the member takes over from an active one with the
+/// same role; one log or several of partial parity.
 const RECOVERY_OFFSET: u32 = 0x2;
+const REPLACEMENT: u32 = 0x10;
 const PPL: u32 = 0x400 | 0x800;
 
 /// Parses a superblock of version 1.x (`struct mdp_superblock_1` of the kernel's `md_p.h`). None when there is none
@@ -46,6 +49,7 @@ pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
         events: u64_at(200)?,
         clean: u64_at(208)? == u64::MAX,
         recovering: u32_at(8)? & RECOVERY_OFFSET != 0 && u64_at(152)? != u64::MAX,
+        replaces: u32_at(8)? & REPLACEMENT != 0,
         ppl: u32_at(8)? & PPL != 0,
         // Where the data begins, and how much of it the array uses; both in sectors of 512 bytes.
         needs: u64_at(128)?.saturating_add(u64_at(80)?).saturating_mul(512),
@@ -53,9 +57,13 @@ pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
 }
 
 /// The superblock of version 1.2 on a member's node, if one is there and can be read.
+///
+/// What the system remembers of the node is dropped before: a running array writes past that.
 pub fn superblock(node: &Path) -> Option<MdMember> {
+    let file = File::open(node).ok()?;
+    posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).ok()?;
     let mut bytes = vec![0; SUPERBLOCK_SIZE];
-    File::open(node).ok()?.read_exact_at(&mut bytes, SUPERBLOCK).ok()?;
+    file.read_exact_at(&mut bytes, SUPERBLOCK).ok()?;
     parse_superblock(&bytes)
 }
 
@@ -198,11 +206,12 @@ mod tests {
             let sum = checksum(&bytes[..262]);
             bytes[216..220].copy_from_slice(&sum.to_le_bytes());
             let found = parse_superblock(&bytes).unwrap();
-            (found.recovering, found.ppl)
+            (found.recovering, found.replaces, found.ppl)
         };
-        assert_eq!(with(0x2, 1024), (true, false));
-        assert_eq!(with(0x2, u64::MAX), (false, false));
-        assert_eq!(with(0x400, 1024), (false, true), "without its feature the offset means something else");
+        assert_eq!(with(0x2, 1024), (true, false, false));
+        assert_eq!(with(0x2, u64::MAX), (false, false, false));
+        assert_eq!(with(0x12, 1024), (true, true, false));
+        assert_eq!(with(0x400, 1024), (false, false, true), "without its feature the offset means something else");
     }
 
     #[test]

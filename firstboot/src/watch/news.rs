@@ -39,8 +39,16 @@ fn of_volume(was: &VolumeState, now: &VolumeState, rebuilt_in: Option<Duration>)
     if !new.is_empty() && !was.redundant && was.level.is_some() {
         lines.push(format!("{name} takes in {}", new.join("; ")));
     }
+    for retiring in &now.retiring {
+        if was.retiring.iter().all(|r| (&r.disk, r.stage) != (&retiring.disk, retiring.stage)) {
+            lines.push(format!("{name}: {}", retiring.says));
+        }
+    }
     match (&was.rebuilding, &now.rebuilding) {
-        (None, Some(rebuilding)) => lines.push(format!("{name} is being rebuilt ({})", rebuilding.action)),
+        // One that lacks nothing copies a member, which is said above.
+        (None, Some(rebuilding)) if !now.redundant => {
+            lines.push(format!("{name} is being rebuilt ({})", rebuilding.action))
+        }
         (Some(_), None) if !now.redundant && now.level.is_some_and(|level| level != 0) => {
             lines.push(format!("{name} is not being rebuilt any more, and not redundant: {at_work}"));
         }
@@ -85,6 +93,7 @@ pub(super) mod tests {
     use super::*;
     use crate::storage::Rebuilding;
     use storage_plan::Verdict;
+    use storage_plan::verdict::{Retiring, Stage};
 
     /// A mirror with so many of its two members.
     pub fn mirror(working: u64, rebuilding: bool) -> VolumeState {
@@ -106,6 +115,7 @@ pub(super) mod tests {
             rebuilding: rebuilding.then(|| Rebuilding { action: "recover".into(), sectors: None }),
             array: None,
             scrub: None,
+            retiring: Vec::new(),
             reasons: Vec::new(),
         }
     }
@@ -154,6 +164,23 @@ pub(super) mod tests {
         let twice = (with(true, Some(9), Some(8)), with(false, Some(99), Some(8)));
         assert_eq!(said(&twice.0, &twice.1), [line]);
         assert_eq!(said(&twice.1, &twice.1), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_stage_of_a_retirement_is_said_once() {
+        let retiring = |stage: Stage, says: &str| Retiring { disk: "bay 2".into(), stage, says: says.into() };
+        let at = |stage: Stage, says: &str, rebuilding: bool| VolumeState {
+            retiring: vec![retiring(stage, says)],
+            redundant: true,
+            ..mirror(2, rebuilding)
+        };
+        let (waits, again) = (at(Stage::Waits, "bay 2 waits.", false), at(Stage::Waits, "bay 2 still waits.", false));
+        let (copied, over) = (at(Stage::Copied, "bay 2 is copied.", true), at(Stage::Over, "bay 2 is over.", false));
+        assert_eq!(said(&mirror(2, false), &waits), ["meta/db: bay 2 waits."]);
+        assert_eq!(said(&waits, &again), Vec::<String>::new());
+        assert_eq!(said(&again, &copied), ["meta/db: bay 2 is copied."], "and nothing of a rebuild");
+        assert_eq!(said(&copied, &over), ["meta/db: bay 2 is over."]);
+        assert_eq!(said(&over, &mirror(2, false)), Vec::<String>::new());
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(super) fn check(rules: &mut Rules<'_>) {
             }
         }
     }
+    retired(rules, &mut owners);
     for (name, array) in &storage.array {
         let (level, least) = (u8::from(array.level), array.level.least());
         let spares = usize::try_from(array.spares).unwrap_or(usize::MAX);
@@ -144,6 +145,43 @@ fn speeds(rules: &mut Rules<'_>, name: &str, array: &Array) {
             "Both can't hold.",
             "Raise the one, or lower the other.",
         );
+    }
+}
+
+/// Disks that arrays retire: by serial number or world wide name, so neither may stand in a selector as well.
+fn retired(rules: &mut Rules<'_>, owners: &mut BTreeMap<(&str, String), String>) {
+    for (name, array) in &rules.config().storage.array {
+        let named = format!("array.{name}");
+        if !array.retire.is_empty() && !array.level.is_redundant() {
+            rules.fault(
+                "BP-C028",
+                &["array", name, "retire"],
+                format!("`{named}` is of RAID level {} and retires members", u8::from(array.level)),
+                "While a member of it is copied nothing stands in for what can't be read, and md does not do it.",
+                "Leave `retire` out. To move its data make another array, and copy it there.",
+            );
+        }
+        for (index, disk) in array.retire.iter().enumerate() {
+            let path = ["array", name, "retire", &index.to_string()];
+            if disk.trim().is_empty() {
+                let what = format!("`{named}.retire` names a disk without a name");
+                rules.fault(
+                    "BP-C028",
+                    &path,
+                    what,
+                    "A disk is known by what identifies it.",
+                    "Write its serial number.",
+                );
+                continue;
+            }
+            let other = ["serial", "wwn", "retire"].map(|kind| owners.get(&(kind, disk.trim().to_owned())).cloned());
+            if let Some(other) = other.into_iter().flatten().next() {
+                let what = format!("the disk {disk:?} is in `{other}` and retired from `{named}`");
+                let mend = "Take it out of the disks, and leave it in `retire` until it is pulled.";
+                rules.fault("BP-C023", &path, what, "A disk has one purpose.", mend);
+            }
+            owners.insert(("retire", disk.trim().to_owned()), format!("{named}.retire"));
+        }
     }
 }
 

@@ -128,6 +128,18 @@ rebuild = { at-least = "50 MB", at-most = "50 MB" }
 disks = { serial = ["S7", "S8"] }
 volume.v = { format = "ext4", mount = "/var/lib/volumes/d" }
 "#;
+    disks_that_can_not_be_retired: r#"
+[profile.p.array.stripes]
+level = 0
+retire = ["S9"]
+disks = { serial = ["S1", "S2"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/a" }
+[profile.p.array.mirror]
+level = 1
+retire = ["S3", "S2", "S8", "S8", " "]
+disks = { serial = ["S3", "S4"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/b" }
+"#;
     a_level_that_is_none: r#"
 [profile.p.array.old]
 level = 4

@@ -274,6 +274,10 @@ pub struct Array {
     /// path; `"same-slot"`, also one in the very place where the lost member was.
     #[serde(default)]
     pub replace: Replace,
+    /// Members that still work and are to be given away, by serial number or world wide name: each is copied onto a blank
+    /// disk that `disks` names, or onto a spare, while it serves, and may be pulled then. They are not in `disks` any more.
+    #[serde(default)]
+    pub retire: Vec<String>,
     /// Volumes by name; this version makes one, over the whole array.
     #[schemars(extend("propertyNames" = { "format": "dns-label" }))]
     pub volume: BTreeMap<String, Volume>,

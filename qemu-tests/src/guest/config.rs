@@ -43,6 +43,7 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
         dirty_degraded: DirtyDegraded::Stop,
         reserve: Some(4 << 20),
         replace: Replace::Named,
+        retire: Vec::new(),
         volume,
         generation: 0,
     };

@@ -3,6 +3,8 @@
 //! Selectors choose the members once. As soon as one member is finished, the superblocks say who belongs to
 //! the array; a lacking member makes it degraded, not absent.
 
+use super::replace::Seats;
+use super::retire::Left;
 use super::{Context, Draft, Filesystem, changed_inside, draft, table_step};
 use crate::graph::{Action, PartitionRef, Target};
 use crate::identity::{Layer, VolumeKey};
@@ -110,7 +112,10 @@ impl<'a> This<'a, '_> {
                 Some(Inside::Other(holds)) => refusals.push(changed_inside(carrier.device, &holds, &volume)),
             }
         }
-        draft.verdict.disks = members.iter().map(|c| c.device.words()).collect();
+        let leavers = self.leavers(&members);
+        let over =
+            |c: &Carrier<'_>| leavers.iter().any(|l| l.at == Left::Over && l.carrier.device.name == c.device.name);
+        draft.verdict.disks = members.iter().filter(|c| !over(c)).map(|c| c.device.words()).collect();
         if members.is_empty() && refusals.is_empty() {
             refusals.extend(self.carriers.iter().map(|c| changed_inside(c.device, "no md superblock", &volume)));
         }
@@ -158,14 +163,14 @@ impl<'a> This<'a, '_> {
             return self.read_only(draft, &members, wanted);
         }
         let mut repaired = Vec::new();
-        let put_right = |c: &&&Carrier<'_>| (!c.whole || c.phase == Phase::Provisioning) && !self.failed(c);
+        let put_right = |c: &&&Carrier<'_>| (!c.whole || c.phase == Phase::Provisioning) && !self.failed(c) && !over(c);
         for carrier in members.iter().filter(put_right) {
             let (action, _) = table_step(carrier.device, &carrier.wanted, true);
             repaired.push(draft.add(action, &[]));
         }
         let mut after = repaired.clone();
         if self.running().is_none() {
-            let members = members.iter().map(|c| c.partition.clone()).collect();
+            let members = members.iter().filter(|c| !over(c)).map(|c| c.partition.clone()).collect();
             let (uuid, name) = (self.uuid, self.name.to_owned());
             let start = Action::AssembleArray { uuid, name, members, wanted, read_only: false };
             after = vec![draft.add(start, &repaired)];
@@ -173,11 +178,11 @@ impl<'a> This<'a, '_> {
         if self.running().is_none_or(|r| !r.uses.mounts.contains(&draft.verdict.mount)) {
             draft.mount(Target::Array(self.uuid), &Filesystem::of_volume(self.volume), &after);
         }
-        for carrier in members.iter().filter(|c| c.seen().is_some() && !self.took_in(c)) {
+        for carrier in members.iter().filter(|c| c.seen().is_some() && !self.took_in(c) && !over(c)) {
             let words = carrier.device.words();
             draft.verdict.reasons.push(format!("{words} was a member, has missed writes since, and is left out."));
         }
-        for carrier in members.iter().filter(|c| self.failed(c)) {
+        for carrier in members.iter().filter(|c| self.failed(c) && !over(c)) {
             draft
                 .verdict
                 .reasons
@@ -188,17 +193,25 @@ impl<'a> This<'a, '_> {
             let how = if recovers { "it is degraded, and being rebuilt" } else { "it is degraded" };
             draft.verdict.reasons.push(format!("{present} of {wanted} members are in the array: {how}."));
         }
-        let replaced = self.replace(&mut draft, &members, &begun, wanted, &after);
-        match (repaired.is_empty(), replaced) {
-            (true, false) => draft.because(Verdict::Keep, "The array is this volume's."),
-            (true, true) => draft.because(Verdict::Repair, "The array is this volume's; a lost member is replaced."),
-            (false, _) => draft
-                .because(Verdict::Repair, "The array is this volume's; a partition table of a member is put right."),
+        let leaving = u32::try_from(leavers.iter().filter(|l| l.needs_a_seat()).count()).unwrap_or(0);
+        let seats = wanted.saturating_add(self.array.spares).saturating_add(leaving);
+        let added = self.replace(&mut draft, &members, &begun, Seats { wanted, seats }, &after);
+        let retired = self.retire(&mut draft, &members, &leavers, &added, &after);
+        let done = [
+            (!repaired.is_empty(), "a partition table of a member is put right"),
+            (!added.is_empty() && present < wanted, "a lost member is replaced"),
+            (!added.is_empty() && present >= wanted, "a disk is taken in"),
+            (retired, "a member is retired"),
+        ];
+        let done: Vec<&str> = done.into_iter().filter(|(is_done, _)| *is_done).map(|(_, what)| what).collect();
+        if done.is_empty() {
+            return draft.because(Verdict::Keep, "The array is this volume's.");
         }
+        draft.because(Verdict::Repair, format!("The array is this volume's; {}.", done.join(", and ")))
     }
 
     /// Whether the array has this disk: the running one, or the latest of its superblocks.
-    fn took_in(&self, carrier: &Carrier<'_>) -> bool {
+    pub(super) fn took_in(&self, carrier: &Carrier<'_>) -> bool {
         if let Some(running) = self.running() {
             return carrier.seen().is_some_and(|p| p.uses.holders.contains(&running.name));
         }
@@ -278,6 +291,9 @@ impl<'a> This<'a, '_> {
         let mut refusals = selected.refusals;
         refusals.extend(selected.missing.into_iter().map(|(_, refusal)| refusal));
         draft.verdict.disks = selected.disks.iter().map(|d| d.words()).collect();
+        for device in selected.disks.iter().filter(|d| self.is_retired(d)) {
+            refusals.push(refusal::unfit(device, "It is to be retired, and the selector chooses it".into(), &volume));
+        }
         for carrier in self.carriers.iter().filter(|c| selected.disks.iter().all(|d| d.name != c.device.name)) {
             let why = "An interrupted run began to make it a member, and the selector no longer names it".into();
             refusals.push(refusal::unfit(carrier.device, why, &volume));

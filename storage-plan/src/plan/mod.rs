@@ -10,6 +10,7 @@ mod decides;
 mod dirty;
 mod each;
 mod replace;
+mod retire;
 mod state;
 
 use crate::erase::{self, Erase, Fate};
@@ -254,6 +255,7 @@ fn draft(volume: String, kind: Kind, format: Format, mount: String, required: bo
         filesystem,
         array: None,
         read_only: false,
+        retiring: Vec::new(),
         class: None,
         place: None,
         refusals: Vec::new(),

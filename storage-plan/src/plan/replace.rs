@@ -29,8 +29,18 @@ struct New<'a> {
     reason: String,
 }
 
+/// How many disks an array is to have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seats {
+    /// Members with a place.
+    pub(super) wanted: u32,
+    /// All of them: those, spares, and one for each member that is to leave.
+    pub(super) seats: u32,
+}
+
 impl<'a> This<'a, '_> {
-    /// Plans that lost members of this array are replaced, after the steps at `started` by which it runs. Whether any is.
+    /// Plans that lost members of this array are replaced, after the steps at `started` by which it runs. Gives what becomes a
+    /// member, each with its last step.
     ///
     /// `begun` are disks that an earlier run chose and the array has not taken in.
     pub(super) fn replace(
@@ -38,10 +48,10 @@ impl<'a> This<'a, '_> {
         draft: &mut Draft,
         members: &[&Carrier<'a>],
         begun: &[&Carrier<'a>],
-        wanted: u32,
+        seats: Seats,
         started: &[usize],
-    ) -> bool {
-        let mut vacant = self.vacant(members, wanted);
+    ) -> Vec<(PartitionRef, usize)> {
+        let mut vacant = self.vacant(members, seats);
         let mut new = Vec::new();
         for carrier in begun {
             let words = carrier.device.words();
@@ -64,29 +74,30 @@ impl<'a> This<'a, '_> {
         if vacant > 0 {
             new.extend(self.fitting(draft, members, vacant));
         }
+        let mut added = Vec::new();
         for new in &new {
             let (begin, partition) = table_step(new.device, &new.wanted, false);
             let mut after = started.to_vec();
             if !new.begun {
                 after.push(draft.add(begin, &[]));
             }
-            self.add(draft, new, partition, &after);
+            added.push((partition.clone(), self.add(draft, new, partition, &after)));
         }
-        !new.is_empty()
+        added
     }
 
-    fn add(&self, draft: &mut Draft, new: &New<'_>, member: PartitionRef, after: &[usize]) {
+    fn add(&self, draft: &mut Draft, new: &New<'_>, member: PartitionRef, after: &[usize]) -> usize {
         // A disk that was blank can hold nothing yet but zeros or ones.
         let remake = self.carriers.iter().any(|c| c.device.name == new.device.name);
         let add = Action::AddMember { uuid: self.uuid, name: self.name.to_owned(), member, remake };
         let added = draft.add(add, after);
-        draft.add(table_step(new.device, &new.wanted, true).0, &[added]);
         draft.verdict.disks.push(new.device.words());
         draft.verdict.reasons.push(new.reason.clone());
+        draft.add(table_step(new.device, &new.wanted, true).0, &[added])
     }
 
     /// How many members and spares it lacks; none while that can't be told, or when it is past help.
-    fn vacant(&self, members: &[&Carrier<'_>], wanted: u32) -> u32 {
+    fn vacant(&self, members: &[&Carrier<'_>], Seats { wanted, seats }: Seats) -> u32 {
         if !self.array.level.is_redundant() || members.iter().any(|c| c.seen().is_none()) {
             return 0;
         }
@@ -96,15 +107,21 @@ impl<'a> This<'a, '_> {
             || (count(md::filled(&fresh).len()), count(fresh.len())),
             |r| (count(r.members.len()), count(r.members.len() + r.spares.len())),
         );
+        // A spare that is to leave is none.
+        let leaving = members.iter().filter(|c| self.is_retired(c.device) && self.stands_by(c));
+        let taken = taken.saturating_sub(count(leaving.count()));
         if wanted.saturating_sub(filled) > md::can_lose(self.array.level, wanted) {
             return 0;
         }
-        wanted.saturating_add(self.array.spares).saturating_sub(taken)
+        seats.saturating_sub(taken)
     }
 
     /// Whether a disk that was chosen is to be a member still: names may have been taken back since. Where the lost member was
     /// may be forgotten by now, and was looked at when the disk was chosen.
     fn still_asked_for(&self, device: &Device) -> bool {
+        if self.is_retired(device) {
+            return false;
+        }
         let selector = &self.array.disks;
         let by_name = self.array.replace == Replace::Named && !selector::names(selector).is_empty();
         !by_name || selector::is_named(selector, device)
@@ -131,7 +148,7 @@ impl<'a> This<'a, '_> {
         draft.verdict.refusals.push(refusal::diagnostic(
             refusal::TOO_MANY,
             format!(
-                "\"{}\" lacks {vacant} disks, and {} could take their place: {}.",
+                "\"{}\" has room for {vacant} more, and {} disks could be taken: {}.",
                 self.name,
                 new.len(),
                 words.join("; ")
@@ -145,6 +162,9 @@ impl<'a> This<'a, '_> {
     /// Why `device` is to take the place of a lost member, in a sentence; none if nobody asks for that.
     fn asked_for(&self, device: &Device) -> Option<String> {
         let (selector, words) = (&self.array.disks, device.words());
+        if self.is_retired(device) {
+            return None;
+        }
         if selector::is_named(selector, device) {
             return Some(format!("{words} is blank and named for it; it is made a member."));
         }

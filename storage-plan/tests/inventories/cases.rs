@@ -129,6 +129,7 @@ fn of_others() -> Vec<Case> {
         events: 40,
         clean: true,
         recovering: false,
+        replaces: false,
         ppl: false,
         needs: 0,
     };

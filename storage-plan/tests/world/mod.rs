@@ -9,9 +9,10 @@ use machine_config::schema::{
 };
 use machine_config::utc::Utc;
 use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use storage_plan::inventory::{BootDisk, Device, Rest, Signature, Uses};
 use storage_plan::simulate::{Area, Model};
+use storage_plan::{Action, Plan, VolumeVerdict, plan};
 use uuid::Uuid;
 
 pub const GIB: u64 = 1 << 30;
@@ -80,6 +81,7 @@ pub fn array(level: Level, disks: Selector, spares: u32, mount: &str) -> Array {
         dirty_degraded: DirtyDegraded::Stop,
         reserve: None,
         replace: Replace::Named,
+        retire: Vec::new(),
         volume,
         generation: 0,
     }
@@ -234,7 +236,7 @@ pub fn full() -> (Model, MachineConfig) {
 /// the configuration names it where `named`, and asks for the same slot where not.
 pub fn lost(named: bool) -> (Model, MachineConfig) {
     let (mut model, mut config) = full();
-    model.carry_out(&storage_plan::plan(&model.inventory(), &config)).unwrap();
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
     model.remembered = storage_plan::remember::remember(&model.inventory(), &config);
     model.pull("vdc");
     model.plug(Device { by_path: vec!["pci-A2".into()], ..disk("vdf", "A3", 2 * GIB) });
@@ -290,5 +292,43 @@ pub fn foreign() -> (Model, MachineConfig) {
         let permit = permit_for(&model, name);
         model.grant(permit);
     }
+    (model, config)
+}
+
+pub fn volume<'a>(plan: &'a Plan, name: &str) -> &'a VolumeVerdict {
+    plan.volumes.iter().find(|v| v.volume == name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+pub fn codes(plan: &Plan) -> Vec<String> {
+    plan.all_refusals().into_iter().map(|d| d.code).collect()
+}
+
+pub fn written(plan: &Plan) -> BTreeSet<String> {
+    let steps = plan.graph.steps.iter().filter(|s| s.action.writes());
+    steps.flat_map(|s| s.action.disks()).map(str::to_owned).collect()
+}
+
+/// What each step does, in a word.
+pub fn steps(plan: &Plan) -> Vec<&'static str> {
+    let word = |action: &Action| match action {
+        Action::Erase { .. } => "erase",
+        Action::WriteTable { .. } => "table",
+        Action::AddMember { .. } => "add",
+        Action::CopyMember { .. } => "copy",
+        Action::ReleaseMember { .. } => "release",
+        Action::AssembleArray { .. } => "assemble",
+        Action::Mount { .. } => "mount",
+        Action::CreateArray { .. } | Action::MakeFilesystem { .. } => "make",
+    };
+    plan.graph.steps.iter().map(|s| word(&s.action)).collect()
+}
+
+/// The node of [`full`] as it runs, and a blank disk `vdf` (A3) that its mirror names, and that A2 is to be copied onto.
+pub fn retiring() -> (Model, MachineConfig) {
+    let (mut model, mut config) = full();
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+    model.plug(disk("vdf", "A3", 2 * GIB));
+    let meta = config.storage.array.get_mut("meta").unwrap();
+    (meta.disks, meta.retire) = (serials(&["A1", "A3"]), vec!["A2".into()]);
     (model, config)
 }
