@@ -89,6 +89,9 @@ const OWN: &[(&str, fn())] = &[
     ("an array is synced as fast as the site file says", policies::an_array_is_rebuilt_as_fast_as_asked),
     ("an array is scrubbed when that is due, and what came of it is told", policies::an_array_is_scrubbed),
     ("after each step the model shows what observing sees", the_model_is_what_happens),
+    ("invariant 9: a higher number of spares and a name add a spare, which takes over when a member fails", || {
+        replacing::a_spare_is_added_to_an_array_that_runs();
+    }),
     (
         "a RAID1 copies a retired member onto the named blank disk while it serves, over a restart, and lets it go",
         || {

@@ -140,7 +140,12 @@ fn invariant_4_a_cut_after_any_effect_of_a_replacement_converges_in_one_run() {
 }
 
 /// Converges with the new member in the mirror and only it written to; gives the effects of the run that did it.
-fn replaced(mut model: Model, config: &MachineConfig, context: &str) -> Vec<Effect> {
+fn replaced(model: Model, config: &MachineConfig, context: &str) -> Vec<Effect> {
+    taken_in(model, config, &["vdb1"], context)
+}
+
+/// As [`replaced`], with the members that work before and after.
+fn taken_in(mut model: Model, config: &MachineConfig, at_work: &[&str], context: &str) -> Vec<Effect> {
     let plan = plan(&model.inventory(), config);
     let done = effects(&model, &plan);
     for effect in &done {
@@ -157,9 +162,32 @@ fn replaced(mut model: Model, config: &MachineConfig, context: &str) -> Vec<Effe
     converge(model.clone(), config, context);
     model.carry_out(&plan).unwrap();
     let array = &model.inventory().arrays[0];
-    let (members, spares) = (array.members.clone(), array.spares.clone());
-    assert_eq!((members, spares), (vec!["vdb1".to_owned()], vec!["vdf1".to_owned()]), "{context}");
+    assert_eq!(
+        (&array.members[..], &array.spares[..]),
+        (&at_work.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>()[..], &["vdf1".to_owned()][..]),
+        "{context}"
+    );
     done
+}
+
+#[test]
+fn invariant_4_a_cut_after_any_effect_of_adding_a_spare_converges_in_one_run() {
+    for off in [false, true] {
+        let (mut model, config) = with_one_spare_more();
+        if off {
+            model.power_cut();
+        }
+        let effects = effects(&model, &plan(&model.inventory(), &config));
+        assert!(effects.len() > 100, "only {} points to cut at", effects.len());
+        for cut in 0..=effects.len() {
+            let mut torn = model.clone();
+            effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
+            let context = format!("off {off}: cut after {cut} of {} effects", effects.len());
+            taken_in(torn.clone(), &config, &["vdb1", "vdc1"], &context);
+            torn.power_cut();
+            taken_in(torn, &config, &["vdb1", "vdc1"], &context);
+        }
+    }
 }
 
 #[test]

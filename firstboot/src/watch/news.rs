@@ -36,7 +36,7 @@ fn of_volume(was: &VolumeState, now: &VolumeState, rebuilt_in: Option<Duration>)
         lines.push(format!("{name} lost a member and runs without it: {at_work}{lost}"));
     }
     let new: Vec<&str> = now.disks.iter().filter(|d| !was.disks.contains(d)).map(String::as_str).collect();
-    if !new.is_empty() && !was.redundant && was.level.is_some() {
+    if !new.is_empty() && was.level.is_some() {
         lines.push(format!("{name} takes in {}", new.join("; ")));
     }
     for retiring in &now.retiring {
@@ -136,6 +136,8 @@ pub(super) mod tests {
         let again = VolumeState { disks: filling.disks.clone(), ..mirror(2, false) };
         assert_eq!(said(&filling, &again), ["meta/db is redundant after 90 s: 2 of 2 members have its data"]);
         assert_eq!(said(&again, &again), Vec::<String>::new());
+        let more = VolumeState { disks: ["bay 1", "bay 2, new", "bay 3"].map(String::from).into(), ..mirror(2, false) };
+        assert_eq!(said(&again, &more), ["meta/db takes in bay 3"], "a spare, too");
     }
 
     #[test]

@@ -236,7 +236,8 @@ pub struct Array {
     pub level: Level,
     /// Which disks it is made of, spares among them.
     pub disks: Selector,
-    /// How many of the disks stand by, to take the place of a member that fails.
+    /// How many of the disks stand by, to take the place of a member that fails. A higher number takes a blank disk that
+    /// `disks` names into an array that was made; a lower one takes nothing away.
     #[serde(default)]
     #[schemars(range(max = 64))]
     pub spares: u32,

@@ -1,7 +1,7 @@
 //! Cases of a blank disk in place of a member that an array has lost.
 
 use super::{MIRROR, boot, clear, codes, pull, run, run_watched, stop, stop_all, verdicts, wait_for_syncs, witness};
-use crate::lay;
+use crate::{lay, tool};
 use firstboot::observe;
 use firstboot::storage::{self, Status};
 use firstboot::watch::events::Wakes;
@@ -141,4 +141,39 @@ pub(super) fn a_disk_in_the_slot_replaces_a_member() {
     let outcome = run(&config);
     assert!(outcome.volumes.iter().all(|v| v.available), "{outcome:?}");
     assert!(fs::read(witness(AT)).unwrap() == content, "the content is not what it was");
+}
+
+/// It takes over by itself when a member fails.
+pub(super) fn a_spare_is_added_to_an_array_that_runs() {
+    const AT: &str = "/var/lib/volumes/db";
+    let [first, second, new, ..] = disks::STRIPED;
+    stop_all();
+    disks::STRIPED.into_iter().for_each(clear);
+    let with = |members: &[&str], spares: u32| {
+        let mut config = config(&[], members, Format::Ext4);
+        let array = config.storage.array.remove("meta").unwrap();
+        config.storage.array.insert("with-spare".into(), Array { spares, ..array });
+        config
+    };
+    assert_eq!(codes(&run(&with(&[first, second], 0))), Vec::<&str>::new());
+    wait_for_syncs(2);
+    fs::write(witness(AT), "before").unwrap();
+    let (outcome, steps) = run_watched(&with(&[first, second, new], 0));
+    assert_eq!((outcome.writes, steps), (0, Vec::new()), "a name alone adds nothing");
+    let config = with(&[first, second, new], 1);
+    let (outcome, steps) = run_watched(&config);
+    assert_eq!((codes(&outcome), outcome.status, outcome.writes), (Vec::new(), Status::Ready, 3), "{steps:?}");
+    let spares = || observe::arrays().unwrap().into_iter().flat_map(|array| array.spares).collect::<Vec<_>>();
+    assert_eq!(spares(), [format!("{}1", lay::name(new))]);
+    stop_all();
+    let outcome = run(&config);
+    assert_eq!((codes(&outcome), outcome.status, outcome.writes), (Vec::new(), Status::Ready, 0));
+    assert_eq!(spares().len(), 1, "and after a restart");
+    let array = format!("/dev/{}", observe::arrays().unwrap()[0].name);
+    tool("/usr/sbin/mdadm", &["--manage", &array, "--fail", &format!("/dev/{}1", lay::name(first))]);
+    wait_for_syncs(2);
+    assert!(spares().is_empty(), "{}", fs::read_to_string("/proc/mdstat").unwrap());
+    assert_eq!(fs::read_to_string(witness(AT)).unwrap(), "before");
+    stop_all();
+    disks::STRIPED.into_iter().for_each(clear);
 }

@@ -115,7 +115,8 @@ impl<'a> This<'a, '_> {
         let leavers = self.leavers(&members);
         let over =
             |c: &Carrier<'_>| leavers.iter().any(|l| l.at == Left::Over && l.carrier.device.name == c.device.name);
-        draft.verdict.disks = members.iter().filter(|c| !over(c)).map(|c| c.device.words()).collect();
+        draft.verdict.disks =
+            members.iter().filter(|c| !over(c) && self.belongs(c)).map(|c| c.device.words()).collect();
         if members.is_empty() && refusals.is_empty() {
             refusals.extend(self.carriers.iter().map(|c| changed_inside(c.device, "no md superblock", &volume)));
         }
@@ -200,7 +201,7 @@ impl<'a> This<'a, '_> {
         let done = [
             (!repaired.is_empty(), "a partition table of a member is put right"),
             (!added.is_empty() && present < wanted, "a lost member is replaced"),
-            (!added.is_empty() && present >= wanted, "a disk is taken in"),
+            (!added.is_empty() && present >= wanted, "a spare is added"),
             (retired, "a member is retired"),
         ];
         let done: Vec<&str> = done.into_iter().filter(|(is_done, _)| *is_done).map(|(_, what)| what).collect();
@@ -218,6 +219,11 @@ impl<'a> This<'a, '_> {
         let all: Vec<&Carrier<'_>> = self.carriers.iter().collect();
         let own = carrier.superblock(&self.uuid);
         own.is_some_and(|own| md::fresh(&all, &self.uuid).iter().any(|md| md.member == own.member))
+    }
+
+    /// Whether the array has it, as far as that can be told before its table is put right.
+    fn belongs(&self, carrier: &Carrier<'_>) -> bool {
+        carrier.seen().is_none() || self.took_in(carrier)
     }
 
     /// Whether it failed in the array that runs.

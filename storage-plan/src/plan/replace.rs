@@ -1,4 +1,8 @@
-//! A blank disk in place of a member that an array of ours lacks.
+//! A blank disk in place of a member that an array of ours lacks, or as one more spare.
+//!
+//! How many disks an array is to have is told by number: its members, as many as it was made of, and `spares`. Which are
+//! taken is told by name. So one more name alone changes nothing, nor does a higher number without a name; and a lower
+//! number takes nothing away.
 //!
 //! Guarantees: only a disk that the configuration names is taken, or, where it says so, one in the very place of a lost
 //! member; only a blank one; never one of several of which any would do. What does not fit is said, and the array runs on
@@ -26,7 +30,8 @@ struct New<'a> {
     wanted: Wanted,
     /// Its table of type *provisioning* is whole on it already.
     begun: bool,
-    reason: String,
+    /// Why it is taken, in a sentence without its end.
+    why: String,
 }
 
 /// How many disks an array is to have.
@@ -68,14 +73,18 @@ impl<'a> This<'a, '_> {
                 device: carrier.device,
                 wanted: carrier.wanted.clone(),
                 begun: carrier.whole,
-                reason: format!("An interrupted run chose {words}; it is made a member."),
+                why: format!("An interrupted run chose {words}"),
             });
         }
         if vacant > 0 {
             new.extend(self.fitting(draft, members, vacant));
         }
+        // The kernel gives places first.
+        let lacks = draft.verdict.array.as_ref().is_some_and(|array| array.present < array.wanted);
+        let becomes = if lacks { "it is made a member" } else { "it is made a spare" };
         let mut added = Vec::new();
         for new in &new {
+            draft.verdict.reasons.push(format!("{}; {becomes}.", new.why));
             let (begin, partition) = table_step(new.device, &new.wanted, false);
             let mut after = started.to_vec();
             if !new.begun {
@@ -92,7 +101,6 @@ impl<'a> This<'a, '_> {
         let add = Action::AddMember { uuid: self.uuid, name: self.name.to_owned(), member, remake };
         let added = draft.add(add, after);
         draft.verdict.disks.push(new.device.words());
-        draft.verdict.reasons.push(new.reason.clone());
         draft.add(table_step(new.device, &new.wanted, true).0, &[added])
     }
 
@@ -135,9 +143,9 @@ impl<'a> This<'a, '_> {
             if self.carriers.iter().any(|c| c.device.name == device.name) {
                 continue;
             }
-            let Some(reason) = self.asked_for(device) else { continue };
+            let Some(why) = self.asked_for(device) else { continue };
             match self.made_of(device, least) {
-                Ok(wanted) => new.push(New { device, wanted, begun: false, reason }),
+                Ok(wanted) => new.push(New { device, wanted, begun: false, why }),
                 Err(refusal) => draft.verdict.refusals.push(self.not_taken(refusal)),
             }
         }
@@ -159,14 +167,14 @@ impl<'a> This<'a, '_> {
         Vec::new()
     }
 
-    /// Why `device` is to take the place of a lost member, in a sentence; none if nobody asks for that.
+    /// Why `device` is to be taken in, in a sentence without its end; none if nobody asks for that.
     fn asked_for(&self, device: &Device) -> Option<String> {
         let (selector, words) = (&self.array.disks, device.words());
         if self.is_retired(device) {
             return None;
         }
         if selector::is_named(selector, device) {
-            return Some(format!("{words} is blank and named for it; it is made a member."));
+            return Some(format!("{words} is blank and named for it"));
         }
         if self.array.replace != Replace::SameSlot || device.removable || !selector::fits(selector, device) {
             return None;
@@ -176,7 +184,7 @@ impl<'a> This<'a, '_> {
             return None;
         }
         let lost = self.lost().find(|member| member.is_place_of(device))?;
-        Some(format!("{words} is blank and in the place of the lost member {}; it is made a member.", lost.identity))
+        Some(format!("{words} is blank and in the place of the lost member {}", lost.identity))
     }
 
     /// Members that were once seen at work and whose disks are not there any more.

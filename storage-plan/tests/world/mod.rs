@@ -332,3 +332,11 @@ pub fn retiring() -> (Model, MachineConfig) {
     (meta.disks, meta.retire) = (serials(&["A1", "A3"]), vec!["A2".into()]);
     (model, config)
 }
+
+/// The node of [`full`] as it runs, and a blank disk `vdf` (A3) that its mirror names and is to have as a spare.
+pub fn with_one_spare_more() -> (Model, MachineConfig) {
+    let (model, mut config) = retiring();
+    let meta = config.storage.array.get_mut("meta").unwrap();
+    (meta.disks, meta.spares, meta.retire) = (serials(&["A1", "A2", "A3"]), 1, Vec::new());
+    (model, config)
+}
