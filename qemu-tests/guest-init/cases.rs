@@ -4,6 +4,7 @@ mod erasing;
 mod policies;
 mod replacing;
 mod retiring;
+mod returning;
 
 use crate::{lay, model, tool};
 use firstboot::apply::Progress;
@@ -92,6 +93,11 @@ const OWN: &[(&str, fn())] = &[
     ("invariant 9: a higher number of spares and a name add a spare, which takes over when a member fails", || {
         replacing::a_spare_is_added_to_an_array_that_runs();
     }),
+    ("a member of a RAID1 that was away comes back and gets what it missed", returning::a_member_comes_back),
+    (
+        "invariant 3: halves of a RAID1 that were used apart stay apart",
+        returning::halves_that_were_used_apart_stay_apart,
+    ),
     (
         "a RAID1 copies a retired member onto the named blank disk while it serves, over a restart, and lets it go",
         || {

@@ -52,6 +52,8 @@ pub const CASES: &[&str] = &[
     "an array is scrubbed when that is due, and what came of it is told",
     "after each step the model shows what observing sees",
     "invariant 9: a higher number of spares and a name add a spare, which takes over when a member fails",
+    "a member of a RAID1 that was away comes back and gets what it missed",
+    "invariant 3: halves of a RAID1 that were used apart stay apart",
     "a RAID1 copies a retired member onto the named blank disk while it serves, over a restart, and lets it go",
     "a RAID5 with a parity log copies a retired member onto the named blank disk, and lets it go",
     "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",

@@ -98,6 +98,16 @@ pub enum Action {
         /// What an interrupted run left on it has to be wiped first.
         remake: bool,
     },
+    /// Gives a running array a member back that was away, and whose place is still empty. It ends when the kernel has noted so
+    /// on it; what was written meanwhile is copied by the array's write-intent bitmap.
+    ReturnMember {
+        /// The array's UUID.
+        uuid: Uuid,
+        /// Name in the superblock.
+        name: String,
+        /// The member.
+        member: PartitionRef,
+    },
     /// Has a running array copy a member that works onto one that stands by, while both serve. It ends when the kernel has
     /// noted so on the latter, not when the copy is whole; then the former is out of the array.
     CopyMember {
@@ -158,7 +168,13 @@ impl Action {
 
     /// Whether it changes who is a member of an array that runs. The volume is there without.
     pub fn changes_members(&self) -> bool {
-        matches!(self, Action::AddMember { .. } | Action::CopyMember { .. } | Action::ReleaseMember { .. })
+        matches!(
+            self,
+            Action::AddMember { .. }
+                | Action::ReturnMember { .. }
+                | Action::CopyMember { .. }
+                | Action::ReleaseMember { .. }
+        )
     }
 
     /// The permit that it needs.
@@ -180,7 +196,9 @@ impl Action {
             Action::CreateArray { members, .. } | Action::AssembleArray { members, .. } => {
                 members.iter().map(|m| m.disk.as_str()).collect()
             }
-            Action::AddMember { member, .. } | Action::ReleaseMember { member, .. } => vec![&member.disk],
+            Action::AddMember { member, .. }
+            | Action::ReturnMember { member, .. }
+            | Action::ReleaseMember { member, .. } => vec![&member.disk],
             Action::CopyMember { member, onto, .. } => vec![&member.disk, &onto.disk],
             Action::MakeFilesystem { on, .. } | Action::Mount { on, .. } => match (of(on), on) {
                 (Some(_), Target::Partition(partition)) => vec![&partition.disk],
@@ -214,6 +232,9 @@ impl Action {
             }
             Action::AddMember { name, member, .. } => {
                 format!("add {} partition {} to \"{name}\"", member.disk, member.number)
+            }
+            Action::ReturnMember { name, member, .. } => {
+                format!("take {} partition {} back into \"{name}\"", member.disk, member.number)
             }
             Action::CopyMember { name, member, onto, .. } => format!(
                 "copy {} partition {} onto {} partition {} in \"{name}\"",

@@ -272,6 +272,17 @@ pub struct MdMember {
     /// Bytes that a member must have from its partition's start to the end of its data; 0 when that was not looked at.
     #[serde(default)]
     pub needs: u64,
+    /// This member's number among all disks that the array has and had.
+    #[serde(default)]
+    pub number: u16,
+    /// The positions of the array's disks by number, as this member knows them; none for a spare and for one that is not in
+    /// it. Nothing when that was not looked at.
+    #[serde(default)]
+    pub positions: Vec<Option<u16>>,
+    /// How far back the write-intent bitmap on this member tells what was written: a member that has missed nothing before
+    /// this event can be brought up to date by it. None without a bitmap.
+    #[serde(default)]
+    pub bitmap_since: Option<u64>,
 }
 
 /// An md array that runs.

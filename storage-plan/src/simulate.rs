@@ -80,6 +80,8 @@ pub enum Effect {
     Superblock(PartitionRef, MdMember),
     /// An array that runs takes a partition in, and notes so on all its members.
     Joined(Uuid, PartitionRef),
+    /// An array that runs takes a member back, and notes so on all its members.
+    Returned(Uuid, PartitionRef),
     /// An array that runs begins to copy the first partition onto the second, and notes so on all its members.
     Copying(Uuid, PartitionRef, PartitionRef),
     /// A partition leaves an array that runs, which notes so on all others.
@@ -175,8 +177,20 @@ impl Model {
     /// Takes a disk out. An array that runs on it has it as failed, and another disk of the same name is not it.
     pub fn pull(&mut self, name: &str) {
         self.disks.retain(|d| d.device.name != name);
-        let members = self.running.values_mut().flat_map(|(_, members)| members);
-        members.filter(|member| member.disk == name).for_each(|member| member.disk.push_str(" that is gone"));
+        let mut lost = Vec::new();
+        for (uuid, (_, members)) in &mut self.running {
+            for member in members.iter_mut().filter(|member| member.disk == name) {
+                member.disk.push_str(" that is gone");
+                lost.push(*uuid);
+            }
+        }
+        self.faulty.retain(|member| member.disk != name);
+        lost.iter().for_each(|uuid| self.note(uuid));
+    }
+
+    /// Puts a disk back in with all that was on it.
+    pub fn put_back(&mut self, disk: ModelDisk) {
+        self.disks.push(disk);
     }
 
     /// Puts a permit where the node finds it.
@@ -247,6 +261,9 @@ impl Model {
                         replaces: false,
                         ppl: *write_hole == WriteHole::Ppl,
                         needs: members.iter().map(|m| m.size).min().unwrap_or(0),
+                        number: role,
+                        positions: (0..u16::try_from(wanted).unwrap_or(u16::MAX)).map(Some).collect(),
+                        bitmap_since: (*level != 0 && *write_hole == WriteHole::Bitmap).then_some(17),
                     };
                     effects.push(Effect::Superblock(member.clone(), md));
                 }
@@ -257,8 +274,10 @@ impl Model {
                 let of_array =
                     |m: &PartitionRef| self.area(m).and_then(|a| a.md.as_ref()).is_some_and(|md| md.array == *uuid);
                 let of_it = members.iter().filter(|m| of_array(m));
-                let newest = of_it.clone().filter_map(|m| self.superblock(m)).map(|md| md.events).max().unwrap_or(0);
-                let current = |m: &&PartitionRef| self.superblock(m).is_some_and(|md| md.events + 1 >= newest);
+                let newest = of_it.clone().filter_map(|m| self.superblock(m)).max_by_key(|md| md.events);
+                let current = |m: &&PartitionRef| {
+                    self.superblock(m).zip(newest).is_some_and(|(md, newest)| md::counts_beside(md, newest))
+                };
                 let members: Vec<PartitionRef> = of_it.filter(current).cloned().collect();
                 let found: Vec<&MdMember> = members.iter().filter_map(|m| self.superblock(m)).collect();
                 let level = found.first().and_then(|md| Level::try_from(u8::try_from(md.level).ok()?).ok());
@@ -292,12 +311,34 @@ impl Model {
                     return Err(Impossible(format!("{} is too small for {name}", member.disk)));
                 }
                 // mdadm writes a superblock that is behind all others; the kernel brings it up to date.
-                let known = members.iter().filter_map(|m| self.superblock(m)).map(|md| md.member.as_u128());
-                let id = Uuid::from_u128(known.max().unwrap_or(0) + 1);
-                let new = MdMember { member: id, role: None, events: 0, recovering: false, replaces: false, ..other };
+                let known = self.disks.iter().flat_map(|d| d.areas.values()).filter_map(|area| area.md.as_ref());
+                let known = known.filter(|md| md.array == *uuid).map(|md| (md.member.as_u128(), md.number));
+                let (id, number) = known.max().map_or((1, 0), |(id, number)| (id + 1, number + 1));
+                let new = MdMember {
+                    member: Uuid::from_u128(id),
+                    number,
+                    role: None,
+                    events: 0,
+                    recovering: false,
+                    replaces: false,
+                    ..other
+                };
                 let clear = remake.then(|| Effect::Clear(member.clone()));
                 let rest = [Effect::Superblock(member.clone(), new), Effect::Joined(*uuid, member.clone())];
                 Ok(clear.into_iter().chain(rest).collect())
+            }
+            Action::ReturnMember { uuid, name, member } => {
+                let (_, members) = self.running.get(uuid).ok_or_else(|| Impossible(format!("{name} does not run")))?;
+                let own = self.superblock(member).filter(|md| md.array == *uuid && !members.contains(member));
+                let own = own.ok_or_else(|| Impossible(format!("{} is not away from {name}", member.disk)))?;
+                let at_work: Vec<&MdMember> = members.iter().filter_map(|m| self.at_work(uuid, name, m).ok()).collect();
+                // As the kernel does: by its number and its place, and by what the bitmap still knows.
+                let is_taken = at_work.iter().any(|md| md.number == own.number || md.role == own.role);
+                let since = at_work.iter().map(|md| md.bitmap_since).max().flatten();
+                if own.role.is_none() || is_taken || since.is_none_or(|since| own.events < since) {
+                    return Err(Impossible(format!("{} can't go back into {name}", member.disk)));
+                }
+                Ok(vec![Effect::Returned(*uuid, member.clone())])
             }
             Action::CopyMember { uuid, name, member, onto } => {
                 let (from, to) = (self.at_work(uuid, name, member)?, self.at_work(uuid, name, onto)?);
@@ -397,6 +438,11 @@ impl Model {
                 area.md = Some(md);
             }),
             Effect::Joined(uuid, at) => self.join(&uuid, at),
+            Effect::Returned(uuid, at) => {
+                self.running.entry(uuid).or_default().1.push(at.clone());
+                self.change(&at, |area| area.md.iter_mut().for_each(|md| md.recovering = true));
+                self.note(&uuid);
+            }
             Effect::Copying(uuid, from, onto) => {
                 let role = self.superblock(&from).and_then(|md| md.role);
                 self.change(&onto, |area| {
@@ -453,8 +499,33 @@ impl Model {
     fn note(&mut self, uuid: &Uuid) {
         let members = self.running.get(uuid).map(|(_, members)| members.clone()).unwrap_or_default();
         let members: Vec<PartitionRef> = members.into_iter().filter(|m| !self.faulty.contains(m)).collect();
-        let events = members.iter().filter_map(|m| self.superblock(m)).map(|md| md.events).max().unwrap_or(0) + 1;
-        members.iter().for_each(|m| self.change(m, |area| area.md.iter_mut().for_each(|md| md.events = events)));
+        let known: Vec<MdMember> = members.iter().filter_map(|m| self.superblock(m)).cloned().collect();
+        let events = known.iter().map(|md| md.events).max().unwrap_or(0) + 1;
+        let mut positions = Vec::new();
+        for md in known.iter().filter(|md| md.role.is_some()) {
+            let number = usize::from(md.number);
+            positions.resize(positions.len().max(number + 1), None);
+            positions[number] = md.role;
+        }
+        // As long as a member is away, the bitmap forgets nothing.
+        let is_whole = known.first().is_some_and(|md| {
+            md::filled(&known.iter().collect::<Vec<_>>()).len() >= usize::try_from(md.members).unwrap_or(usize::MAX)
+        });
+        let since = known.iter().map(|md| md.bitmap_since).max().flatten();
+        let since = since.map(|since| if is_whole { events } else { since });
+        for member in &members {
+            self.change(member, |area| {
+                area.md.iter_mut().for_each(|md| {
+                    (md.events, md.positions, md.bitmap_since) = (events, positions.clone(), since);
+                });
+            });
+        }
+    }
+
+    /// Lets something be written to every array that runs.
+    pub fn serve(&mut self) {
+        let running: Vec<Uuid> = self.running.keys().copied().collect();
+        running.iter().for_each(|uuid| self.note(uuid));
     }
 
     /// Lets every rebuild and every copy of the arrays that run come to its end. What was copied is faulty then.

@@ -153,7 +153,7 @@ fn taken_in(mut model: Model, config: &MachineConfig, at_work: &[&str], context:
             Effect::Sector { disk, .. } => disk,
             Effect::Clear(at) | Effect::Superblock(at, _) | Effect::Joined(_, at) => &at.disk,
             Effect::Run(..) | Effect::Mounted(..) => continue,
-            Effect::Copying(..) | Effect::Left(..) => panic!("{context}: retired"),
+            Effect::Returned(..) | Effect::Copying(..) | Effect::Left(..) => panic!("{context}: not a new one"),
             Effect::Filesystem(..) | Effect::ArrayHolds(..) => panic!("{context}: made anew"),
             Effect::Zeroed(..) | Effect::Used(..) => panic!("{context}: erased"),
         };
@@ -186,6 +186,33 @@ fn invariant_4_a_cut_after_any_effect_of_adding_a_spare_converges_in_one_run() {
             taken_in(torn.clone(), &config, &["vdb1", "vdc1"], &context);
             torn.power_cut();
             taken_in(torn, &config, &["vdb1", "vdc1"], &context);
+        }
+    }
+}
+
+#[test]
+fn invariant_4_a_cut_while_a_member_comes_back_converges_in_one_run() {
+    for off in [false, true] {
+        let (mut model, config) = returned();
+        if off {
+            model.power_cut();
+        }
+        let effects = effects(&model, &plan(&model.inventory(), &config));
+        assert!(effects.iter().any(|e| matches!(e, Effect::Returned(_, at) if at.disk == "vdc")), "{effects:?}");
+        for cut in 0..=effects.len() {
+            let mut torn = model.clone();
+            effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
+            for reboot in [false, true] {
+                let mut torn = torn.clone();
+                if reboot {
+                    torn.power_cut();
+                }
+                let context = format!("off {off}, reboot {reboot}: cut after {cut} of {} effects", effects.len());
+                converge(torn.clone(), &config, &context);
+                torn.carry_out(&plan(&torn.inventory(), &config)).unwrap();
+                torn.fill();
+                assert_eq!(torn.inventory().arrays[0].members, ["vdb1", "vdc1"], "{context}");
+            }
         }
     }
 }

@@ -240,7 +240,7 @@ fn a_spare_that_is_lost_is_replaced_as_a_spare() {
 }
 
 #[test]
-fn a_member_that_was_away_is_left_as_it_is_and_a_blank_disk_takes_its_place() {
+fn a_member_that_was_away_and_has_no_bitmap_is_left_as_it_is_and_a_blank_disk_takes_its_place() {
     let (model, mut config) = lost(true);
     let (mut whole, _) = full();
     let meta = config.storage.array.get_mut("meta").unwrap();
@@ -251,7 +251,9 @@ fn a_member_that_was_away_is_left_as_it_is_and_a_blank_disk_takes_its_place() {
         let (mut model, mut config) = (model.clone(), config.clone());
         // What ran on without it has counted on.
         let at_work = model.disk_mut("vdb").unwrap();
-        at_work.areas.values_mut().filter_map(|area| area.md.as_mut()).for_each(|md| md.events += 9);
+        at_work.areas.values_mut().filter_map(|area| area.md.as_mut()).for_each(|md| {
+            (md.events, md.bitmap_since) = (md.events + 9, None);
+        });
         model.plug(old.device.clone());
         let back = model.disk_mut("vdc").unwrap();
         (back.sectors, back.areas) = (old.sectors.clone(), old.areas.clone());

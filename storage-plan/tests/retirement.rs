@@ -120,7 +120,7 @@ fn it_waits_for_a_disk_and_says_which_and_the_volume_runs_on() {
             &["BP-S014"],
             "blank disk",
         ),
-        ("too small", |m, _| m.disk_mut("vdf").unwrap().device.size = 2 * GIB - (1 << 20), &["BP-S010"], "blank disk"),
+        ("too small", |m, _| m.disk_mut("vdf").unwrap().device.size = 2 * GIB - (64 << 20), &["BP-S010"], "blank disk"),
         ("two of one name", |m, _| m.plug(disk("vdg", "A3", 2 * GIB)), &["BP-S010"], "blank disk"),
         (
             "two where there is room for one",

@@ -86,7 +86,7 @@ fn invariant_2_what_is_not_blank_or_does_not_fit_is_no_spare() {
     let cases: [(&str, Change, &str); 5] = [
         ("ext4", |m| m.disk_mut("vdf").unwrap().device.signatures.push(signature("ext4", "", "mail")), "BP-S014"),
         ("raw data", |m| m.disk_mut("vdf").unwrap().device.rest = Rest::Data { offset: 77 << 20 }, "BP-S015"),
-        ("too small", |m| m.disk_mut("vdf").unwrap().device.size = 2 * GIB - (1 << 20), "BP-S010"),
+        ("too small", |m| m.disk_mut("vdf").unwrap().device.size = 2 * GIB - (64 << 20), "BP-S010"),
         ("write-protected", |m| m.disk_mut("vdf").unwrap().device.read_only = true, "BP-S010"),
         ("in use", |m| m.disk_mut("vdf").unwrap().device.uses.mounts.push("/mnt".into()), "BP-S011"),
     ];

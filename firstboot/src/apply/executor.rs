@@ -177,6 +177,10 @@ impl Hands<'_> {
             Action::AddMember { uuid, member, remake, .. } => {
                 md::add(self.tools, self.disk(&member.disk)?, uuid, member, *remake, self.speed(uuid))
             }
+            Action::ReturnMember { uuid, member, .. } => {
+                self.disk(&member.disk)?;
+                md::give_back(self.tools, uuid, member, self.speed(uuid))
+            }
             Action::CopyMember { uuid, member, onto, .. } => {
                 self.disk(&member.disk)?;
                 self.disk(&onto.disk)?;

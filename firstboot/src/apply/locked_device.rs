@@ -135,7 +135,8 @@ fn fingerprint(device: &Device) -> Device {
     for partition in device.partitions.iter_mut().filter(|p| !p.uses.holders.is_empty()) {
         if let Some(md) = &mut partition.md {
             (md.events, md.clean, md.role) = (0, false, None);
-            (md.recovering, md.replaces) = (false, false);
+            (md.recovering, md.replaces, md.bitmap_since) = (false, false, None);
+            md.positions.clear();
         }
     }
     device

@@ -88,6 +88,22 @@ pub(super) fn add(
     wait_until_noted(&node, |md| md.array == *uuid && md.events > 0)
 }
 
+/// Gives a running array a member back that was away, and returns when the array has noted so on it. mdadm and the kernel look
+/// once more whether it is that member, and whether the bitmap goes back far enough; if not, nothing is written.
+pub(super) fn give_back(tools: &Tools, uuid: &Uuid, member: &PartitionRef, rebuild: Rebuild) -> anyhow::Result<()> {
+    let (array, node) = (running(uuid)?, partition::node(member)?);
+    let own = crate::observe::superblock(&node).filter(|md| md.array == *uuid);
+    let own = own.with_context(|| format!("{} is no member of the array any more", node.display()))?;
+    // The kernel may still have it by its old name, and then takes no other of its number.
+    drop_failed(uuid)?;
+    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").arg("--manage").arg(&array);
+    command.arg("--re-add").arg(&node).run()?;
+    if let Err(e) = sync_speed::set(&array, rebuild) {
+        tracing::warn!("bringing {} up to date may be slow: {e}", array.display());
+    }
+    wait_until_noted(&node, |md| md.array == *uuid && md.role == own.role && md.events > own.events)
+}
+
 /// Has a running array copy `member` onto `onto`, which stands by in it, and returns when the array has noted so on the
 /// latter. Both serve until the copy is whole; then the kernel calls `member` faulty, so that it is never taken in again.
 pub(super) fn copy(

@@ -15,8 +15,9 @@ const SUPERBLOCK: u64 = 4096;
 /// Bytes of it, with the roles of up to 1920 devices.
 const SUPERBLOCK_SIZE: usize = 4096;
 
-/// Bits of `feature_map` (the kernel's `md_p.h`): `recovery_offset` counts; the member takes over from an active one with the
+/// Bits of `feature_map` (the kernel's `md_p.h`): a bitmap lies beside the superblock; `recovery_offset` counts; the member takes over from an active one with the
 /// same role; one log or several of partial parity.
+const BITMAP_OFFSET: u32 = 0x1;
 const RECOVERY_OFFSET: u32 = 0x2;
 const REPLACEMENT: u32 = 0x10;
 const PPL: u32 = 0x400 | 0x800;
@@ -35,17 +36,19 @@ pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
     if checksum(bytes.get(..size)?) != u32_at(216)? {
         return None;
     }
-    let number = u32_at(160)? as usize;
-    let role = bytes.get(256 + 2 * number..258 + 2 * number).filter(|_| number < devices);
-    let role = role.map_or(0xffff, |r| u16::from_le_bytes([r[0], r[1]]));
+    // From 0xfffd on they are words: journal, faulty, spare.
+    let roles =
+        bytes.get(256..size)?.chunks_exact(2).map(|r| Some(u16::from_le_bytes([r[0], r[1]])).filter(|r| *r < 0xfffd));
+    let mut positions: Vec<Option<u16>> = roles.collect();
+    positions.truncate(positions.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
+    let number = u32_at(160)?;
     Some(MdMember {
         array: uuid_at(16)?,
         member: uuid_at(168)?,
         name: String::from_utf8_lossy(bytes.get(32..64)?).trim_end_matches('\0').to_owned(),
         level: i32::from_le_bytes(bytes.get(72..76)?.try_into().ok()?),
         members: u32_at(92)?,
-        // From 0xfffd on they are words: journal, faulty, spare.
-        role: Some(role).filter(|r| *r < 0xfffd),
+        role: positions.get(number as usize).copied().flatten(),
         events: u64_at(200)?,
         clean: u64_at(208)? == u64::MAX,
         recovering: u32_at(8)? & RECOVERY_OFFSET != 0 && u64_at(152)? != u64::MAX,
@@ -53,7 +56,25 @@ pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
         ppl: u32_at(8)? & PPL != 0,
         // Where the data begins, and how much of it the array uses; both in sectors of 512 bytes.
         needs: u64_at(128)?.saturating_add(u64_at(80)?).saturating_mul(512),
+        number: u16::try_from(number).unwrap_or(u16::MAX),
+        positions,
+        bitmap_since: None,
     })
+}
+
+/// Where the bitmap of the member with this superblock lies, in bytes from the superblock; none if it has no internal one.
+fn bitmap_place(superblock: &[u8]) -> Option<u64> {
+    let word = |at: usize| Some(u32::from_le_bytes(superblock.get(at..at + 4)?.try_into().ok()?));
+    let sectors = word(96).filter(|_| word(8).is_some_and(|features| features & BITMAP_OFFSET != 0))?;
+    // In front of the superblock there is no room for one.
+    i32::try_from(sectors).is_ok().then_some(u64::from(sectors) * 512).filter(|at| *at > 0)
+}
+
+/// Parses the head of a bitmap (`struct bitmap_super_s` of the kernel's `md-bitmap.h`): the event up to which it has
+/// forgotten what was written, if it is a bitmap of this array.
+fn parse_bitmap(bytes: &[u8], array: &Uuid) -> Option<u64> {
+    let is_one = bytes.get(..4)? == b"bitm" && bytes.get(8..24)? == array.as_bytes();
+    is_one.then_some(u64::from_le_bytes(bytes.get(32..40)?.try_into().ok()?))
 }
 
 /// The superblock of version 1.2 on a member's node, if one is there and can be read.
@@ -64,7 +85,13 @@ pub fn superblock(node: &Path) -> Option<MdMember> {
     posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).ok()?;
     let mut bytes = vec![0; SUPERBLOCK_SIZE];
     file.read_exact_at(&mut bytes, SUPERBLOCK).ok()?;
-    parse_superblock(&bytes)
+    let member = parse_superblock(&bytes)?;
+    let bitmap = bitmap_place(&bytes).and_then(|at| {
+        let mut head = [0; 40];
+        file.read_exact_at(&mut head, SUPERBLOCK + at).ok()?;
+        parse_bitmap(&head, &member.array)
+    });
+    Some(MdMember { bitmap_since: bitmap, ..member })
 }
 
 /// The superblock's checksum: 32-bit words added up in 64 bits and folded, its own field taken as zero.
@@ -195,6 +222,29 @@ mod tests {
         assert_eq!((found.name.as_str(), found.level, found.members), ("n1:meta", 1, 2));
         assert_eq!((found.role, found.events, found.clean), (Some(1), 19, true));
         assert!(!found.recovering && !found.ppl);
+        assert_eq!((found.number, found.positions, found.bitmap_since), (1, vec![Some(0), Some(1)], None));
+    }
+
+    #[test]
+    fn a_bitmap_is_found_beside_the_superblock_and_tells_how_far_back_it_goes() {
+        let mut bytes = superblock();
+        assert_eq!(bitmap_place(&bytes), None);
+        bytes[8] = 1;
+        for (sectors, place) in [(8i32, Some(4096)), (-16, None), (0, None)] {
+            bytes[96..100].copy_from_slice(&sectors.to_le_bytes());
+            assert_eq!(bitmap_place(&bytes), place, "{sectors}");
+        }
+        let array = Uuid::from_u128(0x1234);
+        let mut head = [0; 40];
+        head[..4].copy_from_slice(&0x6d74_6962u32.to_le_bytes());
+        head[8..24].copy_from_slice(array.as_bytes());
+        head[24..32].copy_from_slice(&30u64.to_le_bytes());
+        head[32..40].copy_from_slice(&21u64.to_le_bytes());
+        assert_eq!(parse_bitmap(&head, &array), Some(21));
+        assert_eq!(parse_bitmap(&head, &Uuid::nil()), None, "of another array");
+        head[0] ^= 1;
+        assert_eq!(parse_bitmap(&head, &array), None);
+        assert_eq!(parse_bitmap(&head[..39], &array), None);
     }
 
     #[test]

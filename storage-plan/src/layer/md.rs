@@ -41,9 +41,18 @@ impl<'a> Carrier<'a> {
 /// leaves its member out until it has caught up.
 pub fn fresh<'a>(carriers: &[&Carrier<'a>], uuid: &Uuid) -> Vec<&'a MdMember> {
     let all: Vec<&MdMember> = carriers.iter().filter_map(|c| c.superblock(uuid)).collect();
-    let newest = all.iter().map(|md| md.events).max().unwrap_or(0);
-    // The last event may have reached some members and not the others.
-    all.into_iter().filter(|md| md.events + 1 >= newest).collect()
+    let newest = all.iter().copied().max_by_key(|md| md.events);
+    all.into_iter().filter(|md| newest.is_some_and(|newest| counts_beside(md, newest))).collect()
+}
+
+/// Whether a member with this superblock counts beside the one that knows most. The last event may have reached some and not
+/// the others, unless it was that this one has no place any more (the kernel's `super_1_validate`). One that knows of nobody in
+/// the place of the other has run without it (mdadm's Assemble).
+pub fn counts_beside(md: &MdMember, newest: &MdMember) -> bool {
+    let is_known =
+        newest.positions.is_empty() || newest.positions.get(usize::from(md.number)).copied().flatten() == md.role;
+    let knows = newest.role.is_none() || md.positions.is_empty() || md.positions.contains(&newest.role);
+    knows && (md.events >= newest.events || (md.events + 1 == newest.events && is_known))
 }
 
 /// The places of an array that `fresh` members fill with all their data; spares and those that are being filled have none.

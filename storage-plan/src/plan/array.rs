@@ -179,7 +179,9 @@ impl<'a> This<'a, '_> {
         if self.running().is_none_or(|r| !r.uses.mounts.contains(&draft.verdict.mount)) {
             draft.mount(Target::Array(self.uuid), &Filesystem::of_volume(self.volume), &after);
         }
-        for carrier in members.iter().filter(|c| c.seen().is_some() && !self.took_in(c) && !over(c)) {
+        let back = self.give_back(&mut draft, &members, &after);
+        let is_back = |c: &Carrier<'_>| back.contains(&c.device.name.as_str());
+        for carrier in members.iter().filter(|c| c.seen().is_some() && !self.took_in(c) && !over(c) && !is_back(c)) {
             let words = carrier.device.words();
             draft.verdict.reasons.push(format!("{words} was a member, has missed writes since, and is left out."));
         }
@@ -196,10 +198,12 @@ impl<'a> This<'a, '_> {
         }
         let leaving = u32::try_from(leavers.iter().filter(|l| l.needs_a_seat()).count()).unwrap_or(0);
         let seats = wanted.saturating_add(self.array.spares).saturating_add(leaving);
+        let seats = seats.saturating_sub(u32::try_from(back.len()).unwrap_or(0));
         let added = self.replace(&mut draft, &members, &begun, Seats { wanted, seats }, &after);
         let retired = self.retire(&mut draft, &members, &leavers, &added, &after);
         let done = [
             (!repaired.is_empty(), "a partition table of a member is put right"),
+            (!back.is_empty(), "a member that was away is taken back"),
             (!added.is_empty() && present < wanted, "a lost member is replaced"),
             (!added.is_empty() && present >= wanted, "a spare is added"),
             (retired, "a member is retired"),
@@ -227,7 +231,7 @@ impl<'a> This<'a, '_> {
     }
 
     /// Whether it failed in the array that runs.
-    fn failed(&self, carrier: &Carrier<'_>) -> bool {
+    pub(super) fn failed(&self, carrier: &Carrier<'_>) -> bool {
         let running = self.running();
         running.is_some_and(|r| carrier.seen().is_some_and(|p| r.failed.contains(&p.name)))
     }

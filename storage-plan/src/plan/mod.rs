@@ -9,6 +9,7 @@ mod array;
 mod decides;
 mod dirty;
 mod each;
+mod give_back;
 mod replace;
 mod retire;
 mod state;

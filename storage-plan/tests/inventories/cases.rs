@@ -132,6 +132,9 @@ fn of_others() -> Vec<Case> {
         replaces: false,
         ppl: false,
         needs: 0,
+        number: 0,
+        positions: Vec::new(),
+        bitmap_since: None,
     };
     let with_member = |both: bool| {
         changed(full(), |m, _| {

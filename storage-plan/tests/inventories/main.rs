@@ -53,10 +53,13 @@ fn each_comes_to_what_it_should() {
     assert!(other.is_empty(), "{}", other.join("\n"));
 }
 
-/// What its partitions hold. An array that takes in a member numbers that event on all its members.
+/// What its partitions hold. An array that takes in a member numbers that event on all its members, and notes there who is
+/// which and how far back its bitmap goes.
 fn unnumbered(disk: &ModelDisk) -> BTreeMap<u64, Area> {
     let mut areas = disk.areas.clone();
-    areas.values_mut().filter_map(|area| area.md.as_mut()).for_each(|md| md.events = 0);
+    for md in areas.values_mut().filter_map(|area| area.md.as_mut()) {
+        (md.events, md.positions, md.bitmap_since) = (0, Vec::new(), None);
+    }
     areas
 }
 

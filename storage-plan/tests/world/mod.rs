@@ -314,6 +314,7 @@ pub fn steps(plan: &Plan) -> Vec<&'static str> {
         Action::Erase { .. } => "erase",
         Action::WriteTable { .. } => "table",
         Action::AddMember { .. } => "add",
+        Action::ReturnMember { .. } => "return",
         Action::CopyMember { .. } => "copy",
         Action::ReleaseMember { .. } => "release",
         Action::AssembleArray { .. } => "assemble",
@@ -338,5 +339,18 @@ pub fn with_one_spare_more() -> (Model, MachineConfig) {
     let (model, mut config) = retiring();
     let meta = config.storage.array.get_mut("meta").unwrap();
     (meta.disks, meta.spares, meta.retire) = (serials(&["A1", "A2", "A3"]), 1, Vec::new());
+    (model, config)
+}
+
+/// The node of [`full`] as it runs, with `vdc` (A2) back in, which was away from the mirror while something was written.
+pub fn returned() -> (Model, MachineConfig) {
+    let (mut model, config) = full();
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+    model.serve();
+    let old = model.disks().iter().find(|d| d.device.name == "vdc").unwrap().clone();
+    model.pull("vdc");
+    model.serve();
+    model.serve();
+    model.put_back(old);
     (model, config)
 }
