@@ -1,9 +1,9 @@
 //! The watch: after the boot, the same line again whenever a disk comes or goes or an array changes.
 //!
-//! Guarantees: it sleeps until the kernel tells of something or a scrub is due (no timer polls); it never stops the node; it puts right only
-//! what runs, and makes, starts and mounts nothing; steps that failed are not tried again on the same disks. What becomes
-//! of a volume is said on the consoles, in a line each, and stands in the status file. Disks are asked for their
-//! [health](crate::health) beside that.
+//! Guarantees: it sleeps until the kernel tells of something or a scrub is due (no timer polls); it never stops the node; it
+//! puts right only what runs, and makes, starts and mounts nothing; steps that failed are not tried again on the same disks.
+//! What becomes of a volume is said on the consoles, in a line each, and stands in the status file. Disks are asked for
+//! their [health](crate::health) beside that.
 
 pub mod events;
 mod news;
