@@ -110,6 +110,18 @@ fn invariant_4_what_an_interrupted_run_began_with_another_reserve_is_finished_wi
     }
 }
 
+/// Every cut of a run on `model`: after how many effects, what it leaves, and in words.
+fn each_cut(model: &Model, config: &MachineConfig, words: &str) -> Vec<(usize, Model, String)> {
+    let effects = effects(model, &plan(&model.inventory(), config));
+    assert!(effects.len() > 100, "only {} points to cut at", effects.len());
+    let torn = |cut: usize| {
+        let mut torn = model.clone();
+        effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
+        (cut, torn, format!("{words}: cut after {cut} of {} effects", effects.len()))
+    };
+    (0..=effects.len()).map(torn).collect()
+}
+
 #[test]
 fn invariant_4_a_cut_after_any_effect_of_a_replacement_converges_in_one_run() {
     for (named, off) in [(true, false), (false, false), (true, true)] {
@@ -117,13 +129,7 @@ fn invariant_4_a_cut_after_any_effect_of_a_replacement_converges_in_one_run() {
         if off {
             model.power_cut();
         }
-        let first = plan(&model.inventory(), &config);
-        let effects = effects(&model, &first);
-        assert!(effects.len() > 100, "only {} points to cut at", effects.len());
-        for cut in 0..=effects.len() {
-            let mut torn = model.clone();
-            effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
-            let context = format!("named {named}, off {off}: cut after {cut} of {} effects", effects.len());
+        for (cut, mut torn, context) in each_cut(&model, &config, &format!("named {named}, off {off}")) {
             // The agent alone may be killed, too; the array runs on then.
             replaced(torn.clone(), &config, &context);
             torn.power_cut();
@@ -177,12 +183,7 @@ fn invariant_4_a_cut_after_any_effect_of_adding_a_spare_converges_in_one_run() {
         if off {
             model.power_cut();
         }
-        let effects = effects(&model, &plan(&model.inventory(), &config));
-        assert!(effects.len() > 100, "only {} points to cut at", effects.len());
-        for cut in 0..=effects.len() {
-            let mut torn = model.clone();
-            effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
-            let context = format!("off {off}: cut after {cut} of {} effects", effects.len());
+        for (_, mut torn, context) in each_cut(&model, &config, &format!("off {off}")) {
             taken_in(torn.clone(), &config, &["vdb1", "vdc1"], &context);
             torn.power_cut();
             taken_in(torn, &config, &["vdb1", "vdc1"], &context);
@@ -224,13 +225,7 @@ fn invariant_4_a_cut_after_any_effect_of_a_retirement_goes_on_where_it_was() {
         if off {
             model.power_cut();
         }
-        let first = plan(&model.inventory(), &config);
-        let effects = effects(&model, &first);
-        assert!(effects.len() > 100, "only {} points to cut at", effects.len());
-        for cut in 0..=effects.len() {
-            let mut torn = model.clone();
-            effects[..cut].iter().for_each(|e| torn.apply(e.clone()));
-            let context = format!("off {off}: cut after {cut} of {} effects", effects.len());
+        for (_, mut torn, context) in each_cut(&model, &config, &format!("off {off}")) {
             // The agent alone may be killed, too; the array runs on then.
             retired(torn.clone(), &config, false, &context);
             torn.power_cut();

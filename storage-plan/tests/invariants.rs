@@ -15,14 +15,6 @@ fn codes(plan: &Plan) -> Vec<String> {
     plan.all_refusals().into_iter().map(|d| d.code).collect()
 }
 
-fn made(mut model: Model, config: &MachineConfig) -> Model {
-    let plan = plan(&model.inventory(), config);
-    assert!(!plan.is_blocked(), "{:#?}", plan.all_refusals());
-    model.carry_out(&plan).unwrap();
-    model.power_cut();
-    model
-}
-
 fn verdict(plan: &Plan, volume: &str) -> Verdict {
     plan.volumes.iter().find(|v| v.volume == volume).unwrap_or_else(|| panic!("no {volume}")).verdict
 }

@@ -10,14 +10,6 @@ use storage_plan::simulate::Model;
 use storage_plan::{Action, Verdict, plan};
 use world::*;
 
-fn made(mut model: Model, config: &MachineConfig) -> Model {
-    let plan = plan(&model.inventory(), config);
-    assert!(!plan.is_blocked(), "{:#?}", plan.all_refusals());
-    model.carry_out(&plan).unwrap();
-    model.power_cut();
-    model
-}
-
 fn options(all: &[&str]) -> Vec<String> {
     all.iter().map(|option| (*option).to_owned()).collect()
 }

@@ -304,25 +304,12 @@ proptest! {
         blank in prop::collection::vec(any::<bool>(), 0..4),
         reboots in prop::collection::vec(any::<bool>(), 8),
     ) {
-        let count = 5 + spares as usize;
-        let names: Vec<String> = (0..count).map(|i| format!("S{i}")).collect();
-        let disks = (0..count).map(|i| disk(&format!("vd{i}"), &names[i], GIB)).collect();
-        let named: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut config = config(&[], &[("meta", world::array(level, serials(&named), spares, "/var/lib/volumes/db"))]);
-        let mut model = node(disks);
-        model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+        let (mut model, mut config) = named_array(level, 5, spares);
         let meta = config.storage.array.get_mut("meta").unwrap();
-        meta.retire = leaving.iter().filter_map(|i| names.get(*i).cloned()).collect();
+        meta.retire = leaving.iter().filter_map(|i| meta.disks.serial.get(*i).cloned()).collect();
         meta.disks.serial.retain(|name| !meta.retire.contains(name));
         let kept_back = 5 + spares as usize - meta.disks.serial.len();
-        let mut allowed = BTreeSet::new();
-        for (i, named) in blank.iter().enumerate() {
-            model.plug(disk(&format!("vdn{i}"), &format!("N{i}"), GIB));
-            if *named {
-                meta.disks.serial.push(format!("N{i}"));
-                allowed.insert(format!("vdn{i}"));
-            }
-        }
+        let allowed = plug_blank(&mut model, meta, &blank);
         // What else the selector must name for the configuration to hold, and that is not there.
         (0..kept_back).for_each(|i| meta.disks.serial.push(format!("X{i}")));
         gone.iter().for_each(|i| model.pull(&format!("vd{i}")));

@@ -124,23 +124,10 @@ proptest! {
         blank in prop::collection::vec(any::<bool>(), 0..4),
         reboot in any::<bool>(),
     ) {
-        let count = 4 + before as usize;
-        let names: Vec<String> = (0..count).map(|i| format!("S{i}")).collect();
-        let disks = (0..count).map(|i| disk(&format!("vd{i}"), &names[i], GIB)).collect();
-        let named: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut config = config(&[], &[("meta", array(level, serials(&named), before, "/var/lib/volumes/db"))]);
-        let mut model = node(disks);
-        model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+        let (mut model, mut config) = named_array(level, 4, before);
         let meta = config.storage.array.get_mut("meta").unwrap();
         meta.spares = after;
-        let mut allowed = BTreeSet::new();
-        for (i, named) in blank.iter().enumerate() {
-            model.plug(disk(&format!("vdn{i}"), &format!("N{i}"), GIB));
-            if *named {
-                meta.disks.serial.push(format!("N{i}"));
-                allowed.insert(format!("vdn{i}"));
-            }
-        }
+        let allowed = plug_blank(&mut model, meta, &blank);
         (0..after).for_each(|i| meta.disks.serial.push(format!("X{i}")));
         if reboot {
             model.power_cut();

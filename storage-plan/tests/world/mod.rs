@@ -144,6 +144,40 @@ pub fn config(each: &[(&str, Each)], array: &[(&str, Array)]) -> MachineConfig {
     }
 }
 
+/// What `config` comes to on `model`, which then loses its power.
+pub fn made(mut model: Model, config: &MachineConfig) -> Model {
+    let plan = plan(&model.inventory(), config);
+    assert!(!plan.is_blocked(), "{:#?}", plan.all_refusals());
+    model.carry_out(&plan).unwrap();
+    model.power_cut();
+    model
+}
+
+/// A node with an array `meta` of this level over `members` disks and some spares, `S0` and on, each named.
+pub fn named_array(level: Level, members: usize, spares: u32) -> (Model, MachineConfig) {
+    let count = members + spares as usize;
+    let names: Vec<String> = (0..count).map(|i| format!("S{i}")).collect();
+    let disks = (0..count).map(|i| disk(&format!("vd{i}"), &names[i], GIB)).collect();
+    let named: Vec<&str> = names.iter().map(String::as_str).collect();
+    let config = config(&[], &[("meta", array(level, serials(&named), spares, "/var/lib/volumes/db"))]);
+    let mut model = node(disks);
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+    (model, config)
+}
+
+/// Puts blank disks in, those that are true with a name in `array`. Gives the kernel's names of these.
+pub fn plug_blank(model: &mut Model, array: &mut Array, blank: &[bool]) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for (i, is_named) in blank.iter().enumerate() {
+        model.plug(disk(&format!("vdn{i}"), &format!("N{i}"), GIB));
+        if *is_named {
+            array.disks.serial.push(format!("N{i}"));
+            named.insert(format!("vdn{i}"));
+        }
+    }
+    named
+}
+
 /// The table that an image brings along: ESP, root, hash tree.
 pub fn image_table() -> Table {
     let part = |number: u32, kind: Uuid, guid: Uuid, start: u64, size: u64, name: &str| Partition {
