@@ -208,6 +208,20 @@ fn a_spare_takes_over_when_no_disk_is_named_and_is_not_retired_itself() {
 }
 
 #[test]
+fn a_spare_that_is_to_leave_makes_room_for_another_in_the_same_run() {
+    let (mut model, mut config) = striped();
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+    let r5 = config.storage.array.get_mut("r5").unwrap();
+    (r5.retire, r5.disks) = (vec!["R5-3".into()], serials(&["R5-0", "R5-1", "R5-2", "R5-9"]));
+    model.plug(disk("vdz", "R5-9", GIB));
+    let first = plan(&model.inventory(), &config);
+    assert_eq!(written(&first), ["vdg".to_owned(), "vdz".into()].into(), "{:#?}", first.graph);
+    model.carry_out(&first).unwrap();
+    assert_eq!(array(&model.inventory(), "raid5").spares, ["vdz1"]);
+    assert_eq!(plan(&model.inventory(), &config).writes(), 0);
+}
+
+#[test]
 fn members_are_copied_one_after_the_other() {
     let (mut model, mut config) = striped();
     model.carry_out(&plan(&model.inventory(), &config)).unwrap();
