@@ -50,8 +50,8 @@ impl Torture {
         for hung in &report.hung {
             progress.say(format!("a guest did not answer, and another did: {hung}"));
         }
-        let (total, stopped) = (report.total(), report.wrongly_refused());
-        for why in total.neither.iter().map(String::as_str).chain(stopped.iter().copied()) {
+        let total = report.total();
+        for why in total.neither.iter().chain(&total.refused) {
             progress.say(format!("not converged: {why}"));
         }
         if self.json {
@@ -65,7 +65,11 @@ impl Torture {
             );
         }
         ensure!(total.neither.is_empty(), "{} points did not converge", total.neither.len());
-        ensure!(stopped.is_empty(), "the node stopped at {} points, and all it needed was its own", stopped.len());
+        ensure!(
+            total.refused.is_empty(),
+            "the node stopped at {} points, and all it needed was its own",
+            total.refused.len()
+        );
         ensure!(total.foreign_bytes == 0, "{} bytes of somebody else's were written to", total.foreign_bytes);
         Ok(())
     }

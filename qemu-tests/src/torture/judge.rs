@@ -6,14 +6,16 @@ use super::talk::Compared;
 use crate::block_server::Event;
 use crate::block_server::contents::Contents;
 use firstboot::storage::Status;
-use storage_plan::Verdict;
+use storage_plan::{Verdict, refusal};
 
 /// What a start came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Every volume is there, and another run would do nothing.
     Converged,
-    /// It stopped, said why, and wrote nothing.
+    /// It stopped, said why, and wrote nothing: what it needs is not its own, or lost.
+    Stopped(String),
+    /// As that, and all it needs is its own and there.
     Refused(String),
     /// Neither; in words.
     Neither(String),
@@ -27,6 +29,7 @@ pub(super) fn outcome(scenario: &Scenario, recorded: &Recorded) -> Outcome {
     if ran.status == Status::Stopped {
         return match writes {
             0 if ran.refusals.is_empty() => Outcome::Neither("it stopped and did not say why".into()),
+            0 if scenario.stops => Outcome::Stopped(said()),
             0 => Outcome::Refused(said()),
             _ => Outcome::Neither(format!("it stopped after {writes} writes: {}", said())),
         };
@@ -52,6 +55,15 @@ fn at_odds(compared: &Compared) -> Option<String> {
         Compared { intact, .. } if intact.is_empty() => Some("there is nothing that could be compared".into()),
         Compared { mismatches: 1.., .. } => Some(format!("members are at odds in {} sectors", compared.mismatches)),
         _ => None,
+    }
+}
+
+/// As [`outcome`], of a start after a disk refused a write. An array does without that member; if another was lost before, too
+/// few are left where the level bears the loss of one, and nobody may guess what they held.
+pub(super) fn outcome_after_failing_write(scenario: &Scenario, recorded: &Recorded) -> Outcome {
+    match outcome(scenario, recorded) {
+        Outcome::Refused(why) if scenario.lacks_parity() && why.contains(refusal::LACKING) => Outcome::Stopped(why),
+        outcome => outcome,
     }
 }
 
@@ -116,6 +128,22 @@ mod tests {
         neither(|r| r.ran.steps_left = 1);
         let stops = Scenario { stops: true, ..scenario.clone() };
         assert!(matches!(outcome(&stops, &recorded(Status::Ready, Vec::new())), Outcome::Neither(_)));
+        assert_eq!(outcome(&stops, &recorded(Status::Stopped, Vec::new())), Outcome::Stopped("BP-S014".into()));
+    }
+
+    #[test]
+    fn an_array_that_lacks_a_member_may_stop_when_another_fails_and_for_nothing_else() {
+        let stopped = |code: &str| {
+            let mut one = recorded(Status::Stopped, Vec::new());
+            one.ran.refusals = vec![code.into()];
+            one
+        };
+        let of = |name: &str, code: &str| outcome_after_failing_write(&scenario::of(name).unwrap(), &stopped(code));
+        let degraded = "an array with parity takes in a disk";
+        assert_eq!(of(degraded, "BP-S018"), Outcome::Stopped("BP-S018".into()));
+        assert_eq!(of(degraded, "BP-S016"), Outcome::Refused("BP-S016".into()));
+        assert_eq!(of("an array with parity", "BP-S018"), Outcome::Refused("BP-S018".into()));
+        assert_eq!(of("a mirror takes in a disk", "BP-S018"), Outcome::Refused("BP-S018".into()));
     }
 
     #[test]

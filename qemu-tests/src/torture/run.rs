@@ -236,8 +236,7 @@ impl Worker<'_> {
                 }
                 let foreign = judge::foreign_bytes(scenario, before, &failing);
                 let next = start(&failing.after, &Fault::None)?;
-                // An array does without a member that refused a write.
-                let outcome = judge::outcome(scenario, &next);
+                let outcome = judge::outcome_after_failing_write(scenario, &next);
                 Ok(vec![(outcome, foreign + judge::foreign_bytes(scenario, &failing.after, &next))])
             }
             Point::FailingTool(sabotage, _) => {

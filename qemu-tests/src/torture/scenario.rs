@@ -162,6 +162,11 @@ impl Scenario {
         matches!(self.begins, Begins::Made(_))
     }
 
+    /// Whether it begins with an array with parity that has lost a member.
+    pub fn lacks_parity(&self) -> bool {
+        self.rebuilds() && self.config.storage.array.values().any(|array| array.level == Level::Raid5)
+    }
+
     /// The volumes that must be there in the end.
     pub fn is_wanted(&self, volume: &str) -> bool {
         !volume.starts_with("others/")
