@@ -177,6 +177,27 @@ fn taken_in(mut model: Model, config: &MachineConfig, at_work: &[&str], context:
 }
 
 #[test]
+fn invariant_4_a_cut_when_the_new_member_alone_has_noted_its_place_converges() {
+    let (mut model, config) = lost(true);
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+    let is_new = |md: &storage_plan::inventory::MdMember| md.recovering;
+    let all = |model: &Model| -> Vec<_> {
+        model.disks().iter().flat_map(|d| d.areas.values()).filter_map(|area| area.md.clone()).collect()
+    };
+    let new = all(&model).into_iter().find(is_new).expect("one is being filled");
+    let disks: Vec<String> = model.disks().iter().map(|d| d.device.name.clone()).collect();
+    for disk in disks {
+        let areas = model.disk_mut(&disk).unwrap().areas.values_mut().filter_map(|area| area.md.as_mut());
+        for md in areas.filter(|md| md.array == new.array && !md.recovering) {
+            md.events = new.events - 1;
+            md.positions.iter_mut().filter(|position| **position == new.role).for_each(|position| *position = None);
+        }
+    }
+    model.power_cut();
+    converge(model, &config, "the event reached the new member alone");
+}
+
+#[test]
 fn invariant_4_a_cut_after_any_effect_of_adding_a_spare_converges_in_one_run() {
     for off in [false, true] {
         let (mut model, config) = with_one_spare_more();

@@ -51,6 +51,10 @@ pub fn fresh<'a>(carriers: &[&Carrier<'a>], uuid: &Uuid) -> Vec<&'a MdMember> {
 pub fn counts_beside(md: &MdMember, newest: &MdMember) -> bool {
     let is_known =
         newest.positions.is_empty() || newest.positions.get(usize::from(md.number)).copied().flatten() == md.role;
+    // One that is being filled never ran without the others: that it has its place may not have reached them.
+    if newest.recovering {
+        return md.events + 1 >= newest.events && is_known;
+    }
     let knows = newest.role.is_none() || md.positions.is_empty() || md.positions.contains(&newest.role);
     knows && (md.events >= newest.events || (md.events + 1 == newest.events && is_known))
 }
