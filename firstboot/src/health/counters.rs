@@ -31,7 +31,7 @@ fn parse(text: &str) -> Option<u64> {
 #[allow(clippy::disallowed_methods, reason = "lays files as the kernel shows them")]
 mod tests {
     use super::*;
-    use storage_plan::inventory::Uses;
+    use crate::observe::sample;
 
     #[test]
     fn counters_are_read_where_the_kernel_has_them() {
@@ -44,21 +44,8 @@ mod tests {
         lay("sda/device/ioerr_cnt", "0x1f\n");
         lay("md127/md/mismatch_cnt", "128\n");
         lay("md127/md/dev-sda1/errors", "3\n");
-        let array = RunningArray {
-            name: "md127".into(),
-            uuid: None,
-            level: "raid1".into(),
-            members: vec!["sda1".into()],
-            spares: vec!["sdb1".into()],
-            failed: vec!["sdc1".into()],
-            wanted: 2,
-            sync_action: "idle".into(),
-            sync_progress: None,
-            read_only: false,
-            mismatches: 0,
-            signatures: Vec::new(),
-            uses: Uses::default(),
-        };
+        let array = sample::array("md127", "raid1", &["sda1"], &["sdc1"]);
+        let array = RunningArray { spares: vec!["sdb1".into()], ..array };
         assert_eq!(failed_commands(root.path(), "sda"), Some(31));
         assert_eq!(failed_commands(root.path(), "nvme0n1"), None);
         assert_eq!(of_array(root.path(), &array), (128, vec![("sda1".into(), 3), ("sdb1".into(), 0)]));
