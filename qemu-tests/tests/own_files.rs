@@ -82,6 +82,10 @@ fn fails(call: &str, error: &str, number: usize, old: Option<&str>) -> Result<Ma
     if !whole || (done.status.success() && found.as_deref() != Some("new")) {
         return Err(words());
     }
+    let mut entries = fs::read_dir(file.parent().unwrap()).into_iter().flatten();
+    if entries.any(|entry| entry.is_ok_and(|entry| entry.path() != file)) {
+        return Err(format!("what was half written lies beside it; {}", words()));
+    }
     let again = Command::new(std::env::current_exe().unwrap()).arg("--write").arg(&file).arg("new").status().unwrap();
     let beside = fs::read_dir(file.parent().unwrap()).unwrap().count();
     if !again.success() || fs::read_to_string(&file).unwrap() != "new" || beside != 1 {
