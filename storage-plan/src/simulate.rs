@@ -169,6 +169,11 @@ impl Model {
         self.disks.iter_mut().find(|d| d.device.name == name)
     }
 
+    /// All disks, to alter what is on them.
+    pub fn disks_mut(&mut self) -> &mut [ModelDisk] {
+        &mut self.disks
+    }
+
     /// The disks.
     pub fn disks(&self) -> &[ModelDisk] {
         &self.disks
@@ -274,7 +279,7 @@ impl Model {
                 let of_array =
                     |m: &PartitionRef| self.area(m).and_then(|a| a.md.as_ref()).is_some_and(|md| md.array == *uuid);
                 let of_it = members.iter().filter(|m| of_array(m));
-                let newest = of_it.clone().filter_map(|m| self.superblock(m)).max_by_key(|md| md.events);
+                let newest = self.most_recent(of_it.clone());
                 let current = |m: &&PartitionRef| {
                     self.superblock(m).zip(newest).is_some_and(|(md, newest)| md::counts_beside(md, newest))
                 };
@@ -678,6 +683,12 @@ impl Model {
 
     fn superblock(&self, member: &PartitionRef) -> Option<&MdMember> {
         self.area(member)?.md.as_ref()
+    }
+
+    /// The member by which mdadm judges the others: the first of those with a place that know most (its Assemble.c).
+    fn most_recent<'m>(&self, members: impl Iterator<Item = &'m PartitionRef>) -> Option<&MdMember> {
+        let placed = members.filter_map(|m| self.superblock(m)).filter(|md| md.role.is_some());
+        placed.fold(None, |most: Option<&MdMember>, md| most.filter(|most| most.events >= md.events).or(Some(md)))
     }
 
     fn superblock_of(&self, members: &[PartitionRef]) -> Option<&MdMember> {

@@ -5,6 +5,7 @@ mod world;
 
 use machine_config::schema::MachineConfig;
 use proptest::prelude::*;
+use storage_plan::inventory::MdMember;
 use storage_plan::simulate::{Effect, Model};
 use storage_plan::{Plan, Verdict, plan};
 use world::*;
@@ -176,25 +177,53 @@ fn taken_in(mut model: Model, config: &MachineConfig, at_work: &[&str], context:
     done
 }
 
+/// Superblocks that are to be altered.
+fn superblocks(model: &mut Model) -> impl Iterator<Item = &mut MdMember> {
+    model.disks_mut().iter_mut().flat_map(|d| d.areas.values_mut()).filter_map(|area| area.md.as_mut())
+}
+
+/// The node of [`lost`] right after its mirror took the new disk in, `finished` with its table or not.
+fn joined(finished: bool) -> (Model, MachineConfig, MdMember) {
+    let (mut model, config) = lost(true);
+    let effects = effects(&model, &plan(&model.inventory(), &config));
+    let joined = effects.iter().position(|e| matches!(e, Effect::Joined(..))).unwrap();
+    let done = if finished { effects.len() } else { joined + 1 };
+    effects[..done].iter().for_each(|e| model.apply(e.clone()));
+    let new = superblocks(&mut model).find(|md| md.recovering).cloned().expect("one is being filled");
+    (model, config, new)
+}
+
 #[test]
 fn invariant_4_a_cut_when_the_new_member_alone_has_noted_its_place_converges() {
-    let (mut model, config) = lost(true);
-    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
-    let is_new = |md: &storage_plan::inventory::MdMember| md.recovering;
-    let all = |model: &Model| -> Vec<_> {
-        model.disks().iter().flat_map(|d| d.areas.values()).filter_map(|area| area.md.clone()).collect()
-    };
-    let new = all(&model).into_iter().find(is_new).expect("one is being filled");
-    let disks: Vec<String> = model.disks().iter().map(|d| d.device.name.clone()).collect();
-    for disk in disks {
-        let areas = model.disk_mut(&disk).unwrap().areas.values_mut().filter_map(|area| area.md.as_mut());
-        for md in areas.filter(|md| md.array == new.array && !md.recovering) {
+    for finished in [false, true] {
+        let (mut model, config, new) = joined(finished);
+        for md in superblocks(&mut model).filter(|md| md.array == new.array && !md.recovering) {
             md.events = new.events - 1;
             md.positions.iter_mut().filter(|position| **position == new.role).for_each(|position| *position = None);
         }
+        model.power_cut();
+        replaced(model, &config, &format!("the event reached the new member alone, finished {finished}"));
     }
-    model.power_cut();
-    converge(model, &config, "the event reached the new member alone");
+}
+
+#[test]
+fn invariant_3_a_member_that_the_new_one_ran_without_is_not_taken_for_the_array() {
+    let says_gone = |new: &mut MdMember, other: &MdMember| new.positions[usize::from(other.number)] = None;
+    let knows_more = |new: &mut MdMember, _: &MdMember| new.events += 1;
+    for changed in [&says_gone as &dyn Fn(&mut MdMember, &MdMember), &knows_more] {
+        let (mut model, config, new) = joined(true);
+        let others = |md: &&mut MdMember| md.array == new.array && !md.recovering;
+        let mut other = superblocks(&mut model).find(others).map(|md| md.clone()).expect("one has all data");
+        other.events = new.events - 1;
+        superblocks(&mut model).filter(others).for_each(|md| md.events = other.events);
+        superblocks(&mut model).filter(|md| md.recovering).for_each(|md| changed(md, &other));
+        model.power_cut();
+        let plan = plan(&model.inventory(), &config);
+        let codes: Vec<String> = plan.all_refusals().into_iter().map(|r| r.code).collect();
+        assert_eq!(codes, ["BP-S018"]);
+        let touched = plan.graph.steps.iter().any(|s| format!("{:?}", s.action).contains(&new.array.to_string()));
+        assert!(!touched, "{:#?}", plan.graph);
+    }
 }
 
 #[test]

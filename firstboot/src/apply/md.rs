@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use storage_plan::PartitionRef;
 use storage_plan::inventory::MdMember;
+use storage_plan::layer::md;
 use uuid::Uuid;
 
 /// Held while a free number is chosen and taken, so that two arrays don't choose the same.
@@ -85,7 +86,7 @@ pub(super) fn add(
         tracing::warn!("the rebuild of {} may be slow: {e}", array.display());
     }
     // mdadm's own superblock has the event counter 0, by which the member would be left out after a power cut.
-    wait_until_noted(&node, |md| md.array == *uuid && md.events > 0)
+    wait_until_noted(uuid, &node, |md| md.events > 0)
 }
 
 /// Gives a running array a member back that was away, and returns when the array has noted so on it. mdadm and the kernel look
@@ -101,7 +102,7 @@ pub(super) fn give_back(tools: &Tools, uuid: &Uuid, member: &PartitionRef, rebui
     if let Err(e) = sync_speed::set(&array, rebuild) {
         tracing::warn!("bringing {} up to date may be slow: {e}", array.display());
     }
-    wait_until_noted(&node, |md| md.array == *uuid && md.role == own.role && md.events > own.events)
+    wait_until_noted(uuid, &node, |md| md.role == own.role && md.events > own.events)
 }
 
 /// Has a running array copy `member` onto `onto`, which stands by in it, and returns when the array has noted so on the
@@ -122,7 +123,7 @@ pub(super) fn copy(
     if let Err(e) = sync_speed::set(&array, rebuild) {
         tracing::warn!("the copy in {} may be slow: {e}", array.display());
     }
-    wait_until_noted(&to, |md| md.array == *uuid && md.role == Some(role))
+    wait_until_noted(uuid, &to, |md| md.role == Some(role))
 }
 
 /// Lets a member that a running array does not need leave it. Nothing is written to it.
@@ -158,10 +159,19 @@ fn drop_failed(uuid: &Uuid) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the medium has a superblock that says so.
-fn wait_until_noted(node: &Path, says: impl Fn(&MdMember) -> bool) -> anyhow::Result<()> {
+/// Waits until the medium has a superblock of the array that says so, and all other members have noted its place: each is
+/// written by itself, and after a power cut what one alone knows does not count.
+fn wait_until_noted(uuid: &Uuid, node: &Path, says: impl Fn(&MdMember) -> bool) -> anyhow::Result<()> {
+    let of = |node: &Path| crate::observe::superblock(node).filter(|md| md.array == *uuid);
+    let others = || -> anyhow::Result<Vec<MdMember>> {
+        let array = crate::observe::arrays()?.into_iter().find(|a| a.uuid == Some(*uuid));
+        let members = array.context("the array does not run any more")?.members;
+        Ok(members.iter().filter_map(|name| of(&Path::new("/dev").join(name))).collect())
+    };
     for _ in 0..200 {
-        if crate::observe::superblock(node).is_some_and(|md| says(&md)) {
+        if let Some(own) = of(node).filter(|md| says(md))
+            && others()?.iter().all(|md| md::knows(md, &own))
+        {
             return Ok(());
         }
         std::thread::sleep(std::time::Duration::from_millis(50));

@@ -40,23 +40,40 @@ impl<'a> Carrier<'a> {
 /// Superblocks of the array `uuid` that tell of its latest state. One that is behind has missed writes, and the kernel
 /// leaves its member out until it has caught up.
 pub fn fresh<'a>(carriers: &[&Carrier<'a>], uuid: &Uuid) -> Vec<&'a MdMember> {
-    let all: Vec<&MdMember> = carriers.iter().filter_map(|c| c.superblock(uuid)).collect();
-    let newest = all.iter().copied().max_by_key(|md| md.events);
-    all.into_iter().filter(|md| newest.is_some_and(|newest| counts_beside(md, newest))).collect()
+    let all = carriers.iter().filter_map(|c| c.superblock(uuid));
+    let newest = newest(all.clone());
+    all.filter(|md| newest.is_some_and(|newest| counts_beside(md, newest))).collect()
+}
+
+/// The superblock that knows most. A member that is being filled never ran without the others; so where it is ahead by the
+/// one event that no other has noted, and says itself that they are all in the array, it is one of them.
+pub fn newest<'a>(all: impl Iterator<Item = &'a MdMember> + Clone) -> Option<&'a MdMember> {
+    let most = all.clone().max_by_key(|md| (md.events, !md.recovering))?;
+    let full = all.filter(|md| !md.recovering && md.events + 1 >= most.events);
+    let is_one_of_them = most.recovering && full.clone().all(|md| knows(most, md));
+    full.filter(|_| is_one_of_them).max_by_key(|md| md.events).or(Some(most))
 }
 
 /// Whether a member with this superblock counts beside the one that knows most. The last event may have reached some and not
 /// the others, unless it was that this one has no place any more (the kernel's `super_1_validate`). One that knows of nobody in
-/// the place of the other has run without it (mdadm's Assemble).
+/// the place of the other has run without it (mdadm's Assemble). One that is being filled and is ahead counts if the other
+/// has noted its place.
 pub fn counts_beside(md: &MdMember, newest: &MdMember) -> bool {
-    let is_known =
-        newest.positions.is_empty() || newest.positions.get(usize::from(md.number)).copied().flatten() == md.role;
-    // One that is being filled never ran without the others: that it has its place may not have reached them.
-    if newest.recovering {
-        return md.events + 1 >= newest.events && is_known;
-    }
-    let knows = newest.role.is_none() || md.positions.is_empty() || md.positions.contains(&newest.role);
-    knows && (md.events >= newest.events || (md.events + 1 == newest.events && is_known))
+    let has_room = newest.role.is_none() || md.positions.is_empty() || md.positions.contains(&newest.role);
+    let is_ahead = md.events > newest.events;
+    let fits = md.events == newest.events || (md.events.abs_diff(newest.events) == 1 && knows(newest, md));
+    has_room && fits && (!is_ahead || md.recovering)
+}
+
+/// Whether what `md` knows of the array gives `other` the place that it has.
+pub fn knows(md: &MdMember, other: &MdMember) -> bool {
+    md.positions.is_empty() || md.positions.get(usize::from(other.number)).copied().flatten() == other.role
+}
+
+/// Whether this member got its place by an event that the one that knows most has not noted: it is being filled, and the
+/// array runs without it. mdadm would take its word and leave all others out.
+pub fn is_unknown(md: &MdMember, newest: &MdMember) -> bool {
+    md.recovering && md.events > newest.events && !knows(newest, md)
 }
 
 /// The places of an array that `fresh` members fill with all their data; spares and those that are being filled have none.

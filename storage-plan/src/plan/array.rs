@@ -98,7 +98,7 @@ impl<'a> This<'a, '_> {
         let mut members: Vec<&Carrier<'_>> = Vec::new();
         let mut begun: Vec<&Carrier<'_>> = Vec::new();
         for carrier in &self.carriers {
-            let chosen = carrier.phase == Phase::Provisioning && !self.took_in(carrier);
+            let chosen = self.is_begun(carrier);
             match carrier.seen().map(|p| inside(&p.signatures, md::MEMBER, &self.uuid)) {
                 Some(Inside::Ours | Inside::Nothing) | None if chosen => begun.push(carrier),
                 Some(Inside::Other(holds)) if chosen => {
@@ -169,9 +169,13 @@ impl<'a> This<'a, '_> {
             let (action, _) = table_step(carrier.device, &carrier.wanted, true);
             repaired.push(draft.add(action, &[]));
         }
+        // Before the array runs: from then on nothing tells such a disk from one that missed writes.
+        for carrier in begun.iter().filter(|c| c.phase == Phase::Done) {
+            repaired.push(draft.add(table_step(carrier.device, &carrier.wanted, false).0, &[]));
+        }
         let mut after = repaired.clone();
         if self.running().is_none() {
-            let members = members.iter().filter(|c| !over(c)).map(|c| c.partition.clone()).collect();
+            let members = self.in_order(members.iter().copied().filter(|c| !over(c)));
             let (uuid, name) = (self.uuid, self.name.to_owned());
             let start = Action::AssembleArray { uuid, name, members, wanted, read_only: false };
             after = vec![draft.add(start, &repaired)];
@@ -223,6 +227,25 @@ impl<'a> This<'a, '_> {
         let all: Vec<&Carrier<'_>> = self.carriers.iter().collect();
         let own = carrier.superblock(&self.uuid);
         own.is_some_and(|own| md::fresh(&all, &self.uuid).iter().any(|md| md.member == own.member))
+    }
+
+    /// Whether it was chosen and the array does not have it yet: what it holds, if anything, is a part of what the others do.
+    fn is_begun(&self, carrier: &Carrier<'_>) -> bool {
+        let newest = || md::newest(self.carriers.iter().filter_map(|c| c.superblock(&self.uuid)));
+        let is_unknown = || carrier.superblock(&self.uuid).zip(newest()).is_some_and(|(md, n)| md::is_unknown(md, n));
+        !self.took_in(carrier) && (carrier.phase == Phase::Provisioning || (self.running().is_none() && is_unknown()))
+    }
+
+    /// Members as mdadm is to be told of them: by the first of those that know most it judges the others, and one that is
+    /// being filled may know more than one of them.
+    pub(super) fn in_order<'c>(&self, members: impl Iterator<Item = &'c Carrier<'a>>) -> Vec<PartitionRef>
+    where
+        'a: 'c,
+    {
+        let is_filled = |c: &&Carrier<'_>| c.superblock(&self.uuid).is_none_or(|md| !md.recovering);
+        let (mut first, last): (Vec<_>, Vec<_>) = members.partition(is_filled);
+        first.extend(last);
+        first.into_iter().map(|c| c.partition.clone()).collect()
     }
 
     /// Whether the array has it, as far as that can be told before its table is put right.

@@ -60,7 +60,7 @@ impl This<'_, '_> {
         ));
         let mut after = Vec::new();
         if self.running().is_none() {
-            let (name, members) = (self.name.to_owned(), members.iter().map(|c| c.partition.clone()).collect());
+            let (name, members) = (self.name.to_owned(), self.in_order(members.iter().copied()));
             let start = Action::AssembleArray { uuid: self.uuid, name, members, wanted, read_only: true };
             after.push(draft.add(start, &[]));
         }

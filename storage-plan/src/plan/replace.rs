@@ -17,7 +17,7 @@ use super::{Draft, table_step};
 use crate::inventory::{Device, Remembered};
 use crate::layer::md::{self, Carrier};
 use crate::layer::reserve;
-use crate::ownership::{Standing, Wanted, standing};
+use crate::ownership::{Phase, Standing, Wanted, standing};
 use crate::refusal;
 use crate::selector;
 use crate::{Action, PartitionRef};
@@ -28,7 +28,7 @@ use machine_config::schema::Replace;
 struct New<'a> {
     device: &'a Device,
     wanted: Wanted,
-    /// Its table of type *provisioning* is whole on it already.
+    /// Its table of type *provisioning* is whole on it already, or will be before the array runs.
     begun: bool,
     /// Why it is taken, in a sentence without its end.
     why: String,
@@ -72,7 +72,7 @@ impl<'a> This<'a, '_> {
             new.push(New {
                 device: carrier.device,
                 wanted: carrier.wanted.clone(),
-                begun: carrier.whole,
+                begun: carrier.whole || carrier.phase == Phase::Done,
                 why: format!("An interrupted run chose {words}"),
             });
         }
