@@ -30,6 +30,8 @@ pub(super) fn outcome(scenario: &Scenario, recorded: &Recorded) -> Outcome {
         return match writes {
             0 if ran.refusals.is_empty() => Outcome::Neither("it stopped and did not say why".into()),
             0 if scenario.stops => Outcome::Stopped(said()),
+            // Nobody may guess what stood on the lacking member in the stripe that was being written.
+            0 if scenario.has_write_hole() && said().contains(refusal::DIRTY_DEGRADED) => Outcome::Stopped(said()),
             0 => Outcome::Refused(said()),
             _ => Outcome::Neither(format!("it stopped after {writes} writes: {}", said())),
         };
@@ -59,10 +61,10 @@ fn at_odds(compared: &Compared) -> Option<String> {
 }
 
 /// As [`outcome`], of a start after a disk refused a write. An array does without that member; if another was lost before, too
-/// few are left where the level bears the loss of one, and nobody may guess what they held.
+/// few may be left, and nobody may guess what they held.
 pub(super) fn outcome_after_failing_write(scenario: &Scenario, recorded: &Recorded) -> Outcome {
     match outcome(scenario, recorded) {
-        Outcome::Refused(why) if scenario.lacks_parity() && why.contains(refusal::LACKING) => Outcome::Stopped(why),
+        Outcome::Refused(why) if scenario.bears_no_loss() && why.contains(refusal::LACKING) => Outcome::Stopped(why),
         outcome => outcome,
     }
 }
@@ -142,8 +144,27 @@ mod tests {
         let degraded = "an array with parity takes in a disk";
         assert_eq!(of(degraded, "BP-S018"), Outcome::Stopped("BP-S018".into()));
         assert_eq!(of(degraded, "BP-S016"), Outcome::Refused("BP-S016".into()));
-        assert_eq!(of("an array with parity", "BP-S018"), Outcome::Refused("BP-S018".into()));
-        assert_eq!(of("a mirror takes in a disk", "BP-S018"), Outcome::Refused("BP-S018".into()));
+        for bears_it in
+            ["an array with parity", "a mirror takes in a disk", "an array with two parities takes in a disk"]
+        {
+            assert_eq!(of(bears_it, "BP-S018"), Outcome::Refused("BP-S018".into()), "{bears_it}");
+        }
+    }
+
+    #[test]
+    fn an_array_that_lacks_a_member_may_stop_for_its_write_hole_alone() {
+        let of = |name: &str| {
+            let mut one = recorded(Status::Stopped, Vec::new());
+            one.ran.refusals = vec!["BP-S025".into()];
+            outcome(&scenario::of(name).unwrap(), &one)
+        };
+        let stopped = Outcome::Stopped("BP-S025".into());
+        assert_eq!(of("an array with two parities takes in a disk"), stopped);
+        assert_eq!(of("an array with parity and a bitmap takes in a disk"), stopped);
+        for closed in ["an array with two parities", "an array with parity takes in a disk", "a mirror takes in a disk"]
+        {
+            assert_eq!(of(closed), Outcome::Refused("BP-S025".into()), "{closed}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::guest::FOREIGN;
 use crate::guest::config::{config, serials};
 use crate::guest::disks::{SYSTEM, image_bytes, serial};
 use anyhow::Result;
-use machine_config::schema::{Array, Each, Format, Level, MachineConfig, Mkfs};
+use machine_config::schema::{Array, Each, Format, Level, MachineConfig, Mkfs, WriteHole};
 
 const MIB: u64 = 1 << 20;
 /// A disk with a file system of its own.
@@ -18,10 +18,16 @@ const LONE: &str = "E1";
 const MIRROR: [&str; 2] = ["M1", "M2"];
 /// What takes the place of the second of them.
 const MIRROR_NEW: &str = "M3";
-/// Members of an array with parity.
-const PARITY: [&str; 3] = ["R1", "R2", "R3"];
-/// What takes the place of the last of them.
-const PARITY_NEW: &str = "R4";
+/// Members of arrays with parity and of striped mirrors, as many as the level needs; one more takes the place of the last.
+const MEMBERS: [&str; 5] = ["R1", "R2", "R3", "R4", "R5"];
+/// Arrays beside the mirror: what each is, its level, its members, and what it has against the write hole if that is not
+/// the level's own.
+const ARRAYS: [(&str, Level, usize, Option<WriteHole>); 4] = [
+    ("an array with parity", Level::Raid5, 3, None),
+    ("an array with parity and a bitmap", Level::Raid5, 3, Some(WriteHole::Bitmap)),
+    ("an array with two parities", Level::Raid6, 4, None),
+    ("an array of striped mirrors", Level::Raid10, 4, None),
+];
 /// Members of somebody else's mirror, which whoever starts it writes to.
 const UNSYNCED: [&str; 2] = ["U1", "U2"];
 
@@ -55,9 +61,8 @@ pub struct Scenario {
 ///
 /// As small as the agent takes them, and ZFS: a look at a blank disk reads all of it.
 pub fn exports() -> Vec<Export> {
-    let new = [MIRROR_NEW, PARITY_NEW];
-    let small =
-        [LONE].into_iter().chain(MIRROR).chain(PARITY).chain(new).chain(UNSYNCED).map(|serial| (serial.to_owned(), 24));
+    let small = [LONE].into_iter().chain(MIRROR).chain([MIRROR_NEW]).chain(MEMBERS).chain(UNSYNCED);
+    let small = small.map(|serial| (serial.to_owned(), 24));
     let foreign = FOREIGN.iter().map(|(_, foreign)| (serial(*foreign), 64));
     let all = [(SYSTEM.to_owned(), 576)].into_iter().chain(small).chain(foreign);
     all.map(|(serial, size)| Export { serial, size: size * MIB }).collect()
@@ -79,7 +84,6 @@ pub fn all() -> Vec<Scenario> {
             &[LONE, MIRROR[0], MIRROR[1]],
             beside_foreign(config(&[LONE], &MIRROR, Format::Ext4)),
         ),
-        scenario("an array with parity", &PARITY, beside_foreign(of_level(Level::Raid5, &PARITY))),
         Scenario {
             begins: Begins::Made("a mirror and a disk"),
             ..scenario(
@@ -88,15 +92,15 @@ pub fn all() -> Vec<Scenario> {
                 config(&[LONE], &[MIRROR[0], MIRROR_NEW], Format::Ext4),
             )
         },
-        Scenario {
-            begins: Begins::Made("an array with parity"),
-            ..scenario(
-                "an array with parity takes in a disk",
-                &[PARITY[0], PARITY[1], PARITY_NEW],
-                of_level(Level::Raid5, &[PARITY[0], PARITY[1], PARITY_NEW]),
-            )
-        },
     ];
+    for (name, level, count, write_hole) in ARRAYS {
+        let of = |members: &[&str]| array_of(level, write_hole, members);
+        let (members, rest) = MEMBERS.split_at(count);
+        all.push(scenario(name, members, beside_foreign(of(members))));
+        let then = [&members[..count - 1], &rest[..1]].concat();
+        let takes_in = scenario(&format!("{name} takes in a disk"), &then, of(&then));
+        all.push(Scenario { begins: Begins::Made(name), ..takes_in });
+    }
     for (_, foreign) in FOREIGN {
         let serial = serial(*foreign);
         let config = config(&[LONE], &[MIRROR[0], &serial], Format::Ext4);
@@ -162,9 +166,18 @@ impl Scenario {
         matches!(self.begins, Begins::Made(_))
     }
 
-    /// Whether it begins with an array with parity that has lost a member.
-    pub fn lacks_parity(&self) -> bool {
-        self.rebuilds() && self.config.storage.array.values().any(|array| array.level == Level::Raid5)
+    /// Whether it begins with an array that has lost a member, and may be lost with another.
+    pub fn bears_no_loss(&self) -> bool {
+        self.lacks_one(|array| [Level::Raid5, Level::Raid10].contains(&array.level))
+    }
+
+    /// Whether it begins with an array that has lost a member, and whose parity nobody can rely on after a power cut.
+    pub fn has_write_hole(&self) -> bool {
+        self.lacks_one(|array| array.level == Level::Raid6 || array.write_hole == Some(WriteHole::Bitmap))
+    }
+
+    fn lacks_one(&self, which: impl Fn(&Array) -> bool) -> bool {
+        self.rebuilds() && self.config.storage.array.values().any(which)
     }
 
     /// The volumes that must be there in the end.
@@ -190,10 +203,10 @@ fn beside_foreign(mut config: MachineConfig) -> MachineConfig {
     config
 }
 
-fn of_level(level: Level, members: &[&str]) -> MachineConfig {
+fn array_of(level: Level, write_hole: Option<WriteHole>, members: &[&str]) -> MachineConfig {
     let mut config = config(&[], members, Format::Ext4);
     if let Some(array) = config.storage.array.remove("meta") {
-        config.storage.array.insert("striped".into(), Array { level, ..array });
+        config.storage.array.insert("striped".into(), Array { level, write_hole, ..array });
     }
     config
 }
