@@ -1,7 +1,7 @@
 //! Tiers of tests, and the seconds each takes.
 //!
 //! Tests that boot machines share boots, so they run one after the other, in order, on the thread that began: what
-//! a test starts ends with that thread.
+//! a test starts ends with that thread. Those that build run two at a time: each has stretches on one processor.
 #![allow(clippy::disallowed_methods, reason = "edge: keeps the list of tiers and their seconds")]
 
 use image_builder::resolve::local::AGENT_FOLDER;
@@ -16,9 +16,14 @@ use std::time::Instant;
 /// Runs a tier and says how long it took: on standard error, and in `target/tiers.txt`, where the last run of each
 /// tier is kept.
 pub fn run(tier: &str, trials: Vec<Trial>) -> ExitCode {
+    run_side_by_side(tier, 1, trials)
+}
+
+/// As [`run`], with so many tests at a time.
+pub fn run_side_by_side(tier: &str, tests: usize, trials: Vec<Trial>) -> ExitCode {
     let began = Instant::now();
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
+    arguments.test_threads = Some(tests);
     let all = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     let conclusion = libtest_mimic::run(&arguments, trials);
     if all {

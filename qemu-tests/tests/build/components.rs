@@ -13,6 +13,8 @@ use image_builder::lock::{Lock, LockedComponent};
 use image_builder::progress::Progress;
 use image_builder::store::Store;
 use image_builder::tools::{Tools, namespace};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, umask};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -55,10 +57,14 @@ fn pause(store: &Path, tools: &Tools) -> anyhow::Result<(LockedComponent, Vec<u8
 pub fn same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (first_lock, first) = pause(&folder.path().join("store"), &tools()).unwrap();
-    let umask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    let second = pause(&folder.path().join("a much longer way to another store"), &tools());
-    nix::sys::stat::umask(umask);
-    let (second_lock, second) = second.unwrap();
+    let other = folder.path().join("a much longer way to another store");
+    // In a thread whose umask is its own: another test runs beside this one.
+    let strict = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_FS).unwrap();
+        umask(Mode::from_bits_truncate(0o077));
+        pause(&other, &tools())
+    });
+    let (second_lock, second) = strict.join().unwrap().unwrap();
     assert_eq!(first_lock, second_lock);
     assert!(first == second, "{} and {} bytes differ", first.len(), second.len());
     assert!(first.starts_with(b"\x7fELF"));

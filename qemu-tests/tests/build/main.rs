@@ -81,7 +81,7 @@ fn main() -> ExitCode {
             ends::at_fifty_random_moments,
         ),
     ];
-    tiers::run("build", trials)
+    tiers::run_side_by_side("build", 2, trials)
 }
 
 fn recipe() -> PathBuf {
