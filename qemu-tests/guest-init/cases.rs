@@ -111,6 +111,12 @@ const OWN: &[(&str, fn())] = &[
         "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",
         replacing::a_disk_in_the_slot_replaces_a_member,
     ),
+    ("a mirror whose member is pulled under load is filled onto the blank disk put in its place", || {
+        replacing::a_member_is_pulled_under_load(Level::Raid1, 2);
+    }),
+    ("a RAID5 whose member is pulled under load is filled onto the blank disk put in its place", || {
+        replacing::a_member_is_pulled_under_load(Level::Raid5, 3);
+    }),
     ("an array that fails while it runs is refused, and everything else is looked at", an_array_fails_while_it_runs),
     (ZSTD_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[0].0)),
     (LZ4_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[1].0)),

@@ -57,6 +57,8 @@ pub const CASES: &[&str] = &[
     "a RAID1 copies a retired member onto the named blank disk while it serves, over a restart, and lets it go",
     "a RAID5 with a parity log copies a retired member onto the named blank disk, and lets it go",
     "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",
+    "a mirror whose member is pulled under load is filled onto the blank disk put in its place",
+    "a RAID5 whose member is pulled under load is filled onto the blank disk put in its place",
     "an array that fails while it runs is refused, and everything else is looked at",
     ZSTD_IMAGE,
     LZ4_IMAGE,

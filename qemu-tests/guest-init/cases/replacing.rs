@@ -10,7 +10,10 @@ use qemu_tests::fault::foreign::Foreign;
 use qemu_tests::guest::config::config;
 use qemu_tests::guest::disks;
 use std::fs;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 use storage_plan::Verdict;
 
 /// What the mirror is to have again once it is whole.
@@ -141,6 +144,112 @@ pub(super) fn a_disk_in_the_slot_replaces_a_member() {
     let outcome = run(&config);
     assert!(outcome.volumes.iter().all(|v| v.available), "{outcome:?}");
     assert!(fs::read(witness(AT)).unwrap() == content, "the content is not what it was");
+}
+
+/// Writes files in a ring, each through to the disk, until it is told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    written: Arc<AtomicUsize>,
+    writer: std::thread::JoinHandle<std::io::Result<()>>,
+}
+
+impl Load {
+    const RING: usize = 40;
+
+    fn start(at: &'static str) -> Load {
+        let (stop, written) = <(Arc<AtomicBool>, Arc<AtomicUsize>)>::default();
+        let (end, count) = (stop.clone(), written.clone());
+        let writer = std::thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                let number = count.load(Ordering::Relaxed);
+                let mut file = fs::File::create(Load::file(at, number))?;
+                file.write_all(&Load::bytes(number))?;
+                file.sync_all()?;
+                count.store(number + 1, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+        Load { stop, written, writer }
+    }
+
+    fn file(at: &str, number: usize) -> String {
+        format!("{at}/{}", number % Load::RING)
+    }
+
+    fn bytes(number: usize) -> Vec<u8> {
+        let number = u32::try_from(number).unwrap();
+        (0..16u32 << 10).flat_map(|i| (i ^ number).wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+    }
+
+    /// Waits until some more are written.
+    fn goes_on(&self) {
+        let (before, clock) = (self.written.load(Ordering::Relaxed), Instant::now());
+        while self.written.load(Ordering::Relaxed) < before + 5 {
+            assert!(!self.writer.is_finished() && clock.elapsed().as_secs() < 60, "nothing is written any more");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Ends it, and gives how many were written.
+    fn ends(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.writer.join().unwrap().expect("a write failed");
+        self.written.load(Ordering::Relaxed)
+    }
+}
+
+/// What is written all the while is on the new disk alone in the end.
+pub(super) fn a_member_is_pulled_under_load(level: Level, members: usize) {
+    const AT: &str = "/var/lib/volumes/db";
+    stop_all();
+    fs::write("/sys/bus/pci/rescan", "1").unwrap();
+    disks::STRIPED.into_iter().for_each(lay::wait_for);
+    for serial in disks::STRIPED {
+        clear(serial);
+        put_in_place(serial, &format!("bay-of-{serial}"));
+    }
+    let (lost, new) = (disks::STRIPED[members - 1], disks::STRIPED[members]);
+    let mut config = config(&[], &disks::STRIPED[..members], Format::Ext4);
+    let array = config.storage.array.remove("meta").unwrap();
+    config.storage.array.insert("loaded".into(), Array { level, replace: Replace::SameSlot, ..array });
+    assert_eq!(codes(&run(&config)), Vec::<&str>::new());
+    wait_for_syncs(members);
+    let keep_up = || {
+        let kept = storage::keep_up(&config, Some(&boot()), None, &|progress| println!("  {progress}")).unwrap();
+        firstboot::watch::keep(&kept.remembered).unwrap();
+        kept.outcome
+    };
+    keep_up();
+
+    let wakes = Arc::new(Wakes::open().unwrap());
+    let load = Load::start(AT);
+    load.goes_on();
+    pull(lost);
+    woken(&wakes);
+    load.goes_on();
+    let outcome = keep_up();
+    assert_eq!((outcome.status, outcome.writes), (Status::Degraded, 0), "{:?}", outcome.refusals);
+
+    put_in_place(new, &format!("bay-of-{lost}"));
+    let mut outcome = keep_up();
+    assert_eq!((codes(&outcome), outcome.writes), (Vec::new(), 3));
+    while !outcome.volumes.iter().all(|v| v.level.is_none() || v.redundant) {
+        load.goes_on();
+        woken(&wakes);
+        outcome = keep_up();
+    }
+    load.goes_on();
+    let written = load.ends();
+
+    stop_all();
+    pull(disks::STRIPED[0]);
+    let outcome = run(&config);
+    assert!(outcome.volumes.iter().all(|v| v.available), "{outcome:?}");
+    assert!(written > 20, "only {written} files were written");
+    for number in written.saturating_sub(Load::RING)..written {
+        let found = fs::read(Load::file(AT, number)).unwrap();
+        assert!(found == Load::bytes(number), "file {number} of {written} is not what was written");
+    }
 }
 
 /// It takes over by itself when a member fails.
