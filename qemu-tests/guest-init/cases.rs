@@ -80,6 +80,10 @@ const OWN: &[(&str, fn())] = &[
         erasing::a_half_erased_disk_is_erased,
     ),
     (
+        "a volume whose generation is raised is made anew with a permit, and no other",
+        erasing::a_raised_generation_makes_anew_what_it_names,
+    ),
+    (
         "a volume is made and mounted with the options that the site file gives",
         policies::volumes_are_made_and_mounted_as_asked,
     ),

@@ -46,6 +46,7 @@ pub const CASES: &[&str] = &[
     "invariant 2: a permit that names what is there frees the disk",
     "invariant 2: a permit is used once",
     "invariant 4: a disk that was half erased when the power went is erased without the permit",
+    "a volume whose generation is raised is made anew with a permit, and no other",
     "a volume is made and mounted with the options that the site file gives",
     "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
     "an array is synced as fast as the site file says",

@@ -154,3 +154,31 @@ pub(super) fn a_half_erased_disk_is_erased() {
     let (outcome, _) = run_watched(&config);
     assert_eq!((codes(&outcome), outcome.writes), (Vec::new(), 0));
 }
+
+pub(super) fn a_raised_generation_makes_anew_what_it_names() {
+    let serial = FREED[0];
+    let mut config = config(&disks::EACH, &[], Format::Ext4);
+    let mut given = on_each(&[serial]).storage.each.remove("given").unwrap();
+    given.mount = "/var/lib/volumes/given-{serial}".into();
+    config.storage.each.insert("given".into(), given);
+    stop_all();
+    let (outcome, _) = run_watched(&config);
+    assert_eq!((codes(&outcome), outcome.writes), (Vec::new(), 0));
+    let at = |name: &str| witness(&format!("/var/lib/volumes/{name}"));
+    let all = [&format!("given-{serial}"), disks::EACH[0], disks::EACH[1]];
+    all.iter().for_each(|name| fs::write(at(name), "first").unwrap());
+    stop_all();
+
+    config.storage.each.get_mut("given").unwrap().generation = 1;
+    let (outcome, _) = run_watched(&config);
+    assert_eq!((outcome.status, codes(&outcome), outcome.writes), (Status::Stopped, vec!["BP-S014"], 0));
+    let (outcome, steps) = run_with(&config, signed(&[permit(serial, layers(serial), Method::Wipe)]));
+    assert_eq!(codes(&outcome), Vec::<&str>::new());
+    assert_eq!(steps.iter().filter(|s| s.starts_with("erase ")).count(), 1, "{steps:?}");
+    for volume in &outcome.volumes {
+        let anew = volume.volume.starts_with("given/");
+        let wanted = if anew { Verdict::Create } else { Verdict::Keep };
+        assert!(volume.available && volume.verdict == wanted, "{volume:?}");
+    }
+    assert_eq!(all.map(|name| fs::read_to_string(at(name)).ok()), [None, Some("first".into()), Some("first".into())]);
+}
