@@ -8,8 +8,7 @@ use crate::config::{Found, sources};
 use crate::state_file;
 use anyhow::{Context, bail};
 use machine_config::Diagnostic;
-use machine_config::document;
-use machine_config::permit::{self, Granted, Method};
+use machine_config::permit::{self, Granted, Method, Worth};
 use machine_config::schema::MachineConfig;
 use machine_config::signature::PublicKey;
 use machine_config::utc::Utc;
@@ -73,23 +72,10 @@ pub fn now() -> Utc {
 pub fn open(found: &[Found], keys: &[PublicKey], now: Utc, config: &MachineConfig) -> Permits {
     let mut permits = Permits::default();
     for one in found {
-        let text = match document::text(&one.bytes, &one.source) {
-            Ok(text) => text,
-            Err(fault) => {
-                permits.refused.push(fault);
-                continue;
-            }
-        };
-        // Read without a look at the signature, only to leave aside what is not for this machine.
-        let elsewhere =
-            permit::read(text, &one.source).is_ok_and(|p| p.machine != config.name || p.cluster != config.cluster.id);
-        if elsewhere {
-            tracing::info!("{} is a permit for another machine", one.source);
-            continue;
-        }
-        match permit::open(text, &one.source, keys, now) {
-            Ok(granted) => permits.granted.push(granted),
-            Err(faults) => permits.refused.extend(faults),
+        match permit::worth(&one.bytes, &one.source, keys, now, config) {
+            Worth::Counts(granted) => permits.granted.push(granted),
+            Worth::Elsewhere(_) => tracing::info!("{} is a permit for another machine", one.source),
+            Worth::Nothing(faults) => permits.refused.extend(faults),
         }
     }
     permits

@@ -128,13 +128,12 @@ pub fn run(
     let line = || {
         let world = World::read(boot)?;
         let mut inventory = observe::read(boot)?;
-        let mut plan = storage_plan::plan(&inventory, config);
         let mut idle = Vec::new();
-        if plan.all_refusals().iter().any(|r| [refusal::FOREIGN, refusal::UNKNOWN_DATA].contains(&r.code.as_str())) {
-            let permits = permits().unused(permits::records(&inventory));
-            (inventory.permits, idle) = (permits.granted, permits.refused);
-            plan = storage_plan::plan(&inventory, config);
-        }
+        let plan = storage_plan::plan_with(&mut inventory, config, |inventory| {
+            let permits = permits().unused(permits::records(inventory));
+            idle = permits.refused;
+            permits.granted
+        });
         let table = storage_plan::explain::table(&plan);
         let refused =
             |refusals| stopped(states(&plan, &[], &[], &[]), locate::point_at(&inventory, refusals), table.clone());

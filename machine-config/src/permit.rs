@@ -5,6 +5,7 @@
 //! one knows that the signature held and that its time had come and not gone. Whether the device holds what the permit
 //! names is for `storage-plan` to say, which gives leave for nothing else.
 
+use crate::schema::MachineConfig;
 use crate::signature::{self, PrivateKey, PublicKey};
 use crate::utc::{DAY, Utc};
 use crate::{Diagnostic, document};
@@ -179,7 +180,7 @@ pub fn open(text: &str, file: &str, keys: &[PublicKey], now: Utc) -> Result<Gran
     if now.after(SLACK) < permit.issued {
         return untimely(
             "BP-C087",
-            format!("{file} was signed at {}, and this node's clock says {now}", permit.issued),
+            format!("{file} was signed at {}, and this machine's clock says {now}", permit.issued),
             "A clock that is behind can't tell whether a permit has ended.".into(),
             "Set the machine's clock, in UTC.",
         );
@@ -188,11 +189,35 @@ pub fn open(text: &str, file: &str, keys: &[PublicKey], now: Utc) -> Result<Gran
         return untimely(
             "BP-C086",
             format!("{file} ended at {}", permit.expires),
-            format!("This node's clock says {now}."),
+            format!("This machine's clock says {now}."),
             "Sign a new one if it is still meant; if the clock is wrong, set it, in UTC.",
         );
     }
     Ok(Granted { permit, signed_by })
+}
+
+/// What a permit is worth for one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Worth {
+    /// It counts there.
+    Counts(Granted),
+    /// It is for another machine, whatever else it is worth.
+    Elsewhere(Permit),
+    /// It does not count, and why.
+    Nothing(Vec<Diagnostic>),
+}
+
+/// What the permit that was found in `file` is worth for the machine of `config` at the time `now`.
+pub fn worth(bytes: &[u8], file: &str, keys: &[PublicKey], now: Utc, config: &MachineConfig) -> Worth {
+    let text = match document::text(bytes, file) {
+        Ok(text) => text,
+        Err(fault) => return Worth::Nothing(vec![fault]),
+    };
+    // Read without a look at the signature, only to leave aside what is not for this machine.
+    match read(text, file) {
+        Ok(other) if other.machine != config.name || other.cluster != config.cluster.id => Worth::Elsewhere(other),
+        _ => open(text, file, keys, now).map_or_else(Worth::Nothing, Worth::Counts),
+    }
 }
 
 #[cfg(test)]
@@ -254,6 +279,25 @@ mod tests {
         assert_eq!(code(unsigned, NOW), "BP-C070");
         let fault = open(unsigned, "stick", &[key(1).public()], NOW).expect_err("unsigned").remove(0);
         assert!(fault.what.contains("permit") && fault.mend.contains("bedplate permit"), "{fault}");
+    }
+
+    #[test]
+    fn one_for_another_machine_is_not_looked_at_further() {
+        let site = include_str!("../../examples/site/rack.toml");
+        let facts = crate::identity::Facts { serial: Some("J7K2X03".into()), ..Default::default() };
+        let config = crate::delivered::open(site, "f", &[]).expect("opens").machine_config(&facts).expect("a machine");
+        let here = Permit { cluster: config.cluster.id, ..permit() };
+        let of = |permit: &Permit, now: Utc| {
+            let text = permit.sign(&key(1)).expect("signs");
+            worth(text.as_bytes(), "stick", &[key(1).public()], now, &config)
+        };
+        assert!(matches!(of(&here, NOW), Worth::Counts(granted) if granted.permit == here));
+        assert!(matches!(of(&here, NOW.after(DAY)), Worth::Nothing(faults) if faults[0].code == "BP-C086"));
+        assert_eq!(of(&permit(), NOW.after(DAY)), Worth::Elsewhere(permit()), "another cluster");
+        let n2 = Permit { machine: "n2".into(), ..here };
+        assert_eq!(of(&n2, NOW), Worth::Elsewhere(n2));
+        let text = worth(&[0xff], "stick", &[], NOW, &config);
+        assert!(matches!(text, Worth::Nothing(faults) if faults[0].code == "BP-C006"));
     }
 
     #[test]

@@ -25,5 +25,5 @@ pub mod verdict;
 
 pub use graph::{Action, Graph, PartitionRef, Step, Target};
 pub use inventory::Inventory;
-pub use plan::plan;
+pub use plan::{plan, plan_with};
 pub use verdict::{ApprovedPlan, Plan, Verdict, VolumeVerdict};

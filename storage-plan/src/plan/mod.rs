@@ -24,6 +24,7 @@ use crate::refusal::{self, diagnostic};
 use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
 use crate::{check, selector};
 use machine_config::Diagnostic;
+use machine_config::permit::Granted;
 use machine_config::schema::{Each, Format, MachineConfig, Mkfs, Selector, System, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -60,6 +61,21 @@ pub fn plan(inventory: &Inventory, config: &MachineConfig) -> Plan {
     }
     plan.graph.order();
     plan
+}
+
+/// As [`plan`], with the permits that `at_hand` gives. It is asked only if a disk is refused that one could be for.
+pub fn plan_with(
+    inventory: &mut Inventory,
+    config: &MachineConfig,
+    at_hand: impl FnOnce(&Inventory) -> Vec<Granted>,
+) -> Plan {
+    let without = plan(inventory, config);
+    let could_be = |refusal: &Diagnostic| [refusal::FOREIGN, refusal::UNKNOWN_DATA].contains(&refusal.code.as_str());
+    if !without.all_refusals().iter().any(could_be) {
+        return without;
+    }
+    inventory.permits = at_hand(inventory);
+    plan(inventory, config)
 }
 
 /// What all volumes are judged against.
