@@ -17,8 +17,9 @@
 //! named: a disk that was put to another use meanwhile is refused, although it may still carry the note.
 
 use crate::identity::{Layer, Owner, VolumeKey};
-use crate::inventory::{Device, Rest, Signature};
-use machine_config::permit::{Granted, MOST_LAYERS, Method};
+use crate::inventory::{Device, Inventory, Rest, Signature};
+use crate::verdict::{Plan, Verdict, VolumeVerdict};
+use machine_config::permit::{Granted, MOST_LAYERS, Method, Permit};
 use on_disk::gpt::{Copy, ProtectiveMbr, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -248,6 +249,30 @@ fn quoted(layers: &[&String]) -> String {
 /// The beginning of a permit's id, for people.
 pub fn short(id: Uuid) -> String {
     id.to_string()[..8].to_owned()
+}
+
+/// What a permit that counts comes to in a plan, in a sentence: what is erased by it, or why it does nothing.
+///
+/// # Errors
+/// Why it does nothing.
+pub fn outcome(plan: &Plan, inventory: &Inventory, permit: &Permit) -> Result<String, String> {
+    let named: Vec<&Device> =
+        inventory.devices.iter().filter(|d| d.identity() == Some(permit.device.as_str())).collect();
+    let step = plan.graph.steps.iter().find(|s| s.action.permit() == Some(permit.id));
+    match (step, &named[..]) {
+        (Some(step), [device, ..]) => Ok(format!("{} is erased for \"{}\"", device.words(), step.volume)),
+        (_, []) => Err(format!("no disk here is {}", permit.device)),
+        (None, [device, ..]) => {
+            let (words, refused) = (device.words(), |v: &&VolumeVerdict| v.verdict == Verdict::Refuse);
+            let by = plan.volumes.iter().filter(refused).find(|v| v.disks.contains(&words));
+            Err(match by {
+                _ if !plan.refusals.is_empty() => "the configuration is refused".into(),
+                Some(volume) => format!("\"{}\", which {words} is for, is refused", volume.volume),
+                None if layers(device).is_some_and(|found| found.is_empty()) => format!("{words} is blank"),
+                None => format!("no volume takes {words} anew"),
+            })
+        }
+    }
 }
 
 /// The command that makes a permit for what is found on a disk; none for a disk that no permit can be for.

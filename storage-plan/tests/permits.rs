@@ -137,6 +137,47 @@ fn invariant_2_a_permit_for_a_disk_that_no_selector_names_does_nothing() {
 }
 
 #[test]
+fn permits_are_asked_for_only_when_one_could_be_of_use() {
+    let of = |model: &Model, config: &MachineConfig| {
+        let (mut inventory, mut asked) = (model.inventory(), 0);
+        let plan = storage_plan::plan_with(&mut inventory, config, |_| {
+            asked += 1;
+            vec![permit("B1", &["ext4 3f2a6c1e"])]
+        });
+        (asked, erased(&plan).len(), plan.is_blocked())
+    };
+    let (blank, config) = full();
+    assert_eq!(of(&blank, &config), (0, 0, false));
+    let (ext4, config) = with_ext4(UUID, "");
+    assert_eq!(of(&ext4, &config), (1, 1, false));
+    let (other, config) = with_ext4(&UUID.replace("3f2a", "4f2a"), "");
+    assert_eq!(of(&other, &config), (1, 0, true));
+}
+
+#[test]
+fn what_a_permit_comes_to_is_said_and_why_it_does_nothing() {
+    let (model, config) = with_ext4(UUID, "");
+    let outcome = |model: &Model, config: &MachineConfig, serial: &str, layer: &str| {
+        let (mut model, granted) = (model.clone(), permit(serial, &[layer]));
+        model.grant(granted.clone());
+        let inventory = model.inventory();
+        erase::outcome(&plan(&inventory, config), &inventory, &granted.permit)
+    };
+    let words = device(&model.inventory(), "vdd").words();
+    assert_eq!(outcome(&model, &config, "B1", "ext4 3f2a6c1e"), Ok(format!("{words} is erased for \"object/B1\"")));
+    let nothing =
+        |config: &MachineConfig, serial: &str, layer: &str| outcome(&model, config, serial, layer).unwrap_err();
+    assert_eq!(nothing(&config, "B9", "ext4 3f2a6c1e"), "no disk here is B9");
+    assert_eq!(nothing(&config, "B1", "ext4 4"), format!("\"object/B1\", which {words} is for, is refused"));
+    assert!(nothing(&config, "B2", "ext4 3f2a6c1e").ends_with(" is blank"));
+    let (mut narrow, mut broken) = (config.clone(), config.clone());
+    narrow.storage.each.get_mut("object").unwrap().disks = serials(&["B2"]);
+    assert_eq!(nothing(&narrow, "B1", "ext4 3f2a6c1e"), format!("no volume takes {words} anew"));
+    broken.storage.each.get_mut("object").unwrap().mount = "object".into();
+    assert_eq!(nothing(&broken, "B1", "ext4 3f2a6c1e"), "the configuration is refused");
+}
+
+#[test]
 fn invariant_2_a_disk_in_use_is_never_erased() {
     type Use = fn(&mut Device);
     let uses: [(Use, &str); 5] = [

@@ -245,7 +245,7 @@ fn default_name(machine: &str, device: &str) -> PathBuf {
     PathBuf::from(format!("{}.permit", name.trim_start_matches('.')))
 }
 
-fn now() -> Result<Utc> {
+pub(super) fn now() -> Result<Utc> {
     let since = std::time::UNIX_EPOCH.elapsed().context("this machine's clock is before 1970")?;
     Ok(Utc(since.as_secs()))
 }
