@@ -1,4 +1,5 @@
-//! Generated files are what the types say: `docs/site.schema.json` and the reference in `docs/site-file.md`.
+//! Generated files are what the types say: `docs/site.schema.json`, the reference in `docs/site-file.md` and the keys in
+//! `docs/storage.md`.
 //! And every code that a diagnostic can carry has its paragraph in `docs/diagnostics.md`.
 //!
 //! `BEDPLATE_REGENERATE=1 cargo test -p machine-config --test generated` writes them anew.
@@ -37,11 +38,33 @@ fn the_schema_is_what_the_types_say() {
 
 #[test]
 fn the_reference_is_what_the_types_say() {
-    let page = std::fs::read_to_string(repository().join("docs/site-file.md")).expect("the page");
+    same_between_marks("docs/site-file.md", &reference());
+}
+
+#[test]
+fn the_keys_of_storage_are_what_the_types_say() {
+    same_between_marks("docs/storage.md", &keys_of_storage());
+}
+
+#[test]
+fn a_sentence_ends_where_another_begins() {
+    for (text, first) in [
+        ("Which disks.", "Which disks."),
+        ("Below `/var`. `{serial}` becomes one.", "Below `/var`."),
+        ("A range, `\"400 GB .. 1 TB\"`, of sizes. Either end.", "A range, `\"400 GB .. 1 TB\"`, of sizes."),
+        ("One of\ntwo lines. More.", "One of two lines."),
+    ] {
+        assert_eq!(first_sentence(text), first);
+    }
+}
+
+/// The part of a page that is generated.
+fn same_between_marks(path: &str, wanted: &str) {
+    let page = std::fs::read_to_string(repository().join(path)).expect("the page");
     let (begin, end) = ("<!-- generated from the types: begin -->\n", "<!-- generated from the types: end -->");
-    let (head, rest) = page.split_once(begin).expect("the mark where the reference begins");
-    let (_, tail) = rest.split_once(end).expect("the mark where the reference ends");
-    same("docs/site-file.md", &format!("{head}{begin}\n{}{end}{tail}", reference()));
+    let (head, rest) = page.split_once(begin).expect("the mark where it begins");
+    let (_, tail) = rest.split_once(end).expect("the mark where it ends");
+    same(path, &format!("{head}{begin}\n{wanted}{end}{tail}"));
 }
 
 #[test]
@@ -87,23 +110,9 @@ fn reference() -> String {
         let object = resolve(schema, root);
         writeln!(out, "### {title}\n").expect("writes");
         if let Some(text) = object.get("description").and_then(Value::as_str) {
-            writeln!(out, "{}\n", text.replace('\n', " ")).expect("writes");
+            writeln!(out, "{}\n", one_line(text)).expect("writes");
         }
-        writeln!(out, "| key | value | default | |\n|---|---|---|---|").expect("writes");
-        let required: Vec<&str> =
-            object.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-        for (key, value) in object.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            let value = resolve_keeping_name(value, root);
-            let default = match value.get("default") {
-                _ if required.contains(&key.as_str()) => "**required**".to_owned(),
-                Some(Value::Array(list)) if list.is_empty() => "none".to_owned(),
-                Some(Value::Object(_)) | None => String::new(),
-                Some(default) => format!("`{default}`"),
-            };
-            let text = value.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
-            writeln!(out, "| `{key}` | {} | {default} | {text} |", kind(&value, root)).expect("writes");
-        }
-        out.push('\n');
+        out.push_str(&table(&object, root, one_line));
     };
     let of = |root: &Value, name: &str| root["$defs"][name].clone();
     section("The site", &site, &site);
@@ -135,6 +144,62 @@ fn reference() -> String {
     section("Bundle", &bundle, &bundle);
     section("Join", &of(&bundle, "Join"), &bundle);
     out
+}
+
+/// The tables of the file that are about disks, from the whole to its parts, and where each stands.
+fn keys_of_storage() -> String {
+    let profile = schema::<Profile>();
+    let mut out = String::new();
+    for (name, place) in [
+        ("System", "`system`"),
+        ("Each", "`each.NAME`"),
+        ("Array", "`array.NAME`"),
+        ("Volume", "`array.NAME.volume.NAME`"),
+        ("Selector", "`disks` of `system`, `each.NAME` and `array.NAME`"),
+        ("Mkfs", "`mkfs` of `each.NAME` and of a volume"),
+        ("Rebuild", "`rebuild` of `array.NAME`"),
+    ] {
+        let object = resolve(&profile["$defs"][name], &profile);
+        let text = object.get("description").and_then(Value::as_str).unwrap_or_default();
+        writeln!(out, "### {name}\n\n{place}: {}\n", lower(&first_sentence(text))).expect("writes");
+        out.push_str(&table(&object, &profile, first_sentence));
+    }
+    out
+}
+
+/// The keys of an object, a line each; `meaning` makes one line of what is said of a key.
+fn table(object: &Map<String, Value>, root: &Value, meaning: fn(&str) -> String) -> String {
+    let mut out = String::from("| key | value | default | |\n|---|---|---|---|\n");
+    let required: Vec<&str> =
+        object.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    for (key, value) in object.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let value = resolve_keeping_name(value, root);
+        let default = match value.get("default") {
+            _ if required.contains(&key.as_str()) => "**required**".to_owned(),
+            Some(Value::Array(list)) if list.is_empty() => "none".to_owned(),
+            Some(Value::Object(_)) | None => String::new(),
+            Some(default) => format!("`{default}`"),
+        };
+        let text = meaning(value.get("description").and_then(Value::as_str).unwrap_or_default());
+        writeln!(out, "| `{key}` | {} | {default} | {text} |", kind(&value, root)).expect("writes");
+    }
+    out + "\n"
+}
+
+fn one_line(text: &str) -> String {
+    text.replace('\n', " ")
+}
+
+/// Ends with the first full stop that a blank follows, and that is no part of a range.
+fn first_sentence(text: &str) -> String {
+    let text = one_line(text);
+    let end = text.match_indices(". ").map(|(at, _)| at).find(|at| !text[..*at].ends_with('.'));
+    end.map_or_else(|| text.clone(), |at| text[..=at].to_owned())
+}
+
+fn lower(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 fn resolve(schema: &Value, root: &Value) -> Map<String, Value> {
