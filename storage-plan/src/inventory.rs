@@ -3,6 +3,7 @@
 //! An inventory is complete enough to decide on, and nothing in it was decided: no ownership, no plan. It is
 //! made read-only by the agent (`firstboot observe`), and a captured one plans the same at a desk.
 
+use crate::controller::Controller;
 use machine_config::permit::Granted;
 use machine_config::schema::{Media, Transport};
 use on_disk::gpt::{Found, SectorSize};
@@ -25,6 +26,9 @@ pub struct Inventory {
     /// Where members of arrays were when they were last seen at work, as the agent has kept it.
     #[serde(default)]
     pub remembered: Vec<Remembered>,
+    /// Hardware RAID controllers, where they were asked; see [`crate::controller`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controllers: Vec<Controller>,
     /// Permits that were found, whose signature and time are good, and which were not used. `firstboot observe` shows
     /// none: they are not of the disks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

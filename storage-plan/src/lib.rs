@@ -6,6 +6,7 @@
 //! plan's actions to a model of the disks and can cut the power at each write.
 
 pub mod check;
+pub mod controller;
 pub mod erase;
 pub mod explain;
 pub mod graph;

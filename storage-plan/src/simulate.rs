@@ -599,7 +599,8 @@ impl Model {
             .collect();
         let remembered = self.remembered.clone();
         let permits = self.permits.iter().filter(|g| !self.used.contains(&g.permit.id)).cloned().collect();
-        Inventory { devices, arrays, boot: self.boot.clone(), root_in_memory: false, remembered, permits }
+        let (boot, controllers) = (self.boot.clone(), Vec::new());
+        Inventory { devices, arrays, boot, root_in_memory: false, remembered, controllers, permits }
     }
 
     fn recovers(&self, members: &[PartitionRef]) -> bool {

@@ -61,7 +61,9 @@ pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<Inventory> {
     let arrays = md::running(&world.uses)?;
     let root_in_memory = boot.is_some_and(|boot| boot.disk.is_none());
     let remembered = remembered::read();
-    Ok(Inventory { devices, arrays, boot: world.boot, root_in_memory, remembered, permits: Vec::new() })
+    // Only the disks themselves say what they are and hold: who asks their controllers adds what those tell.
+    let (controllers, permits) = (Vec::new(), Vec::new());
+    Ok(Inventory { devices, arrays, boot: world.boot, root_in_memory, remembered, controllers, permits })
 }
 
 /// The arrays that run, with their state; cheap enough to ask often.

@@ -22,7 +22,7 @@ use crate::layer::{gpt, reserve};
 use crate::ownership::{Standing, Wanted, standing};
 use crate::refusal::{self, diagnostic};
 use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
-use crate::{check, selector};
+use crate::{check, controller, selector};
 use machine_config::Diagnostic;
 use machine_config::permit::Granted;
 use machine_config::schema::{Each, Format, MachineConfig, Mkfs, Selector, System, Volume};
@@ -60,6 +60,7 @@ pub fn plan(inventory: &Inventory, config: &MachineConfig) -> Plan {
         plan.volumes.push(volume);
     }
     plan.graph.order();
+    controller::explain(&mut plan, inventory);
     plan
 }
 
