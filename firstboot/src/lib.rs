@@ -10,6 +10,7 @@ pub mod addons;
 pub mod apply;
 pub mod boot_record;
 pub mod config;
+pub mod controllers;
 pub mod health;
 pub mod join;
 pub mod locate;

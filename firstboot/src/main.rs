@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const HELP: &str = "The agent of a Bedplate node.
 
@@ -42,7 +43,11 @@ fn main() -> ExitCode {
 }
 
 fn observe() -> anyhow::Result<()> {
-    print(&firstboot::observe::read(firstboot::run::boot_record().as_ref())?)
+    let mut inventory = firstboot::observe::read(firstboot::run::boot_record().as_ref())?;
+    let told = firstboot::controllers::read(&inventory.devices, Duration::from_secs(120));
+    told.silent.iter().for_each(|line| tracing::warn!("{line}"));
+    inventory.controllers = told.controllers;
+    print(&inventory)
 }
 
 fn print(value: &impl serde::Serialize) -> anyhow::Result<()> {

@@ -3,15 +3,20 @@
 
 use crate::apply::{self, Failed, Progress, Tools};
 use crate::boot_record::BootRecord;
+use crate::controllers;
 use crate::locate;
 use crate::observe::{self, World};
 use crate::permits::{self, Permits, Records};
 use machine_config::Diagnostic;
 use machine_config::schema::MachineConfig;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use storage_plan::inventory::{Inventory, Remembered, RunningArray};
 use storage_plan::verdict::Retiring;
 use storage_plan::{Action, ApprovedPlan, Graph, Plan, Verdict, VolumeVerdict, refusal};
+
+/// How long a RAID controller may take to answer before a node that stops says why.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How storage came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,11 +134,16 @@ pub fn run(
         let world = World::read(boot)?;
         let mut inventory = observe::read(boot)?;
         let mut idle = Vec::new();
-        let plan = storage_plan::plan_with(&mut inventory, config, |inventory| {
+        let mut plan = storage_plan::plan_with(&mut inventory, config, |inventory| {
             let permits = permits().unused(permits::records(inventory));
             idle = permits.refused;
             permits.granted
         });
+        if plan.is_blocked() {
+            // Why a disk is not there may be known to its controller alone. It changes what is said, and nothing else.
+            inventory.controllers = controllers::read(&inventory.devices, PATIENCE).controllers;
+            plan = storage_plan::plan(&inventory, config);
+        }
         let table = storage_plan::explain::table(&plan);
         let refused =
             |refusals| stopped(states(&plan, &[], &[], &[]), locate::point_at(&inventory, refusals), table.clone());
