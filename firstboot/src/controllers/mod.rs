@@ -7,6 +7,7 @@
 
 pub mod ssacli;
 pub mod storcli;
+pub mod warnings;
 
 use anyhow::Result;
 use run_tool::Tool;

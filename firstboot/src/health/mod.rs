@@ -9,6 +9,7 @@ pub mod smart;
 pub mod timeouts;
 pub mod warnings;
 
+use crate::controllers;
 use crate::report::console::Consoles;
 use crate::report::status::Status;
 use machine_config::Diagnostic;
@@ -167,7 +168,13 @@ impl Rounds {
             })
             .collect();
         let arrays: Vec<ArrayHealth> = machine.arrays.iter().map(|array| array_health(machine, array)).collect();
-        self.tell(warnings::warnings(&disks, &arrays));
+        let told = controllers::read(&machine.disks, PATIENCE);
+        if self.essence.is_none() {
+            say(&told.silent);
+        }
+        let mut warnings = warnings::warnings(&disks, &arrays);
+        warnings.extend(controllers::warnings::warnings(&told.controllers));
+        self.tell(warnings);
         self.essence = Some(essence);
     }
 
