@@ -44,7 +44,7 @@ pub fn storage() -> Result<()> {
         place_addons(boot, &held.consoles);
     }
 
-    let chosen = held.until_accepted(&mut status, "config", || configure(boot.as_ref()), |_| None);
+    let chosen = held.until_accepted(&mut status, "config", |_| configure(boot.as_ref()), |_| None);
     held.speeds = storage_plan::speeds::speeds(&chosen.config);
     status.machine = Some(chosen.config.name.clone());
     status.config = Some(ConfigStatus {
@@ -58,7 +58,7 @@ pub fn storage() -> Result<()> {
     let outcome = held.until_accepted(
         &mut status,
         "storage",
-        || provision(&chosen, boot.as_ref()),
+        |consoles| provision(&chosen, boot.as_ref(), consoles),
         |_| Some(format!("config revision {}, from {}", chosen.config.revision, chosen.source)),
     );
     status.state = if outcome.status == storage::Status::Degraded { State::Degraded } else { State::Starting };
@@ -139,7 +139,7 @@ fn configure(boot: Option<&BootRecord>) -> Result<Chosen, Refused> {
     chosen.map_err(|refusals| Refused { refusals, volumes: Vec::new() })
 }
 
-fn provision(chosen: &Chosen, boot: Option<&BootRecord>) -> Result<StorageOutcome, Refused> {
+fn provision(chosen: &Chosen, boot: Option<&BootRecord>, consoles: &Consoles) -> Result<StorageOutcome, Refused> {
     // The watch of an earlier start of this unit may be at work.
     let _lock = crate::lock::storage().map_err(|e| tracing::warn!("storage runs without its lock: {e:#}"));
     // Keys that can't be read have stopped the node before; if they can't be read now, no permit counts.
@@ -147,7 +147,13 @@ fn provision(chosen: &Chosen, boot: Option<&BootRecord>) -> Result<StorageOutcom
         let keys = sources::keys().unwrap_or_default();
         permits::open(&sources::permits(boot), &keys, permits::now(), &chosen.config)
     };
-    let outcome = storage::run(&chosen.config, boot, &permits, &|step| tracing::info!("{step:?}"));
+    let tell = |step: apply::Progress| {
+        tracing::info!("{step:?}");
+        if let apply::Progress::Going { .. } = step {
+            consoles.line(&format!("bedplate: {step}"));
+        }
+    };
+    let outcome = storage::run(&chosen.config, boot, &permits, &tell);
     tracing::info!("{}", outcome.table);
     if outcome.status == storage::Status::Stopped {
         return Err(Refused { refusals: outcome.refusals, volumes: outcome.volumes });
@@ -182,10 +188,10 @@ impl Held {
         &mut self,
         status: &mut Status,
         at: &str,
-        mut attempt: impl FnMut() -> Result<T, Refused>,
+        mut attempt: impl FnMut(&Consoles) -> Result<T, Refused>,
         config: impl Fn(&Status) -> Option<String>,
     ) -> T {
-        let mut refused = match attempt() {
+        let mut refused = match attempt(&self.consoles) {
             Ok(done) => return done,
             Err(refused) => refused,
         };
@@ -210,7 +216,7 @@ impl Held {
                     shown > parts
                 },
             );
-            match attempt() {
+            match attempt(&self.consoles) {
                 Ok(done) => {
                     status.refusals.clear();
                     return done;

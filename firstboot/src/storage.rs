@@ -101,6 +101,22 @@ pub struct Rebuilding {
     pub action: String,
     /// Sectors done and of all, when the kernel tells.
     pub sectors: Option<(u64, u64)>,
+    /// Bytes a second, once that is known.
+    #[serde(default)]
+    pub speed: Option<u64>,
+    /// How long the rest takes at this speed.
+    #[serde(default)]
+    pub seconds_left: Option<u64>,
+}
+
+impl Rebuilding {
+    /// What an array is at, if it is being synced, rebuilt or copied.
+    #[must_use]
+    pub fn of(array: &RunningArray) -> Option<Rebuilding> {
+        let at_rest = matches!(array.sync_action.as_str(), "idle" | "frozen" | "check");
+        let (action, sectors) = (array.sync_action.clone(), array.sync_progress);
+        (!at_rest).then_some(Rebuilding { action, sectors, speed: None, seconds_left: None })
+    }
 }
 
 /// What the storage unit did and found.
@@ -266,7 +282,7 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
         let ok =
             v.verdict != Verdict::Refuse && !failed.iter().any(|f| f.volume == v.volume && is_needed(v, &f.action));
         let array = v.array.as_ref().and_then(|a| arrays.iter().find(|r| r.uuid == Some(a.uuid)));
-        let syncing = array.filter(|a| !matches!(a.sync_action.as_str(), "idle" | "frozen" | "check"));
+        let rebuilding = array.and_then(Rebuilding::of);
         VolumeState {
             volume: v.volume.clone(),
             verdict: v.verdict,
@@ -281,11 +297,11 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
             available: ok && mounted.contains(&v.mount),
             members: array.map(|a| (a.members.len() as u64, u64::from(a.wanted))),
             // One that lacks no member and recovers copies a member that works.
-            redundant: syncing.is_none_or(|a| a.sync_action == "recover")
+            redundant: rebuilding.as_ref().is_none_or(|r| r.action == "recover")
                 && v.array.as_ref().is_some_and(|a| a.level != 0)
                 && array.is_some_and(|a| a.members.len() as u64 >= u64::from(a.wanted)),
             read_only: v.read_only,
-            rebuilding: syncing.map(|a| Rebuilding { action: a.sync_action.clone(), sectors: a.sync_progress }),
+            rebuilding,
             array: v.array.as_ref().map(|a| a.uuid),
             scrub: None,
             retiring: v.retiring.clone(),
@@ -353,7 +369,12 @@ mod tests {
             members: None,
             redundant,
             read_only: false,
-            rebuilding: rebuilding.then(|| Rebuilding { action: "resync".into(), sectors: None }),
+            rebuilding: rebuilding.then(|| Rebuilding {
+                action: "resync".into(),
+                sectors: None,
+                speed: None,
+                seconds_left: None,
+            }),
             array: None,
             scrub: None,
             retiring: Vec::new(),

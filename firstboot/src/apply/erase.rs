@@ -5,6 +5,7 @@
 //! kernel itself says that nothing is mounted from it or built on it.
 #![allow(clippy::disallowed_methods, reason = "edge: this is where disks are erased")]
 
+use super::meter::Meter;
 use super::{LockedDevice, partition};
 use crate::observe::{World, places_looked_at, read_disk};
 use crate::permits::Records;
@@ -24,7 +25,7 @@ const EDGE: u64 = 16 << 20;
 const PIECE: u64 = 1 << 30;
 
 /// Erases the disk, and returns when it is blank on the medium and the permit is used.
-pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World) -> anyhow::Result<()> {
+pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World, meter: &Meter) -> anyhow::Result<()> {
     let device = disk.device();
     if device.identity() != Some(erase.device.as_str()) {
         bail!("the permit is for {}, and this is {}", erase.device, device.words());
@@ -37,8 +38,10 @@ pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World) -> anyhow
     let note = erase.note.len() as u64;
     disk.write(0, &erase.note)?;
     disk.flush()?;
-    for place in places(device, erase.method, note)? {
-        zero(&exclusive, place).with_context(|| format!("cannot zero {}", device.words()))?;
+    let places = places(device, erase.method, note)?;
+    meter.expect(places.iter().map(|place| place.end - place.start).sum());
+    for place in places {
+        zero(&exclusive, place, meter).with_context(|| format!("cannot zero {}", device.words()))?;
     }
     disk.flush()?;
     device.partitions.iter().try_for_each(|p| partition::remove_from_kernel(disk, p.number))?;
@@ -79,13 +82,25 @@ fn places(device: &Device, method: Method, note: u64) -> anyhow::Result<Vec<Rang
 }
 
 /// Zeroes by the disk itself where it can, by the kernel otherwise; the page cache follows (blkdev_fallocate).
-fn zero(disk: &File, place: Range<u64>) -> anyhow::Result<()> {
+fn zero(disk: &File, place: Range<u64>, meter: &Meter) -> anyhow::Result<()> {
     let flags = FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    piecewise(place, meter, |piece| {
+        Ok(fallocate(disk, flags, i64::try_from(piece.start)?, i64::try_from(piece.end - piece.start)?)?)
+    })
+}
+
+/// Counts each piece when it is done.
+fn piecewise(
+    place: Range<u64>,
+    meter: &Meter,
+    mut work: impl FnMut(Range<u64>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut at = place.start;
     while at < place.end {
-        let length = (place.end - at).min(PIECE);
-        fallocate(disk, flags, i64::try_from(at)?, i64::try_from(length)?)?;
-        at += length;
+        let end = at + (place.end - at).min(PIECE);
+        work(at..end)?;
+        meter.add(end - at);
+        at = end;
     }
     Ok(())
 }
@@ -101,5 +116,27 @@ fn left_over(device: &Device) -> Option<String> {
         (Rest::Data { offset }, _) => Some(format!("data at byte {offset}")),
         (_, Some(sector)) => Some(format!("data at byte {}", sector.offset)),
         (Rest::Ones | Rest::NotProbed, None) => Some("something other than zeroes".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_zeroed_is_counted_piece_by_piece() {
+        let (meter, mut pieces) = (Meter::default(), Vec::new());
+        meter.expect(3 * PIECE);
+        let done = || meter.amount().map(|amount| (amount.done, amount.all));
+        let mut work = |piece: Range<u64>| {
+            pieces.push((piece.clone(), done()));
+            anyhow::ensure!(piece.end < 3 * PIECE, "the disk fails");
+            Ok(())
+        };
+        assert!(piecewise(512..1024, &meter, &mut work).is_ok());
+        assert!(piecewise(PIECE..3 * PIECE, &meter, &mut work).is_err());
+        let at = |piece: Range<u64>, so_far: u64| (piece, Some((so_far, 3 * PIECE)));
+        let wanted = [at(512..1024, 0), at(PIECE..2 * PIECE, 512), at(2 * PIECE..3 * PIECE, PIECE + 512)];
+        assert_eq!((pieces.as_slice(), done()), (&wanted[..], Some((PIECE + 512, 3 * PIECE))));
     }
 }

@@ -1,13 +1,15 @@
 //! Runs a plan's steps: in order, independent branches side by side.
 
+use super::meter::Meter;
 use super::{LockedDevice, Tools, erase, filesystem, md, mount, partition};
 use crate::observe::World;
+use crate::report::estimate::{self, Amount};
 use machine_config::schema::Rebuild;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use storage_plan::inventory::{Device, Inventory};
-use storage_plan::{Action, ApprovedPlan, PartitionRef, Target};
+use storage_plan::{Action, ApprovedPlan, PartitionRef, Step, Target};
 
 /// A step that failed, or that could not be begun because one before it failed.
 #[derive(Debug)]
@@ -30,6 +32,17 @@ pub enum Progress {
         /// What is done.
         step: String,
     },
+    /// A step takes long: said when [`estimate::next`] says so, and of most steps never.
+    Going {
+        /// The volume it is for.
+        volume: String,
+        /// What is being done.
+        step: String,
+        /// How long it has taken.
+        took: Duration,
+        /// How far it is, if that is measured.
+        amount: Option<Amount>,
+    },
     /// A step has ended well.
     Ended {
         /// The volume it is for.
@@ -45,6 +58,13 @@ impl std::fmt::Display for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Progress::Began { volume, step } => write!(f, "{volume}: {step}"),
+            Progress::Going { volume, step, took, amount: None } => {
+                write!(f, "{volume}: {step}: under way for {}", estimate::time_words(took.as_secs()))
+            }
+            Progress::Going { volume, step, took, amount: Some(amount) } => {
+                let far = estimate::words(*amount, estimate::pace(0, *amount, *took));
+                write!(f, "{volume}: {step}: {far}")
+            }
             Progress::Ended { volume, step, took } => {
                 write!(f, "{volume}: {step}: done in {:.1} s", took.as_secs_f64())
             }
@@ -76,12 +96,36 @@ pub fn carry_out(
     let speeds = arrays.map(|array| (array.uuid, array.rebuild)).collect();
     let hands = Hands { disks, tools, world, speeds };
 
+    let failed = run(steps, &|action, meter| hands.act(action, meter), estimate::next, progress);
+    let told = |(i, error): (usize, Option<anyhow::Error>)| Failed {
+        volume: steps[i].volume.clone(),
+        action: steps[i].action.clone(),
+        error,
+    };
+    Ok(failed.into_iter().map(told).collect())
+}
+
+/// A step under way, and after how long it was last spoken of.
+struct UnderWay {
+    began: Instant,
+    told: Duration,
+    meter: Arc<Meter>,
+}
+
+/// Runs steps by `act`, each after those that it waits for, and gives those that failed or were not begun. `next` says when one
+/// that takes long is spoken of.
+fn run(
+    steps: &[Step],
+    act: &(dyn Fn(&Action, &Meter) -> anyhow::Result<()> + Sync),
+    next: fn(Duration) -> Duration,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> BTreeMap<usize, Option<anyhow::Error>> {
     let mut waiting: BTreeSet<usize> = (0..steps.len()).collect();
     let mut done: BTreeSet<usize> = BTreeSet::new();
     let mut failed: BTreeMap<usize, Option<anyhow::Error>> = BTreeMap::new();
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
-        let mut under_way = 0usize;
+        let mut under_way: BTreeMap<usize, UnderWay> = BTreeMap::new();
         loop {
             let skipped: Vec<usize> =
                 waiting.iter().copied().filter(|i| steps[*i].after.iter().any(|a| failed.contains_key(a))).collect();
@@ -93,14 +137,13 @@ pub fn carry_out(
                 waiting.iter().copied().filter(|i| steps[*i].after.iter().all(|a| done.contains(a))).collect();
             for i in ready {
                 waiting.remove(&i);
-                under_way += 1;
-                let (send, step, hands) = (send.clone(), &steps[i], &hands);
+                let (send, step, meter, began) = (send.clone(), &steps[i], Arc::<Meter>::default(), Instant::now());
+                under_way.insert(i, UnderWay { began, told: Duration::ZERO, meter: Arc::clone(&meter) });
                 scope.spawn(move || {
                     let words = step.action.words();
                     progress(Progress::Began { volume: step.volume.clone(), step: words.clone() });
-                    let began = Instant::now();
                     // A step that panics would otherwise leave the others waiting for its message for ever.
-                    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hands.act(&step.action)))
+                    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&step.action, &meter)))
                         .unwrap_or_else(|_| Err(anyhow::anyhow!("the step panicked")));
                     if result.is_ok() {
                         let took = began.elapsed();
@@ -109,30 +152,40 @@ pub fn carry_out(
                     let _ = send.send((i, result));
                 });
             }
-            if under_way == 0 && skipped.is_empty() {
-                break;
-            }
-            if under_way > 0
-                && let Ok((i, result)) = receive.recv()
-            {
-                under_way -= 1;
-                match result {
-                    Ok(()) => {
-                        done.insert(i);
-                    }
-                    Err(error) => {
-                        failed.insert(i, Some(error));
+            let quiet = under_way.values().map(|u| next(u.told).saturating_sub(u.began.elapsed())).min();
+            let Some(quiet) = quiet else {
+                if skipped.is_empty() {
+                    break;
+                }
+                continue;
+            };
+            match receive.recv_timeout(quiet) {
+                Ok((i, result)) => {
+                    under_way.remove(&i);
+                    match result {
+                        Ok(()) => {
+                            done.insert(i);
+                        }
+                        Err(error) => {
+                            failed.insert(i, Some(error));
+                        }
                     }
                 }
+                Err(_) => under_way.iter_mut().for_each(|(i, u)| speak(&steps[*i], u, next, progress)),
             }
         }
     });
-    let told = |(i, error): (usize, Option<anyhow::Error>)| Failed {
-        volume: steps[i].volume.clone(),
-        action: steps[i].action.clone(),
-        error,
-    };
-    Ok(failed.into_iter().map(told).collect())
+    failed
+}
+
+/// Speaks of a step, if it is time to.
+fn speak(step: &Step, step_is: &mut UnderWay, next: fn(Duration) -> Duration, progress: &(dyn Fn(Progress) + Sync)) {
+    let took = step_is.began.elapsed();
+    if took >= next(step_is.told) {
+        step_is.told = took;
+        let (volume, step, amount) = (step.volume.clone(), step.action.words(), step_is.meter.amount());
+        progress(Progress::Going { volume, step, took, amount });
+    }
 }
 
 /// Locks all of them side by side: each is looked at once more, and a server has dozens.
@@ -160,9 +213,9 @@ struct Hands<'a> {
 }
 
 impl Hands<'_> {
-    fn act(&self, action: &Action) -> anyhow::Result<()> {
+    fn act(&self, action: &Action, meter: &Meter) -> anyhow::Result<()> {
         match action {
-            Action::Erase { disk, erase } => erase::erase(self.disk(disk)?, erase, self.world),
+            Action::Erase { disk, erase } => erase::erase(self.disk(disk)?, erase, self.world, meter),
             Action::WriteTable { disk, table, partition } => partition::write_table(self.disk(disk)?, table, partition),
             Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, remake } => {
                 let disks = members.iter().map(|m| self.disk(&m.disk)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -228,5 +281,76 @@ impl Hands<'_> {
             Target::Partition(partition) => partition::node(partition),
             Target::Array(uuid) => md::running(uuid),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn step(volume: &str, after: &[usize]) -> Step {
+        let at = PartitionRef { disk: "vdb".into(), number: 1, start: 1 << 20, size: 1 << 30, guid: uuid::Uuid::nil() };
+        let action = Action::ReleaseMember { uuid: uuid::Uuid::nil(), name: volume.into(), member: at };
+        Step { volume: volume.into(), action, after: after.to_vec() }
+    }
+
+    #[test]
+    fn a_step_that_takes_long_is_spoken_of_while_the_others_go_on() {
+        let said = Mutex::new(BTreeMap::new());
+        let is_said = |name: &str| said.lock().unwrap().contains_key(name);
+        let act = |action: &Action, meter: &Meter| {
+            let Action::ReleaseMember { name, .. } = action else { return Ok(()) };
+            match name.as_str() {
+                "measured" => {
+                    meter.expect(1000);
+                    meter.add(250);
+                }
+                "long" => {}
+                "fails" => anyhow::bail!("it fails"),
+                _ => return Ok(()),
+            }
+            while !is_said(name) {
+                std::thread::yield_now();
+            }
+            Ok(())
+        };
+        let steps =
+            [step("measured", &[]), step("long", &[]), step("short", &[]), step("fails", &[2]), step("x", &[3])];
+        // Late enough for the first step to have said what it does.
+        let next = |told: Duration| if told.is_zero() { Duration::from_millis(300) } else { Duration::MAX };
+        let failed = run(&steps, &act, next, &|progress| {
+            if let Progress::Going { volume, amount, .. } = progress {
+                assert!(said.lock().unwrap().insert(volume, amount).is_none(), "it is said once");
+            }
+        });
+        let said = said.into_inner().unwrap();
+        assert_eq!(said["measured"], Some(Amount { done: 250, all: 1000 }));
+        assert_eq!(said["long"], None);
+        let failed: Vec<(usize, bool)> = failed.iter().map(|(i, error)| (*i, error.is_some())).collect();
+        assert_eq!(failed, [(3, true), (4, false)]);
+    }
+
+    #[test]
+    fn a_step_is_not_spoken_of_before_its_time() {
+        let said = Mutex::new(0);
+        let tell = |_: Progress| *said.lock().unwrap() += 1;
+        let mut is = UnderWay { began: Instant::now(), told: Duration::ZERO, meter: Arc::default() };
+        let mut after = |next: fn(Duration) -> Duration| {
+            speak(&step("v", &[]), &mut is, next, &tell);
+            *said.lock().unwrap()
+        };
+        assert_eq!(after(|_| Duration::from_secs(3600)), 0);
+        assert_eq!(after(|told| told), 1);
+        assert_eq!(after(|told| told + Duration::from_secs(3600)), 1, "from when it was last spoken of");
+    }
+
+    #[test]
+    fn progress_is_said_in_these_words() {
+        let (volume, took) = (|| "object/B1".to_owned(), Duration::from_secs(40));
+        let going = |amount| Progress::Going { volume: volume(), step: "erase vdd".into(), took, amount }.to_string();
+        let amount = Amount { done: 8_000_000_000, all: 12_000_000_000_000 };
+        assert_eq!(going(Some(amount)), "object/B1: erase vdd: 8.0 GB of 12.0 TB, 200.0 MB/s, about 17 h left");
+        assert_eq!(going(None), "object/B1: erase vdd: under way for 40 s");
     }
 }

@@ -11,6 +11,7 @@ mod executor;
 mod filesystem;
 mod locked_device;
 mod md;
+mod meter;
 mod mount;
 mod partition;
 mod sync_speed;

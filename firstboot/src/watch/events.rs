@@ -37,15 +37,16 @@ impl Wakes {
         Ok(Wakes { uevents, arrays })
     }
 
-    /// Sleeps until there is something to look at, and then until it is quiet; no longer than to `until`.
+    /// Sleeps until there is something to look at, and then until it is quiet; no longer than to `until`. Whether there is
+    /// something.
     ///
     /// # Errors
     /// When the kernel can't be waited for.
-    pub fn wait(&self, until: Option<Instant>) -> Result<()> {
+    pub fn wait(&self, until: Option<Instant>) -> Result<bool> {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Ok(());
+                return Ok(false);
             }
             // What is too long for one wait is waited for again.
             if self.next(left)? {
@@ -57,7 +58,7 @@ impl Wakes {
         loop {
             let left = QUIET.saturating_sub(last.elapsed()).min(AT_MOST.saturating_sub(began.elapsed()));
             if left.is_zero() {
-                return Ok(());
+                return Ok(true);
             }
             if self.next(Some(left))? {
                 last = Instant::now();
@@ -126,7 +127,7 @@ mod tests {
         let wakes = Wakes::open().unwrap();
         let began = Instant::now();
         wakes.wait(began.checked_add(Duration::from_millis(20))).unwrap();
-        wakes.wait(Some(began)).unwrap();
+        assert!(!wakes.wait(Some(began)).unwrap(), "only time has gone by");
         assert!(began.elapsed() >= Duration::from_millis(20));
     }
 

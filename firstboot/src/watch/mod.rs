@@ -1,34 +1,36 @@
 //! The watch: after the boot, the same line again whenever a disk comes or goes or an array changes.
 //!
-//! Guarantees: it sleeps until the kernel tells of something or a scrub is due (no timer polls); it never stops the node; it
-//! puts right only what runs, and makes, starts and mounts nothing; steps that failed are not tried again on the same disks.
+//! Guarantees: it sleeps until the kernel tells of something or a scrub is due (no timer polls; only while an array is being
+//! filled it says now and then how far that is); it never stops the node; it puts right only what runs, and makes, starts and
+//! mounts nothing; steps that failed are not tried again on the same disks.
 //! What becomes of a volume is said on the consoles, in a line each, and stands in the status file. Disks are asked for
 //! their [health](crate::health) beside that.
 
 pub mod events;
 mod news;
 pub mod scrub;
+mod syncs;
 
 use crate::boot_record::BootRecord;
 use crate::config::Chosen;
 use crate::health::Health;
 use crate::lock;
-use crate::observe::remembered;
+use crate::observe::{self, remembered};
 use crate::report::console::Consoles;
 use crate::report::status::{State, Status};
 use crate::run;
 use crate::state_file;
-use crate::storage::{self, KeptUp, VolumeState};
+use crate::storage::{self, KeptUp, Rebuilding, VolumeState};
 use anyhow::{Context, Result};
 use events::Wakes;
 use machine_config::Diagnostic;
 use machine_config::schema::MachineConfig;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use storage_plan::Graph;
 use storage_plan::inventory::Remembered;
+use syncs::Syncs;
 
 /// Watches for ever.
 ///
@@ -52,7 +54,48 @@ pub fn watch() -> Result<()> {
             None
         });
         give_memory_back();
-        wakes.wait(until)?;
+        // Disks are looked at only if something came; how far arrays are is asked of arrays alone.
+        while !wakes.wait(until.into_iter().chain(watched.syncs.due()).min())? {
+            if until.is_some_and(|until| until <= Instant::now()) {
+                break;
+            }
+            say_how_far(&mut watched);
+        }
+    }
+}
+
+/// Says of arrays that are being filled how far they are, and writes it into the status file.
+fn say_how_far(watched: &mut Watched) {
+    let arrays = observe::arrays().unwrap_or_else(|e| {
+        tracing::warn!("how far arrays are can't be told: {e:#}");
+        Vec::new()
+    });
+    let now = Instant::now();
+    for volume in watched.volumes.iter_mut().filter(|v| v.rebuilding.is_some()) {
+        // One that has come to rest makes an event, and is looked at then.
+        let array = arrays.iter().find(|array| array.uuid == volume.array);
+        volume.rebuilding = array.and_then(Rebuilding::of).or(volume.rebuilding.take());
+    }
+    watched.syncs.follow(&mut watched.volumes, now);
+    say(&watched.syncs.lines(&watched.volumes, now));
+    Status::update(|status| {
+        for volume in &mut status.volumes {
+            let known = watched.volumes.iter().find(|v| v.volume == volume.volume);
+            volume.rebuilding = known.and_then(|v| v.rebuilding.clone());
+        }
+    });
+}
+
+/// A line each on every console.
+fn say(lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    // Opened only now: a serial port may have come since, and an idle watch holds none.
+    let consoles = Consoles::open();
+    for line in lines {
+        tracing::info!("{line}");
+        consoles.line(&format!("bedplate: {line}"));
     }
 }
 
@@ -67,8 +110,8 @@ fn give_memory_back() {
 struct Watched {
     volumes: Vec<VolumeState>,
     refusals: Vec<Diagnostic>,
-    /// Since when which volume is being rebuilt.
-    rebuilds: BTreeMap<String, Instant>,
+    /// Arrays that are being filled.
+    syncs: Syncs,
     /// Steps that failed, and what was said of them.
     hopeless: Option<(Graph, Vec<Diagnostic>)>,
     remembered: Option<Vec<Remembered>>,
@@ -80,7 +123,7 @@ impl Watched {
         Watched {
             volumes: status.volumes.clone(),
             refusals: status.refusals.iter().filter(|r| is_of_storage(r)).cloned().collect(),
-            rebuilds: BTreeMap::new(),
+            syncs: Syncs::default(),
             hopeless: None,
             remembered: None,
             health: Health::new(status),
@@ -103,7 +146,7 @@ fn look(config: &MachineConfig, boot: Option<&BootRecord>, watched: &mut Watched
     }
     let failed: Vec<Diagnostic> = outcome.refusals.iter().filter(|r| r.code == "BP-S041").cloned().collect();
     watched.hopeless = (!failed.is_empty()).then_some((steps, failed));
-    tell(&outcome.volumes, &outcome.refusals, watched);
+    tell(outcome.volumes, &outcome.refusals, watched);
     if watched.remembered.as_ref() != Some(&remembered) {
         keep(&remembered)?;
         watched.remembered = Some(remembered);
@@ -123,35 +166,19 @@ pub fn keep(remembered: &[Remembered]) -> Result<()> {
 }
 
 /// Says what has changed, and writes it into the status file.
-fn tell(volumes: &[VolumeState], refusals: &[Diagnostic], watched: &mut Watched) {
-    let rebuilt_in = |volume: &str| watched.rebuilds.get(volume).map(Instant::elapsed);
-    let lines = news::of_volumes(&watched.volumes, volumes, rebuilt_in);
-    let lines: Vec<String> = lines.into_iter().chain(news::of_refusals(&watched.refusals, refusals)).collect();
-    if !lines.is_empty() {
-        // Opened only now: a serial port may have come since, and an idle watch holds none.
-        let consoles = Consoles::open();
-        for line in &lines {
-            tracing::info!("{line}");
-            consoles.line(&format!("bedplate: {line}"));
-        }
-    }
-    for volume in volumes {
-        match &volume.rebuilding {
-            Some(_) => watched.rebuilds.entry(volume.volume.clone()).or_insert_with(Instant::now),
-            None => {
-                watched.rebuilds.remove(&volume.volume);
-                continue;
-            }
-        };
-    }
-    (watched.volumes, watched.refusals) = (volumes.to_vec(), refusals.to_vec());
+fn tell(mut volumes: Vec<VolumeState>, refusals: &[Diagnostic], watched: &mut Watched) {
+    let now = Instant::now();
+    let lines = news::of_volumes(&watched.volumes, &volumes, |volume| watched.syncs.since(volume, now));
+    say(&lines.into_iter().chain(news::of_refusals(&watched.refusals, refusals)).collect::<Vec<_>>());
+    watched.syncs.follow(&mut volumes, now);
     Status::update(|status| {
-        status.state = state(status, volumes, refusals);
-        status.volumes = volumes.to_vec();
+        status.state = state(status, &volumes, refusals);
+        status.volumes.clone_from(&volumes);
         // What others refuse stands.
         status.refusals.retain(|refusal| !is_of_storage(refusal));
         status.refusals.extend_from_slice(refusals);
     });
+    (watched.volumes, watched.refusals) = (volumes, refusals.to_vec());
 }
 
 fn is_of_storage(refusal: &Diagnostic) -> bool {

@@ -112,7 +112,12 @@ pub(super) mod tests {
             members: Some((working, 2)),
             redundant: working == 2,
             read_only: false,
-            rebuilding: rebuilding.then(|| Rebuilding { action: "recover".into(), sectors: None }),
+            rebuilding: rebuilding.then(|| Rebuilding {
+                action: "recover".into(),
+                sectors: None,
+                speed: None,
+                seconds_left: None,
+            }),
             array: None,
             scrub: None,
             retiring: Vec::new(),
