@@ -44,8 +44,8 @@ pub struct Told {
     pub silent: Vec<String>,
 }
 
-/// Asks all controllers that are there. Each command may take as long as `patience`, and the first that takes longer is the
-/// last of its kind.
+/// Asks all controllers that are there. Each command may take as long as `patience`; a tool that takes longer is asked
+/// nothing more.
 #[must_use]
 pub fn read(devices: &[Device], patience: Duration) -> Told {
     let mut told = ask(Path::new(DRIVERS), &FOLDERS.map(Path::new), patience);
@@ -82,13 +82,15 @@ fn has_device(driver: &Path) -> bool {
 }
 
 fn ask_storcli(tool: &Tool) -> Result<Vec<Controller>> {
-    let [controllers, virtual_drives, physical_drives] =
-        storcli::QUESTIONS.map(|question| storcli_says(tool, question));
-    let mut found = storcli::parse(&tool.name, &controllers?, &virtual_drives?, &physical_drives?)?;
+    let says = |question| storcli_says(tool, question);
+    let [controllers, virtual_drives, physical_drives] = storcli::QUESTIONS;
+    let mut found = storcli::parse(&tool.name, &says(controllers)?, &says(virtual_drives)?, &says(physical_drives)?)?;
     let is_filled =
         |c: &Controller| c.physical_drives.iter().any(|d| matches!(d.state, PhysicalState::Rebuilding { .. }));
-    if found.iter().any(is_filled) {
-        storcli::rebuilds(&mut found, &storcli_says(tool, storcli::REBUILDS)?)?;
+    if found.iter().any(is_filled)
+        && let Err(e) = says(storcli::REBUILDS).and_then(|text| storcli::rebuilds(&mut found, &text))
+    {
+        tracing::warn!("{} does not tell how far a rebuild is: {e:#}", tool.name);
     }
     Ok(found)
 }
@@ -240,9 +242,17 @@ mod tests {
         );
         let world = World::new(&[("smartpqi", true)], &[("ssacli", "echo broken; exit 1")]);
         assert_eq!(world.ask(), Told::default());
-        let world = World::new(&[("smartpqi", true)], &[("ssacli", "exec /bin/sleep 600")]);
+        let world = World::new(&[("megaraid_sas", true)], &[("storcli64", "exec /bin/sleep 600")]);
         let (drivers, bin) = (world.0.path().join("drivers"), world.0.path().join("bin"));
-        assert_eq!(ask(&drivers, &[&bin], Duration::from_millis(300)), Told::default());
+        assert_eq!(ask(&drivers, &[&bin], Duration::from_secs(2)), Told::default());
+        assert_eq!(world.asked().len(), 1, "one that does not answer is asked nothing more");
+    }
+
+    #[test]
+    fn a_rebuild_that_tells_nothing_takes_nothing_from_the_rest() {
+        let script = storcli().replace(&sample("storcli-rebuild.json"), "echo broken");
+        let world = World::new(&[("megaraid_sas", true)], &[("storcli64", &script)]);
+        assert_eq!(world.ask().controllers[0].physical_drives[4].state, PhysicalState::Rebuilding { percent: None });
     }
 
     #[test]
