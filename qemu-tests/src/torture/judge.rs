@@ -8,6 +8,9 @@ use crate::block_server::contents::Contents;
 use firstboot::storage::Status;
 use storage_plan::{Verdict, refusal};
 
+/// What mdadm says of an array that lacks a member and was cut off in the middle of a write (its Assemble.c).
+const MDADM_ON_DIRTY_DEGRADED: &str = "Not enough devices to start the array while not clean";
+
 /// What a start came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -33,6 +36,8 @@ pub(super) fn outcome(scenario: &Scenario, recorded: &Recorded) -> Outcome {
             // Nobody may guess what stood on the lacking member in the stripe that was being written.
             0 if scenario.has_write_hole() && said().contains(refusal::DIRTY_DEGRADED) => Outcome::Stopped(said()),
             0 => Outcome::Refused(said()),
+            // Whether an array lacks a member can't be told before that one's table is put right; mdadm then tells.
+            _ if scenario.has_write_hole() && said().contains(MDADM_ON_DIRTY_DEGRADED) => Outcome::Stopped(said()),
             _ => Outcome::Neither(format!("it stopped after {writes} writes: {}", said())),
         };
     }
@@ -63,8 +68,12 @@ fn at_odds(compared: &Compared) -> Option<String> {
 /// As [`outcome`], of a start after a disk refused a write. An array does without that member; if another was lost before, too
 /// few may be left, and nobody may guess what they held.
 pub(super) fn outcome_after_failing_write(scenario: &Scenario, recorded: &Recorded) -> Outcome {
+    let is_right = |why: &str| {
+        (scenario.bears_no_loss() && why.contains(refusal::LACKING))
+            || (scenario.has_write_hole_without_one() && why.contains(refusal::DIRTY_DEGRADED))
+    };
     match outcome(scenario, recorded) {
-        Outcome::Refused(why) if scenario.bears_no_loss() && why.contains(refusal::LACKING) => Outcome::Stopped(why),
+        Outcome::Refused(why) if is_right(&why) => Outcome::Stopped(why),
         outcome => outcome,
     }
 }
@@ -155,15 +164,15 @@ mod tests {
     fn an_array_that_lacks_a_member_may_stop_for_its_write_hole_alone() {
         let of = |name: &str| {
             let mut one = recorded(Status::Stopped, Vec::new());
-            one.ran.refusals = vec!["BP-S025".into()];
+            one.ran.refusals = vec!["BP-S019".into()];
             outcome(&scenario::of(name).unwrap(), &one)
         };
-        let stopped = Outcome::Stopped("BP-S025".into());
+        let stopped = Outcome::Stopped("BP-S019".into());
         assert_eq!(of("an array with two parities takes in a disk"), stopped);
         assert_eq!(of("an array with parity and a bitmap takes in a disk"), stopped);
         for closed in ["an array with two parities", "an array with parity takes in a disk", "a mirror takes in a disk"]
         {
-            assert_eq!(of(closed), Outcome::Refused("BP-S025".into()), "{closed}");
+            assert_eq!(of(closed), Outcome::Refused("BP-S019".into()), "{closed}");
         }
     }
 

@@ -171,13 +171,23 @@ impl Scenario {
         self.lacks_one(|array| [Level::Raid5, Level::Raid10].contains(&array.level))
     }
 
-    /// Whether it begins with an array that has lost a member, and whose parity nobody can rely on after a power cut.
+    /// Whether an array lacks a member for some of the time, and has nothing that closes its write hole: RAID 5 is made so that
+    /// its last member is filled from the others.
     pub fn has_write_hole(&self) -> bool {
-        self.lacks_one(|array| array.level == Level::Raid6 || array.write_hole == Some(WriteHole::Bitmap))
+        self.lacks_one(|array| array.level == Level::Raid6) || self.arrays(|a| a.write_hole == Some(WriteHole::Bitmap))
+    }
+
+    /// Whether an array that loses a member has nothing that closes its write hole.
+    pub fn has_write_hole_without_one(&self) -> bool {
+        self.has_write_hole() || self.arrays(|array| array.level == Level::Raid6)
+    }
+
+    fn arrays(&self, which: impl Fn(&Array) -> bool) -> bool {
+        self.config.storage.array.values().any(which)
     }
 
     fn lacks_one(&self, which: impl Fn(&Array) -> bool) -> bool {
-        self.rebuilds() && self.config.storage.array.values().any(which)
+        self.rebuilds() && self.arrays(which)
     }
 
     /// The volumes that must be there in the end.
