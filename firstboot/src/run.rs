@@ -63,6 +63,8 @@ pub fn storage() -> Result<()> {
     );
     status.state = if outcome.status == storage::Status::Degraded { State::Degraded } else { State::Starting };
     status.storage_writes = Some(outcome.writes);
+    status.storage_took = Some(outcome.took);
+    held.consoles.line(&format!("bedplate: storage: {}", outcome.took));
     status.volumes = outcome.volumes;
     status.refusals = outcome.refusals;
     if let Err(e) = keep::keep(&chosen) {

@@ -1,7 +1,7 @@
 //! Storage: observe, plan, apply, and say what came of it. The storage unit runs that line once, and the watch again whenever
 //! disks or arrays change.
 
-use crate::apply::{self, Failed, Progress, Tools};
+use crate::apply::{self, Done, Failed, Progress, Tools};
 use crate::boot_record::BootRecord;
 use crate::controllers;
 use crate::locate;
@@ -10,7 +10,7 @@ use crate::permits::{self, Permits, Records};
 use machine_config::Diagnostic;
 use machine_config::schema::MachineConfig;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use storage_plan::inventory::{Inventory, Remembered, RunningArray};
 use storage_plan::verdict::Retiring;
 use storage_plan::{Action, ApprovedPlan, Graph, Plan, Verdict, VolumeVerdict, refusal};
@@ -119,6 +119,25 @@ impl Rebuilding {
     }
 }
 
+/// How long storage took, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Took {
+    /// Looking at everything, and planning.
+    pub look: f64,
+    /// All steps, independent ones side by side.
+    pub steps: f64,
+    /// The longest chain of steps that wait for each other: what they would take on endlessly many processors.
+    pub critical_path: f64,
+}
+
+impl std::fmt::Display for Took {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Took { look, steps, critical_path } = self;
+        write!(f, "looked and planned in {look:.2} s, carried out in {steps:.2} s (critical path {critical_path:.2} s)")
+    }
+}
+
 /// What the storage unit did and found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -133,6 +152,9 @@ pub struct StorageOutcome {
     pub writes: usize,
     /// The plan as a table, for the log.
     pub table: String,
+    /// How long that took.
+    #[serde(default)]
+    pub took: Took,
 }
 
 /// Looks at the disks, plans, and carries the plan out. `progress` gets each step as it begins and ends.
@@ -147,6 +169,7 @@ pub fn run(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> StorageOutcome {
     let line = || {
+        let began = Instant::now();
         let world = World::read(boot)?;
         let mut inventory = observe::read(boot)?;
         let mut idle = Vec::new();
@@ -170,8 +193,10 @@ pub fn run(
                 return Ok(refused(refusals));
             }
         };
+        let look = began.elapsed().as_secs_f64();
         match act(&plan, &approved, &inventory, &world, progress)? {
             Ok(mut outcome) => {
+                outcome.took.look = look;
                 settle(&plan);
                 if !plan.all_refusals().is_empty() {
                     outcome.refusals.extend(idle);
@@ -229,7 +254,7 @@ pub fn keep_up(
             let volumes = states(&plan, &[], &observe::arrays()?, &observe::mount_points()?);
             let table = storage_plan::explain::table(&plan);
             let refusals = plan.all_refusals().into_iter().chain(missing).collect();
-            StorageOutcome { status: status(&volumes), volumes, refusals, writes: 0, table }
+            StorageOutcome { status: status(&volumes), volumes, refusals, writes: 0, table, took: Took::default() }
         }
     };
     outcome.refusals = locate::point_at(&inventory, outcome.refusals);
@@ -250,12 +275,18 @@ fn act(
         Ok(tools) => tools,
         Err(errors) => return Ok(Err(errors.iter().map(|e| tool_missing(&e.to_string())).collect())),
     };
-    let failed = apply::carry_out(approved, inventory, world, &tools, progress)?;
+    let began = Instant::now();
+    let Done { failed, took } = apply::carry_out(approved, inventory, world, &tools, progress)?;
+    let took = Took {
+        look: 0.0,
+        steps: began.elapsed().as_secs_f64(),
+        critical_path: approved.plan().graph.critical_path(&took).as_secs_f64(),
+    };
     let volumes = states(plan, &failed, &observe::arrays()?, &observe::mount_points()?);
     let mut refusals = plan.all_refusals();
     refusals.extend(failed.iter().filter_map(step_failed));
     let (status, writes) = (status(&volumes), approved.plan().writes());
-    Ok(Ok(StorageOutcome { status, volumes, refusals, writes, table: storage_plan::explain::table(plan) }))
+    Ok(Ok(StorageOutcome { status, volumes, refusals, writes, table: storage_plan::explain::table(plan), took }))
 }
 
 /// A record that stays open for one run more does no harm, so this never stops a node.
@@ -318,7 +349,7 @@ fn is_needed(volume: &VolumeVerdict, action: &Action) -> bool {
 }
 
 fn stopped(volumes: Vec<VolumeState>, refusals: Vec<Diagnostic>, table: String) -> StorageOutcome {
-    StorageOutcome { status: Status::Stopped, volumes, refusals, writes: 0, table }
+    StorageOutcome { status: Status::Stopped, volumes, refusals, writes: 0, table, took: Took::default() }
 }
 
 fn tool_missing(error: &str) -> Diagnostic {

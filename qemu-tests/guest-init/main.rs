@@ -33,6 +33,10 @@ fn main() {
         many::run();
         switch_off();
     }
+    if std::env::args().any(|word| word == guest::many::SCRIPT) {
+        many::run_script();
+        switch_off();
+    }
     lay::wait_for_all();
     for name in CASES {
         println!("\n{} s since the kernel's start", uptime());

@@ -39,8 +39,8 @@ fn one_step(whole: &Plan, step: &Step, now: &Inventory) {
     let only = Plan { graph, ..whole.clone() };
     let tools = Tools::find(&only).unwrap();
     let world = World::read(Some(&boot())).unwrap();
-    let failed = carry_out(&only.approve().unwrap(), now, &world, &tools, &|_| ()).unwrap();
-    assert!(failed.is_empty(), "{failed:?}");
+    let done = carry_out(&only.approve().unwrap(), now, &world, &tools, &|_| ()).unwrap();
+    assert!(done.failed.is_empty(), "{done:?}");
 }
 
 /// All that the two must agree on, a line for each of the array's disks, their partitions, and each array: not the

@@ -5,6 +5,7 @@ use machine_config::schema::{Format, Mkfs, WriteHole};
 use on_disk::gpt::Table;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A partition, by where it is.
@@ -299,6 +300,17 @@ impl Graph {
         of_members.flat_map(|step| step.action.disks()).collect()
     }
 
+    /// The longest chain of steps that wait for each other, when each takes as long as `took` says: however many run side by
+    /// side, all of them take no less. A step waits only for such as stand before it.
+    pub fn critical_path(&self, took: &[Duration]) -> Duration {
+        let mut ends: Vec<Duration> = Vec::new();
+        for (step, took) in self.steps.iter().zip(took) {
+            let begins = step.after.iter().filter_map(|before| ends.get(*before)).max().copied().unwrap_or_default();
+            ends.push(begins + *took);
+        }
+        ends.into_iter().max().unwrap_or_default()
+    }
+
     /// Adds another graph's steps, keeping their order among themselves.
     pub fn append(&mut self, other: Graph) {
         let shift = self.steps.len();
@@ -384,6 +396,21 @@ mod tests {
         let after: Vec<(&str, &[usize])> = graph.steps.iter().map(|s| (s.volume.as_str(), &s.after[..])).collect();
         assert_eq!(after, [("a", &[][..]), ("b", &[0]), ("x", &[0]), ("c", &[0, 1])]);
     }
+
+    #[test]
+    fn the_critical_path_is_the_longest_chain_and_not_the_sum() {
+        let mut graph = Graph::default();
+        let first = graph.add("a", mount("/a"), &[]);
+        let beside = graph.add("b", mount("/b"), &[]);
+        let behind = graph.add("c", mount("/c"), &[first]);
+        graph.add("d", mount("/d"), &[behind, beside]);
+        let path = |seconds: [u64; 4]| graph.critical_path(&seconds.map(Duration::from_secs)).as_secs();
+        assert_eq!(path([1, 2, 3, 4]), 8, "a, c, d");
+        assert_eq!(path([1, 9, 3, 4]), 13, "b, d");
+        assert_eq!(path([9, 1, 9, 0]), 18, "a, c");
+        assert_eq!(Graph::default().critical_path(&[]), Duration::ZERO);
+    }
+
     #[test]
     fn what_is_erased_waits_for_the_place_where_that_is_noted() {
         let mut graph = Graph::default();

@@ -22,6 +22,15 @@ pub struct Failed {
     pub error: Option<anyhow::Error>,
 }
 
+/// What came of a plan that was carried out.
+#[derive(Debug)]
+pub struct Done {
+    /// Steps that failed or were not begun.
+    pub failed: Vec<Failed>,
+    /// How long each step of the plan took; nothing for one that was not begun.
+    pub took: Vec<Duration>,
+}
+
 /// What happens while a plan is carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
@@ -84,7 +93,7 @@ pub fn carry_out(
     world: &World,
     tools: &Tools,
     progress: &(dyn Fn(Progress) + Sync),
-) -> anyhow::Result<Vec<Failed>> {
+) -> anyhow::Result<Done> {
     let (steps, replacements) = (&plan.plan().graph.steps, plan.plan().graph.replacements());
     let written: BTreeSet<&str> = steps.iter().filter(|s| s.action.writes()).flat_map(|s| s.action.disks()).collect();
     let mut disks = BTreeMap::new();
@@ -96,13 +105,13 @@ pub fn carry_out(
     let speeds = arrays.map(|array| (array.uuid, array.rebuild)).collect();
     let hands = Hands { disks, tools, world, speeds };
 
-    let failed = run(steps, &|action, meter| hands.act(action, meter), estimate::next, progress);
+    let (failed, took) = run(steps, &|action, meter| hands.act(action, meter), estimate::next, progress);
     let told = |(i, error): (usize, Option<anyhow::Error>)| Failed {
         volume: steps[i].volume.clone(),
         action: steps[i].action.clone(),
         error,
     };
-    Ok(failed.into_iter().map(told).collect())
+    Ok(Done { failed: failed.into_iter().map(told).collect(), took })
 }
 
 /// A step under way, and after how long it was last spoken of.
@@ -112,14 +121,15 @@ struct UnderWay {
     meter: Arc<Meter>,
 }
 
-/// Runs steps by `act`, each after those that it waits for, and gives those that failed or were not begun. `next` says when one
-/// that takes long is spoken of.
+/// Runs steps by `act`, each after those that it waits for, and gives those that failed or were not begun, and how long each
+/// took. `next` says when one that takes long is spoken of.
 fn run(
     steps: &[Step],
     act: &(dyn Fn(&Action, &Meter) -> anyhow::Result<()> + Sync),
     next: fn(Duration) -> Duration,
     progress: &(dyn Fn(Progress) + Sync),
-) -> BTreeMap<usize, Option<anyhow::Error>> {
+) -> (BTreeMap<usize, Option<anyhow::Error>>, Vec<Duration>) {
+    let mut took = vec![Duration::ZERO; steps.len()];
     let mut waiting: BTreeSet<usize> = (0..steps.len()).collect();
     let mut done: BTreeSet<usize> = BTreeSet::new();
     let mut failed: BTreeMap<usize, Option<anyhow::Error>> = BTreeMap::new();
@@ -161,7 +171,7 @@ fn run(
             };
             match receive.recv_timeout(quiet) {
                 Ok((i, result)) => {
-                    under_way.remove(&i);
+                    took[i] = under_way.remove(&i).map_or(Duration::ZERO, |step| step.began.elapsed());
                     match result {
                         Ok(()) => {
                             done.insert(i);
@@ -175,7 +185,7 @@ fn run(
             }
         }
     });
-    failed
+    (failed, took)
 }
 
 /// Speaks of a step, if it is time to.
@@ -288,6 +298,7 @@ impl Hands<'_> {
 mod tests {
     use super::*;
     use std::sync::Mutex;
+    use std::thread::sleep;
 
     fn step(volume: &str, after: &[usize]) -> Step {
         let at = PartitionRef { disk: "vdb".into(), number: 1, start: 1 << 20, size: 1 << 30, guid: uuid::Uuid::nil() };
@@ -296,53 +307,37 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_takes_long_is_spoken_of_while_the_others_go_on() {
-        let said = Mutex::new(BTreeMap::new());
-        let is_said = |name: &str| said.lock().unwrap().contains_key(name);
+    fn a_step_that_takes_long_is_spoken_of_and_a_short_one_is_not() {
+        let said = Mutex::new(Vec::new());
         let act = |action: &Action, meter: &Meter| {
-            let Action::ReleaseMember { name, .. } = action else { return Ok(()) };
-            match name.as_str() {
-                "measured" => {
+            match action {
+                Action::ReleaseMember { name, .. } if name == "measured" => {
                     meter.expect(1000);
                     meter.add(250);
+                    sleep(Duration::from_millis(150));
                 }
-                "long" => {}
-                "fails" => anyhow::bail!("it fails"),
-                _ => return Ok(()),
-            }
-            while !is_said(name) {
-                std::thread::yield_now();
+                Action::ReleaseMember { name, .. } if name == "long" => sleep(Duration::from_millis(150)),
+                Action::ReleaseMember { name, .. } if name == "fails" => anyhow::bail!("it fails"),
+                _ => {}
             }
             Ok(())
         };
         let steps =
             [step("measured", &[]), step("long", &[]), step("short", &[]), step("fails", &[2]), step("x", &[3])];
-        // Late enough for the first step to have said what it does.
-        let next = |told: Duration| if told.is_zero() { Duration::from_millis(300) } else { Duration::MAX };
-        let failed = run(&steps, &act, next, &|progress| {
-            if let Progress::Going { volume, amount, .. } = progress {
-                assert!(said.lock().unwrap().insert(volume, amount).is_none(), "it is said once");
+        // The first after 60 ms, and no second one.
+        let next = |told: Duration| if told.is_zero() { Duration::from_millis(60) } else { Duration::MAX };
+        let (failed, took) = run(&steps, &act, next, &|progress| {
+            if let Progress::Going { volume, amount, .. } = &progress {
+                said.lock().unwrap().push((volume.clone(), amount.map(|a| (a.done, a.all))));
             }
         });
-        let said = said.into_inner().unwrap();
-        assert_eq!(said["measured"], Some(Amount { done: 250, all: 1000 }));
-        assert_eq!(said["long"], None);
+        let mut said = said.into_inner().unwrap();
+        said.sort();
+        assert_eq!(said, [("long".to_owned(), None), ("measured".to_owned(), Some((250, 1000)))]);
         let failed: Vec<(usize, bool)> = failed.iter().map(|(i, error)| (*i, error.is_some())).collect();
         assert_eq!(failed, [(3, true), (4, false)]);
-    }
-
-    #[test]
-    fn a_step_is_not_spoken_of_before_its_time() {
-        let said = Mutex::new(0);
-        let tell = |_: Progress| *said.lock().unwrap() += 1;
-        let mut is = UnderWay { began: Instant::now(), told: Duration::ZERO, meter: Arc::default() };
-        let mut after = |next: fn(Duration) -> Duration| {
-            speak(&step("v", &[]), &mut is, next, &tell);
-            *said.lock().unwrap()
-        };
-        assert_eq!(after(|_| Duration::from_secs(3600)), 0);
-        assert_eq!(after(|told| told), 1);
-        assert_eq!(after(|told| told + Duration::from_secs(3600)), 1, "from when it was last spoken of");
+        let long = |i: usize| took[i] >= Duration::from_millis(150);
+        assert!(long(0) && long(1) && !long(2) && took[4].is_zero(), "{took:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod partition;
 mod sync_speed;
 mod tools;
 
-pub use executor::{Failed, Progress, carry_out};
+pub use executor::{Done, Failed, Progress, carry_out};
 pub use locked_device::LockedDevice;
 pub use sync_speed::release_syncs;
 pub use tools::Tools;

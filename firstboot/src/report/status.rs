@@ -74,6 +74,9 @@ pub struct Status {
     pub volumes: Vec<VolumeState>,
     /// How many steps wrote to a disk in this boot; 0 when everything was kept.
     pub storage_writes: Option<usize>,
+    /// How long storage took in this boot.
+    #[serde(default)]
+    pub storage_took: Option<crate::storage::Took>,
     /// What was refused.
     pub refusals: Vec<Diagnostic>,
     /// What disks and the kernel tell of disks that are failing.

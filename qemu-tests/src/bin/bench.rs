@@ -1,4 +1,4 @@
-//! `make bench`: measures builds, those of mkosi beside them, the image and boots, and writes `docs/performance.md`.
+//! `make bench`: measures builds, those of mkosi beside them, the image, provisioning and boots, and writes `docs/performance.md`.
 //!
 //! The figures of each run are kept in `docs/performance.json`; page and picture are made from them alone. A part that
 //! is not asked for keeps its figures.
@@ -12,7 +12,7 @@ use image_builder::tools::namespace;
 use qemu_tests::bench::{Bench, repository};
 use qemu_tests::performance::builds::Builder;
 use qemu_tests::performance::figures::Figures;
-use qemu_tests::performance::{boots, image, mkosi, page, picture};
+use qemu_tests::performance::{boots, image, mkosi, page, picture, provision};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -52,6 +52,8 @@ enum Part {
     Builds,
     /// Builds of mkosi with the same things, to compare; as root.
     Mkosi,
+    /// Volumes made on thirty disks.
+    Provision,
     /// Boots to Ready.
     Boots,
     /// The page, from the figures that are there.
@@ -86,6 +88,11 @@ impl Cli {
         }
         if wanted(Part::Mkosi) {
             figures.mkosi = Some(mkosi::measure(&self.builder()?, &self.release, self.runs.into(), progress)?);
+            figures.write(&file)?;
+        }
+        if wanted(Part::Provision) {
+            let init = std::env::current_exe()?.with_file_name("guest-init");
+            figures.provision = Some(provision::measure(&init, self.runs.into(), progress)?);
             figures.write(&file)?;
         }
         if wanted(Part::Boots) {

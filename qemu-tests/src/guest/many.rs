@@ -7,6 +7,7 @@ use super::kit::Kit;
 use crate::serial_log::SerialLog;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
+use firstboot::storage::Took;
 use image_builder::progress::Progress;
 use image_builder::qemu::{Bus, Disk, Interrupt, RunningGuest, Serial};
 use machine_config::schema::{Array, Format, Level, MachineConfig};
@@ -16,19 +17,24 @@ use std::time::{Duration, Instant};
 
 /// The word in the kernel's command line that has the guest's program run the storage unit once for [`wanted`].
 pub const WORD: &str = "many";
+/// The word that has it make what a script would: the same arrays and file systems with the same tools, one after the other,
+/// on whole disks, with no look at them before.
+pub const SCRIPT: &str = "many-script";
 /// What the guest's line begins with that tells what came of it: JSON of [`Seen`] follows.
 pub const SAID: &str = "many disks: ";
 
 /// How many boots.
 const BOOTS: usize = 3;
 const DISKS: usize = 30;
+/// From one disk to the next, in each boot: none has a divisor in common with thirty, so every disk is there once.
+const STEPS: [usize; BOOTS] = [1, 11, 29];
 /// So many of them are the array's; each other one has a file system.
 const MEMBERS: usize = 6;
 const MIB: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What the guest saw and did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
     /// The kernel's names of the disks, in the order of [`numbers`].
     pub names: Vec<String>,
@@ -40,6 +46,8 @@ pub struct Seen {
     pub writes: usize,
     /// Refusals and failures.
     pub refusals: Vec<String>,
+    /// How long that took.
+    pub took: Took,
 }
 
 /// Serial numbers of the disks.
@@ -64,8 +72,15 @@ pub fn wanted() -> MachineConfig {
 /// # Errors
 /// When the guest can't be made or started, or does not come to its end.
 pub fn boot(init: &Path) -> Result<Vec<Seen>> {
+    boots(&Kit::make(init, &Progress::stderr())?, &[WORD; BOOTS])
+}
+
+/// Boots the guest on blank disks, once for each of these words, and gives what it saw.
+///
+/// # Errors
+/// As [`boot`].
+pub fn boots(kit: &Kit, words: &[&str]) -> Result<Vec<Seen>> {
     let (progress, interrupt) = (Progress::stderr(), Interrupt::catch()?);
-    let kit = Kit::make(init, &progress)?;
     let folder = tempfile::Builder::new().prefix("bedplate-many-").tempdir()?;
     let at = |name: &str| folder.path().join(name);
     let system = Disk::blank(&at(SYSTEM), 576 * MIB, SYSTEM)?;
@@ -76,11 +91,10 @@ pub fn boot(init: &Path) -> Result<Vec<Seen>> {
     });
     let many: Vec<Disk> = many.collect::<Result<_>>()?;
     let mut seen = Vec::new();
-    for number in 0..BOOTS {
-        let mut guest = kit.guest(2, WORD);
+    for (number, word) in words.iter().enumerate() {
+        let mut guest = kit.guest(2, word);
         guest.disks = vec![system.clone()];
-        // Eleven and thirty have no common divisor: every disk is there once.
-        guest.disks.extend((0..DISKS).map(|place| many[(place * [1, 11, 29][number] + 7 * number) % DISKS].clone()));
+        guest.disks.extend((0..DISKS).map(|place| many[(place * STEPS[number % BOOTS] + 7 * number) % DISKS].clone()));
         let serial = at(&format!("serial-{number}"));
         guest.serial.push(Serial::File(serial.clone()));
         let mut tries = 0;
@@ -115,7 +129,7 @@ mod tests {
 
     #[test]
     fn each_order_has_every_disk_once() {
-        for (number, step) in [1, 11, 29].into_iter().enumerate() {
+        for (number, step) in STEPS.into_iter().enumerate() {
             let mut places: Vec<usize> = (0..DISKS).map(|place| (place * step + 7 * number) % DISKS).collect();
             places.sort_unstable();
             assert_eq!(places, (0..DISKS).collect::<Vec<_>>());

@@ -17,6 +17,9 @@ pub struct Figures {
     /// mkosi, which makes an image of the same things.
     #[serde(default)]
     pub mkosi: Option<Mkosi>,
+    /// Provisioning.
+    #[serde(default)]
+    pub provision: Option<Provision>,
     /// Boots.
     pub boots: Option<Boots>,
 }
@@ -149,6 +152,36 @@ pub struct Image {
     pub initrd: u64,
     /// The kernel in it.
     pub kernel: u64,
+}
+
+/// Volumes made on blank disks, and kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provision {
+    /// On what.
+    pub host: Host,
+    /// Disks beside the system disk.
+    pub disks: usize,
+    /// Volumes made of them, and the state partition.
+    pub volumes: usize,
+    /// With blank disks.
+    pub first: Vec<ProvisionRun>,
+    /// At the boot behind it.
+    pub second: Vec<ProvisionRun>,
+    /// Seconds of the same tools, one after the other.
+    pub script: Vec<f64>,
+}
+
+/// One run of the storage unit, in seconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProvisionRun {
+    /// Looking at all disks, and planning.
+    pub look: f64,
+    /// All steps, side by side.
+    pub steps: f64,
+    /// The longest chain of steps that wait for each other.
+    pub critical_path: f64,
 }
 
 /// Boots of one release.

@@ -1,4 +1,4 @@
-//! What `make bench` measures: builds, the image, boots; and the page that shows it.
+//! What `make bench` measures: builds, the image, provisioning, boots; and the page that shows it.
 //!
 //! The figures lie as JSON beside the page, so that one part can be measured again while the others stay. Measuring is
 //! at the edge; the page and its picture are pure functions of the figures.
@@ -13,3 +13,4 @@ mod measured;
 pub mod mkosi;
 pub mod page;
 pub mod picture;
+pub mod provision;

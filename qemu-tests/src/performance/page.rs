@@ -1,6 +1,8 @@
 //! Figures -> the page. Pure.
 
-use super::figures::{BootRun, Boots, Builds, Figures, Host, Image, Run, Step, median, median_steps};
+use super::figures::{
+    BootRun, Boots, Builds, Figures, Host, Image, Provision, ProvisionRun, Run, Step, median, median_steps,
+};
 use super::picture::Bar;
 use std::fmt::Write;
 
@@ -15,6 +17,7 @@ pub fn markdown(figures: &Figures) -> String {
     builds(&mut page, figures.builds.as_ref());
     comparison(&mut page, figures);
     image(&mut page, figures.image.as_ref());
+    provision(&mut page, figures.provision.as_ref());
     boots(&mut page, figures.boots.as_ref());
     page
 }
@@ -206,6 +209,32 @@ fn image(page: &mut String, image: Option<&Image>) {
     }
 }
 
+fn provision(page: &mut String, provision: Option<&Provision>) {
+    page.push_str("\n## Provisioning\n\n");
+    let Some(provision) = provision else { return page.push_str("Not measured yet.\n") };
+    let _ = writeln!(
+        page,
+        "The agent's storage unit in a guest of two processors, in software, with {} small disks: six become a RAID 6, each \
+         other\none gets a file system, the system disk the state partition: {} volumes. Median of {}. A script's part is what \
+         those\ncost that look at nothing: mdadm, mkfs and mount, one after the other, on whole disks. {}\n",
+        provision.disks,
+        provision.volumes,
+        count(provision.first.len(), "guest"),
+        on(&provision.host)
+    );
+    page.push_str("| | looking and planning, s | steps, s | their critical path, s | ratio | goal |\n|---|---:|---:|---:|---:|---|\n");
+    let mut row = |name: &str, runs: &[ProvisionRun], goal: &str| {
+        let middle = |of: fn(&ProvisionRun) -> f64| median(runs.iter().map(of));
+        let ratio = median(runs.iter().map(|run| run.steps / run.critical_path.max(0.01)));
+        let [look, steps, path] = [middle(|r| r.look), middle(|r| r.steps), middle(|r| r.critical_path)];
+        let _ = writeln!(page, "| {name} | {look:.1} | {steps:.1} | {path:.1} | {ratio:.2} | {goal} |");
+    };
+    row("blank disks", &provision.first, "1.1");
+    row("the same disks at the next boot", &provision.second, "");
+    let script = median(provision.script.iter().copied());
+    let _ = writeln!(page, "| blank disks, by a script | - | {script:.1} | - | - | |");
+}
+
 fn boots(page: &mut String, boots: Option<&Boots>) {
     page.push_str("\n## Boot to Ready\n\n");
     let Some(boots) = boots else { return page.push_str("Not measured yet.\n") };
@@ -325,6 +354,15 @@ mod tests {
                 ..Mkosi::default()
             }),
             image: Some(Image { root: 256 << 20, ..Image::default() }),
+            provision: Some(Provision {
+                first: vec![
+                    ProvisionRun { look: 1.0, steps: 6.0, critical_path: 5.0 },
+                    ProvisionRun { look: 1.2, steps: 5.5, critical_path: 5.0 },
+                    ProvisionRun { look: 1.4, steps: 5.0, critical_path: 5.0 },
+                ],
+                script: vec![20.0],
+                ..Provision::default()
+            }),
             boots: Some(Boots {
                 first: vec![
                     boot(9.0, &[("kernel", 2.0), ("kubelet", 12.0), ("network", 10.0), ("ready", 20.0)], 29.0, 4096),
@@ -347,6 +385,8 @@ mod tests {
             "| cold, packages fetched, to a release | 24.0 | 48.0 | 1/2.0 | no slower |",
             "| the same to a release | 17.0 | 17.0 | 1/1.0 |  |",
             "| root, EROFS | 256.0 |",
+            "| blank disks | 1.2 | 5.5 | 5.0 | 1.10 | 1.1 |",
+            "| blank disks, by a script | - | 20.0 | - | - | |",
             "| kernel | 2.0 | 2.0 | 2.0 | 2.0 |",
             "| network | 8.0 | 10.0 | - | - |",
             "| kubelet | 3.0 | 13.0 | - | - |",
