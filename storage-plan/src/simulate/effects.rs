@@ -1,0 +1,199 @@
+//! The smallest things that happen to disks and arrays, and what the kernel makes of them by itself.
+
+use super::{Area, Model};
+use crate::graph::{PartitionRef, Target};
+use crate::inventory::{MdMember, Rest, Signature};
+use crate::layer::md;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// The smallest thing that happens to a disk or not.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// One sector of a table is written.
+    Sector {
+        /// Kernel name of the disk.
+        disk: String,
+        /// Where, in bytes.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+        /// What was written before it has reached the medium when this effect has.
+        flush: bool,
+    },
+    /// A partition is cleared.
+    Clear(PartitionRef),
+    /// An md superblock is written.
+    Superblock(PartitionRef, MdMember),
+    /// An array that runs takes a partition in, and notes so on all its members.
+    Joined(Uuid, PartitionRef),
+    /// An array that runs takes a member back, and notes so on all its members.
+    Returned(Uuid, PartitionRef),
+    /// An array that runs begins to copy the first partition onto the second, and notes so on all its members.
+    Copying(Uuid, PartitionRef, PartitionRef),
+    /// A partition leaves an array that runs, which notes so on all others.
+    Left(Uuid, PartitionRef),
+    /// A partition's file system is written.
+    Filesystem(PartitionRef, Signature),
+    /// What an array holds is replaced.
+    ArrayHolds(Uuid, Vec<Signature>),
+    /// An array starts; read-only, where that is said.
+    Run(Uuid, String, Vec<PartitionRef>, bool),
+    /// A file system is mounted.
+    Mounted(Target, String),
+    /// Something that was on a disk is zeroed.
+    Zeroed(String, Trace),
+    /// It is noted on the state partition that a permit was used.
+    Used(Uuid),
+}
+
+/// What a disk of the model holds, piece by piece.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trace {
+    /// A signature on the whole disk.
+    Signature(Signature),
+    /// What lies in the partition that begins at this byte.
+    Area(u64),
+    /// A sector in the places of a table.
+    Sector(u64),
+    /// Everything else.
+    Rest,
+}
+
+impl Model {
+    /// Lets an effect happen.
+    pub fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Sector { disk, offset, bytes, .. } => {
+                if let Some(disk) = self.disk_mut(&disk) {
+                    disk.written += 1;
+                    disk.sectors.insert(offset, bytes);
+                }
+            }
+            Effect::Clear(at) => self.change(&at, |area| *area = Area::default()),
+            Effect::Superblock(at, md) => self.change(&at, |area| {
+                area.signatures =
+                    vec![Signature { kind: md::MEMBER.into(), uuid: Some(md.array.to_string()), label: None }];
+                area.md = Some(md);
+            }),
+            Effect::Joined(uuid, at) => self.join(&uuid, at),
+            Effect::Returned(uuid, at) => {
+                self.running.entry(uuid).or_default().1.push(at.clone());
+                self.change(&at, |area| area.md.iter_mut().for_each(|md| md.recovering = true));
+                self.note(&uuid);
+            }
+            Effect::Copying(uuid, from, onto) => {
+                let role = self.superblock(&from).and_then(|md| md.role);
+                self.change(&onto, |area| {
+                    area.md.iter_mut().for_each(|md| (md.role, md.recovering, md.replaces) = (role, true, true));
+                });
+                self.note(&uuid);
+            }
+            Effect::Left(uuid, at) => {
+                self.running.values_mut().for_each(|(_, members)| members.retain(|member| *member != at));
+                self.faulty.retain(|member| *member != at);
+                self.note(&uuid);
+            }
+            Effect::Filesystem(at, signature) => self.change(&at, |area| area.signatures = vec![signature]),
+            Effect::ArrayHolds(uuid, signatures) => {
+                let members = self.running.get(&uuid).map(|(_, m)| m.clone()).unwrap_or_default();
+                members.iter().for_each(|m| self.change(m, |_| ()));
+                self.array_contents.insert(uuid, signatures);
+            }
+            Effect::Run(uuid, name, members, read_only) => {
+                self.running.insert(uuid, (name, members));
+                self.read_only.extend(read_only.then_some(uuid));
+            }
+            Effect::Mounted(on, at) => self.mounts.push((on, at)),
+            Effect::Zeroed(disk, trace) => {
+                let Some(disk) = self.disk_mut(&disk) else { return };
+                disk.written += 1;
+                match trace {
+                    Trace::Signature(signature) => disk.device.signatures.retain(|s| *s != signature),
+                    Trace::Area(at) => drop(disk.areas.remove(&at)),
+                    Trace::Sector(at) => drop(disk.sectors.remove(&at)),
+                    Trace::Rest => disk.device.rest = Rest::Zero,
+                }
+            }
+            Effect::Used(permit) => drop(self.used.insert(permit)),
+        }
+    }
+
+    fn join(&mut self, uuid: &Uuid, at: PartitionRef) {
+        let Some((_, members)) = self.running.get_mut(uuid) else { return };
+        members.push(at.clone());
+        let members = members.clone();
+        let works = |m: &&PartitionRef| !self.faulty.contains(m);
+        let known: Vec<&MdMember> = members.iter().filter(works).filter_map(|m| self.superblock(m)).collect();
+        let taken: BTreeSet<u16> = known.iter().filter_map(|md| md.role).collect();
+        let wanted = known.iter().map(|md| md.members).max().unwrap_or(0);
+        let role = (0..u16::try_from(wanted).unwrap_or(u16::MAX)).find(|role| !taken.contains(role));
+        self.change(&at, |area| {
+            area.md.iter_mut().for_each(|md| (md.role, md.recovering) = (role, role.is_some()));
+        });
+        self.note(uuid);
+    }
+
+    /// Has an array that runs note its state on all members but those that are faulty.
+    pub(super) fn note(&mut self, uuid: &Uuid) {
+        let members = self.running.get(uuid).map(|(_, members)| members.clone()).unwrap_or_default();
+        let members: Vec<PartitionRef> = members.into_iter().filter(|m| !self.faulty.contains(m)).collect();
+        let known: Vec<MdMember> = members.iter().filter_map(|m| self.superblock(m)).cloned().collect();
+        let events = known.iter().map(|md| md.events).max().unwrap_or(0) + 1;
+        let mut positions = Vec::new();
+        for md in known.iter().filter(|md| md.role.is_some()) {
+            let number = usize::from(md.number);
+            positions.resize(positions.len().max(number + 1), None);
+            positions[number] = md.role;
+        }
+        // As long as a member is away, the bitmap forgets nothing.
+        let is_whole = known.first().is_some_and(|md| {
+            md::filled(&known.iter().collect::<Vec<_>>()).len() >= usize::try_from(md.members).unwrap_or(usize::MAX)
+        });
+        let since = known.iter().map(|md| md.bitmap_since).max().flatten();
+        let since = since.map(|since| if is_whole { events } else { since });
+        for member in &members {
+            self.change(member, |area| {
+                area.md.iter_mut().for_each(|md| {
+                    (md.events, md.positions, md.bitmap_since) = (events, positions.clone(), since);
+                });
+            });
+        }
+    }
+
+    /// Lets something be written to every array that runs.
+    pub fn serve(&mut self) {
+        let running: Vec<Uuid> = self.running.keys().copied().collect();
+        running.iter().for_each(|uuid| self.note(uuid));
+    }
+
+    /// Lets every rebuild and every copy of the arrays that run come to its end. What was copied is faulty then.
+    pub fn fill(&mut self) {
+        for (uuid, (_, members)) in self.running.clone() {
+            let new: Vec<PartitionRef> =
+                members.iter().filter(|m| self.superblock(m).is_some_and(|md| md.recovering)).cloned().collect();
+            for at in &new {
+                let (role, replaces) = self.superblock(at).map_or((None, false), |md| (md.role, md.replaces));
+                let has_place = |m: &&PartitionRef| *m != at && self.superblock(m).is_some_and(|md| md.role == role);
+                let copied: Vec<PartitionRef> =
+                    members.iter().filter(|_| replaces).filter(has_place).cloned().collect();
+                self.faulty.extend(copied);
+                self.change(at, |area| {
+                    area.md.iter_mut().for_each(|md| (md.recovering, md.replaces) = (false, false));
+                });
+            }
+            // Once that the copy is whole, and once that what was copied has no place any more.
+            for _ in &new {
+                self.note(&uuid);
+                self.note(&uuid);
+            }
+        }
+    }
+
+    fn change(&mut self, at: &PartitionRef, change: impl FnOnce(&mut Area)) {
+        if let Some(disk) = self.disk_mut(&at.disk) {
+            disk.written += 1;
+            change(disk.areas.entry(at.start).or_default());
+        }
+    }
+}
