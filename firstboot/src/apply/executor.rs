@@ -298,7 +298,6 @@ impl Hands<'_> {
 mod tests {
     use super::*;
     use std::sync::Mutex;
-    use std::thread::sleep;
 
     fn step(volume: &str, after: &[usize]) -> Step {
         let at = PartitionRef { disk: "vdb".into(), number: 1, start: 1 << 20, size: 1 << 30, guid: uuid::Uuid::nil() };
@@ -307,37 +306,53 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_takes_long_is_spoken_of_and_a_short_one_is_not() {
-        let said = Mutex::new(Vec::new());
+    fn a_step_that_takes_long_is_spoken_of_while_the_others_go_on() {
+        let said = Mutex::new(BTreeMap::new());
+        let is_said = |name: &str, amount: Option<Amount>| said.lock().unwrap().get(name) == Some(&amount);
+        let quarter = Amount { done: 250, all: 1000 };
         let act = |action: &Action, meter: &Meter| {
-            match action {
-                Action::ReleaseMember { name, .. } if name == "measured" => {
-                    meter.expect(1000);
-                    meter.add(250);
-                    sleep(Duration::from_millis(150));
+            let Action::ReleaseMember { name, .. } = action else { return Ok(()) };
+            let amount = match name.as_str() {
+                "measured" => {
+                    meter.expect(quarter.all);
+                    meter.add(quarter.done);
+                    Some(quarter)
                 }
-                Action::ReleaseMember { name, .. } if name == "long" => sleep(Duration::from_millis(150)),
-                Action::ReleaseMember { name, .. } if name == "fails" => anyhow::bail!("it fails"),
-                _ => {}
+                "long" => None,
+                "fails" => anyhow::bail!("it fails"),
+                _ => return Ok(()),
+            };
+            let began = Instant::now();
+            while !is_said(name, amount) && began.elapsed() < Duration::from_secs(60) {
+                std::thread::yield_now();
             }
             Ok(())
         };
         let steps =
             [step("measured", &[]), step("long", &[]), step("short", &[]), step("fails", &[2]), step("x", &[3])];
-        // The first after 60 ms, and no second one.
-        let next = |told: Duration| if told.is_zero() { Duration::from_millis(60) } else { Duration::MAX };
-        let (failed, took) = run(&steps, &act, next, &|progress| {
-            if let Progress::Going { volume, amount, .. } = &progress {
-                said.lock().unwrap().push((volume.clone(), amount.map(|a| (a.done, a.all))));
+        let (failed, took) = run(&steps, &act, |told| told + Duration::from_millis(5), &|progress| {
+            if let Progress::Going { volume, amount, .. } = progress {
+                said.lock().unwrap().insert(volume, amount);
             }
         });
-        let mut said = said.into_inner().unwrap();
-        said.sort();
-        assert_eq!(said, [("long".to_owned(), None), ("measured".to_owned(), Some((250, 1000)))]);
+        assert!(is_said("measured", Some(quarter)) && is_said("long", None), "{said:?}");
         let failed: Vec<(usize, bool)> = failed.iter().map(|(i, error)| (*i, error.is_some())).collect();
         assert_eq!(failed, [(3, true), (4, false)]);
-        let long = |i: usize| took[i] >= Duration::from_millis(150);
-        assert!(long(0) && long(1) && !long(2) && took[4].is_zero(), "{took:?}");
+        assert!(took[..2].iter().all(|took| *took >= Duration::from_millis(5)) && took[4].is_zero(), "{took:?}");
+    }
+
+    #[test]
+    fn a_step_is_not_spoken_of_before_its_time() {
+        let said = Mutex::new(0);
+        let tell = |_: Progress| *said.lock().unwrap() += 1;
+        let mut is = UnderWay { began: Instant::now(), told: Duration::ZERO, meter: Arc::default() };
+        let mut after = |next: fn(Duration) -> Duration| {
+            speak(&step("v", &[]), &mut is, next, &tell);
+            *said.lock().unwrap()
+        };
+        assert_eq!(after(|_| Duration::from_secs(3600)), 0);
+        assert_eq!(after(|told| told), 1);
+        assert_eq!(after(|told| told + Duration::from_secs(3600)), 1, "from when it was last spoken of");
     }
 
     #[test]
