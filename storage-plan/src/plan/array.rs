@@ -236,14 +236,14 @@ impl<'a> This<'a, '_> {
         !self.took_in(carrier) && (carrier.phase == Phase::Provisioning || (self.running().is_none() && is_unknown()))
     }
 
-    /// Members as mdadm is to be told of them: by the first of those that know most it judges the others, and one that is
-    /// being filled may know more than one of them.
+    /// Members as mdadm is to be told of them: those that the array has, and no other, whatever mdadm would make of it. By the
+    /// first of those that know most it judges the others, and one that is being filled may know more than one of them.
     pub(super) fn in_order<'c>(&self, members: impl Iterator<Item = &'c Carrier<'a>>) -> Vec<PartitionRef>
     where
         'a: 'c,
     {
         let is_filled = |c: &&Carrier<'_>| c.superblock(&self.uuid).is_none_or(|md| !md.recovering);
-        let (mut first, last): (Vec<_>, Vec<_>) = members.partition(is_filled);
+        let (mut first, last): (Vec<_>, Vec<_>) = members.filter(|c| self.belongs(c)).partition(is_filled);
         first.extend(last);
         first.into_iter().map(|c| c.partition.clone()).collect()
     }
