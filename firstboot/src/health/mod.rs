@@ -10,7 +10,7 @@ pub mod timeouts;
 pub mod warnings;
 
 use crate::controllers;
-use crate::report::console::Consoles;
+use crate::report::console::say;
 use crate::report::status::Status;
 use machine_config::Diagnostic;
 use machine_config::schema::Transport;
@@ -244,17 +244,6 @@ fn news(before: &[Diagnostic], after: &[Diagnostic]) -> Vec<String> {
         lines.push("no disk tells of anything wrong any more".into());
     }
     lines
-}
-
-fn say(lines: &[String]) {
-    if lines.is_empty() {
-        return;
-    }
-    let consoles = Consoles::open();
-    for line in lines {
-        tracing::info!("{line}");
-        consoles.line(&format!("bedplate: {line}"));
-    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,19 @@ pub struct Consoles {
     ports: Vec<File>,
 }
 
+/// A line each on every console and in the log. The consoles are opened only now: a serial port may have come since, and one
+/// who seldom says something holds none.
+pub fn say(lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let consoles = Consoles::open();
+    for line in lines {
+        tracing::info!("{line}");
+        consoles.line(&format!("bedplate: {line}"));
+    }
+}
+
 impl Consoles {
     /// Opens every console. None at all is no error: the node then stops or runs unseen.
     #[must_use]

@@ -16,7 +16,7 @@ use crate::config::Chosen;
 use crate::health::Health;
 use crate::lock;
 use crate::observe::{self, remembered};
-use crate::report::console::Consoles;
+use crate::report::console::say;
 use crate::report::status::{State, Status};
 use crate::run;
 use crate::state_file;
@@ -84,19 +84,6 @@ fn say_how_far(watched: &mut Watched) {
             volume.rebuilding = known.and_then(|v| v.rebuilding.clone());
         }
     });
-}
-
-/// A line each on every console.
-fn say(lines: &[String]) {
-    if lines.is_empty() {
-        return;
-    }
-    // Opened only now: a serial port may have come since, and an idle watch holds none.
-    let consoles = Consoles::open();
-    for line in lines {
-        tracing::info!("{line}");
-        consoles.line(&format!("bedplate: {line}"));
-    }
 }
 
 /// A look reads blank disks by the MiB, side by side; between two the watch sleeps for months.
