@@ -12,7 +12,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(
     after_help = "Examples:\n  torture                  # every point\n  torture --points 200     # a sample\n  \
-                        torture --scenario mirror\n  torture --json > torture.json"
+                        torture --scenario mirror --point \"is killed\"\n  torture --json > torture.json"
 )]
 struct Torture {
     /// Try so many points, spread over all.
@@ -21,6 +21,9 @@ struct Torture {
     /// Try the points of scenarios with this in their name.
     #[arg(long, default_value = "")]
     scenario: String,
+    /// Try the points with this in what goes wrong.
+    #[arg(long, default_value = "")]
+    point: String,
     /// Guests side by side, of one processor each.
     #[arg(long, default_value = "2")]
     guests: NonZeroUsize,
@@ -45,7 +48,8 @@ impl Torture {
         let init = std::env::current_exe()?.with_file_name("guest-init");
         ensure!(init.exists(), "{} is not there; cargo build --workspace --bins makes it", init.display());
         let kit = Kit::make(&init, progress)?;
-        let choice = Choice { points: self.points, scenario: self.scenario.clone() };
+        let (scenario, point) = (self.scenario.clone(), self.point.clone());
+        let choice = Choice { points: self.points, scenario, point };
         let report = run::run(&kit, &choice, self.guests.get(), progress)?;
         for hung in &report.hung {
             progress.say(format!("a guest did not answer, and another did: {hung}"));

@@ -23,6 +23,8 @@ pub struct Choice {
     pub points: Option<usize>,
     /// Those of scenarios with this in their name.
     pub scenario: String,
+    /// Those with this in what goes wrong, in words.
+    pub point: String,
 }
 
 /// Tries the points of `choice`, on this many guests side by side.
@@ -34,8 +36,9 @@ pub fn run(kit: &Kit, choice: &Choice, guests: usize, progress: &Progress) -> Re
     let mut report = Report::default();
     let jobs = jobs(kit, &mut report, progress)?;
     report.points = jobs.len();
-    let jobs: Vec<Job> =
-        jobs.into_iter().filter(|job| job.recording.scenario.name.contains(&choice.scenario)).collect();
+    let is_meant =
+        |job: &Job| job.recording.scenario.name.contains(&choice.scenario) && job.to_string().contains(&choice.point);
+    let jobs: Vec<Job> = jobs.into_iter().filter(is_meant).collect();
     let jobs = cut::sample(&jobs, choice.points.unwrap_or(jobs.len()));
     let task = progress.task("power cuts and failing writes", jobs.len() as u64, Unit::Count("points"));
     let (queue, report) = (Mutex::new(VecDeque::from(jobs)), Mutex::new(report));
