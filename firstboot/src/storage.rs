@@ -275,6 +275,9 @@ fn act(
         Ok(tools) => tools,
         Err(errors) => return Ok(Err(errors.iter().map(|e| tool_missing(&e.to_string())).collect())),
     };
+    let ours =
+        |a: &&RunningArray| plan.volumes.iter().any(|v| v.array.as_ref().is_some_and(|own| a.uuid == Some(own.uuid)));
+    apply::thaw(&inventory.arrays.iter().filter(ours).cloned().collect::<Vec<_>>());
     let began = Instant::now();
     let Done { failed, took } = apply::carry_out(approved, inventory, world, &tools, progress)?;
     let took = Took {

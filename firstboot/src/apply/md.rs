@@ -1,8 +1,10 @@
 //! Arrays, by mdadm. The initial sync runs in the background, so that parity is true before it is relied on.
 
-use super::{LockedDevice, Tools, dirty_degraded, partition, sync_speed};
+use super::sync_speed::{self, thaw};
+use super::{LockedDevice, Tools, dirty_degraded, partition};
 use anyhow::{Context, bail};
 use machine_config::schema::{Rebuild, WriteHole};
+use run_tool::Command;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use storage_plan::PartitionRef;
@@ -81,7 +83,7 @@ pub(super) fn add(
     }
     must_be_empty(disk, &node, member)?;
     drop_failed(uuid)?;
-    tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").args(["--manage"]).arg(&array).arg("--add").arg(&node).run()?;
+    manage(tools, uuid, |command| command.arg("--add").arg(&node))?;
     if let Err(e) = sync_speed::set(&array, rebuild) {
         tracing::warn!("the rebuild of {} may be slow: {e}", array.display());
     }
@@ -97,8 +99,7 @@ pub(super) fn give_back(tools: &Tools, uuid: &Uuid, member: &PartitionRef, rebui
     let own = own.with_context(|| format!("{} is no member of the array any more", node.display()))?;
     // The kernel may still have it by its old name, and then takes no other of its number.
     drop_failed(uuid)?;
-    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").arg("--manage").arg(&array);
-    command.arg("--re-add").arg(&node).run()?;
+    manage(tools, uuid, |command| command.arg("--re-add").arg(&node))?;
     if let Err(e) = sync_speed::set(&array, rebuild) {
         tracing::warn!("bringing {} up to date may be slow: {e}", array.display());
     }
@@ -118,8 +119,7 @@ pub(super) fn copy(
     let own = crate::observe::superblock(&from).filter(|md| md.array == *uuid);
     let role = own.and_then(|md| md.role).with_context(|| format!("{} has no place in the array", from.display()))?;
     // mdadm keeps the array from choosing another for it in between.
-    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").arg("--manage").arg(&array);
-    command.arg("--replace").arg(&from).arg("--with").arg(&to).run()?;
+    manage(tools, uuid, |command| command.arg("--replace").arg(&from).arg("--with").arg(&to))?;
     if let Err(e) = sync_speed::set(&array, rebuild) {
         tracing::warn!("the copy in {} may be slow: {e}", array.display());
     }
@@ -128,9 +128,18 @@ pub(super) fn copy(
 
 /// Lets a member that a running array does not need leave it. Nothing is written to it.
 pub(super) fn release(tools: &Tools, uuid: &Uuid, member: &PartitionRef) -> anyhow::Result<()> {
-    let (array, node) = (running(uuid)?, partition::node(member)?);
-    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").arg("--manage").arg(&array);
-    command.arg("--remove").arg(&node).run()?;
+    let node = partition::node(member)?;
+    manage(tools, uuid, |command| command.arg("--remove").arg(&node))
+}
+
+/// Changes the members of a running array. Where mdadm fails it may have left the array standing still.
+fn manage(tools: &Tools, uuid: &Uuid, what: impl FnOnce(Command) -> Command) -> anyhow::Result<()> {
+    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").arg("--manage").arg(running(uuid)?);
+    let done = what(command).run();
+    if done.is_err() {
+        thaw(&crate::observe::arrays()?.into_iter().filter(|a| a.uuid == Some(*uuid)).collect::<Vec<_>>());
+    }
+    done?;
     Ok(())
 }
 

@@ -19,5 +19,5 @@ mod tools;
 
 pub use executor::{Done, Failed, Progress, carry_out};
 pub use locked_device::LockedDevice;
-pub use sync_speed::release_syncs;
+pub use sync_speed::{release_syncs, thaw};
 pub use tools::Tools;

@@ -1,9 +1,11 @@
-//! How fast arrays are synced and rebuilt, by sysfs (Documentation/admin-guide/md.rst, `sync_speed_min`, `sync_speed_max`).
+//! Whether and how fast arrays are synced and rebuilt, by sysfs (Documentation/admin-guide/md.rst, `sync_action`,
+//! `sync_speed_min`, `sync_speed_max`).
 #![allow(clippy::disallowed_methods, reason = "edge: a running array's speed, by sysfs")]
 
 use machine_config::schema::Rebuild;
 use std::io;
 use std::path::Path;
+use storage_plan::inventory::RunningArray;
 use uuid::Uuid;
 
 /// Keeps the first sync of a new array at 1 MB/s.
@@ -25,6 +27,18 @@ pub fn release_syncs(wanted: &[(Uuid, Rebuild)]) {
         let rebuild = wanted.iter().find(|(uuid, _)| array.uuid == Some(*uuid)).map(|(_, rebuild)| *rebuild);
         if let Err(e) = set(&Path::new("/dev").join(&array.name), rebuild.unwrap_or_default()) {
             tracing::warn!("the sync of {} may not be as fast as it should: {e}", array.name);
+        }
+    }
+}
+
+/// Lets arrays be filled again that stand still. mdadm keeps an array from being rebuilt while it changes its members (its
+/// `sysfs_freeze_array`); where it was ended in between, nobody else lets go, and a lost member would not be replaced.
+pub fn thaw(arrays: &[RunningArray]) {
+    for array in arrays.iter().filter(|array| array.sync_action == "frozen" && !array.read_only) {
+        let file = Path::new("/sys/block").join(&array.name).join("md/sync_action");
+        match std::fs::write(file, "idle") {
+            Ok(()) => tracing::info!("{} stood still, and is let go on", array.name),
+            Err(e) => tracing::warn!("{} stands still, and is not rebuilt: {e}", array.name),
         }
     }
 }
