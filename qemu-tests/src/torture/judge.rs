@@ -153,8 +153,9 @@ mod tests {
         let degraded = "an array with parity takes in a disk";
         assert_eq!(of(degraded, "BP-S018"), Outcome::Stopped("BP-S018".into()));
         assert_eq!(of(degraded, "BP-S016"), Outcome::Refused("BP-S016".into()));
+        assert_eq!(of("an array with parity", "BP-S018"), Outcome::Stopped("BP-S018".into()), "as it is filled");
         for bears_it in
-            ["an array with parity", "a mirror takes in a disk", "an array with two parities takes in a disk"]
+            ["an array of striped mirrors", "a mirror takes in a disk", "an array with two parities takes in a disk"]
         {
             assert_eq!(of(bears_it, "BP-S018"), Outcome::Refused("BP-S018".into()), "{bears_it}");
         }

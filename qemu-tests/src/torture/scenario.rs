@@ -166,9 +166,10 @@ impl Scenario {
         matches!(self.begins, Begins::Made(_))
     }
 
-    /// Whether it begins with an array that has lost a member, and may be lost with another.
+    /// Whether an array may be lost with the loss of one member: it has lost another already, or it is RAID 5, which is made so
+    /// that its last member is filled from the others.
     pub fn bears_no_loss(&self) -> bool {
-        self.lacks_one(|array| [Level::Raid5, Level::Raid10].contains(&array.level))
+        self.arrays(|array| array.level == Level::Raid5) || self.lacks_one(|array| array.level == Level::Raid10)
     }
 
     /// Whether an array lacks a member for some of the time, and has nothing that closes its write hole: RAID 5 is made so that
