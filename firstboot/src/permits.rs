@@ -17,10 +17,11 @@ use on_disk::gpt::kind;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
-use storage_plan::Inventory;
 use storage_plan::erase::Erase;
-use storage_plan::inventory::Device;
+use storage_plan::identity::Owner;
+use storage_plan::inventory::{Device, Uses};
 use storage_plan::refusal::{self, diagnostic};
+use storage_plan::{Inventory, arrays};
 use uuid::Uuid;
 
 /// Where the records lie, seen from the state partition.
@@ -130,17 +131,32 @@ fn unreadable(error: &anyhow::Error) -> Diagnostic {
 ///
 /// # Errors
 /// When there is a state partition whose records can't be read.
-pub fn records(inventory: &Inventory) -> anyhow::Result<Vec<Record>> {
-    let disk = inventory.boot.as_ref().and_then(|boot| inventory.devices.iter().find(|d| d.name == boot.disk));
-    let Some(disk) = disk else { return Ok(Vec::new()) };
-    let entries = disk.table.usable().map(|table| table.partitions.as_slice()).unwrap_or_default();
-    let Some(entry) = entries.iter().find(|p| p.kind == kind::STATE) else { return Ok(Vec::new()) };
-    let partition = disk.partition(entry.number).context("the kernel does not show the state partition")?;
-    match partition.uses.mounts.first() {
+pub fn records(inventory: &Inventory, config: &MachineConfig) -> anyhow::Result<Vec<Record>> {
+    let Some((name, uses)) = state(inventory, config)? else { return Ok(Vec::new()) };
+    match uses.mounts.first() {
         Some(at) => records_in(&Path::new(at).join(BELOW_STATE)),
-        None => sources::on_state(&partition.name, |at| records_in(&at.join(BELOW_STATE)))
+        None => sources::on_state(name, |at| records_in(&at.join(BELOW_STATE)))
             .context("the state partition can't be read")?,
     }
+}
+
+/// The kernel name of what the state is on, and what uses that: the mirror, if it runs; one of its members; or a partition of
+/// the disk that the node was started from.
+fn state<'a>(inventory: &'a Inventory, config: &MachineConfig) -> anyhow::Result<Option<(&'a str, &'a Uses)>> {
+    if let Some(mirror) = arrays::mirror(&config.storage.system) {
+        let uuid = mirror.uuid(&Owner { cluster: config.cluster.id, machine: config.name.clone() });
+        let running = inventory.arrays.iter().find(|array| array.uuid == Some(uuid));
+        let mut partitions = inventory.devices.iter().flat_map(|device| &device.partitions);
+        let mut member = || partitions.find(|p| p.md.as_ref().is_some_and(|md| md.array == uuid));
+        let running = running.map(|array| (array.name.as_str(), &array.uses));
+        return Ok(running.or_else(|| member().map(|p| (p.name.as_str(), &p.uses))));
+    }
+    let disk = inventory.boot.as_ref().and_then(|boot| inventory.devices.iter().find(|d| d.name == boot.disk));
+    let Some(disk) = disk else { return Ok(None) };
+    let entries = disk.table.usable().map(|table| table.partitions.as_slice()).unwrap_or_default();
+    let Some(entry) = entries.iter().find(|p| p.kind == kind::STATE) else { return Ok(None) };
+    let partition = disk.partition(entry.number).context("the kernel does not show the state partition")?;
+    Ok(Some((&partition.name, &partition.uses)))
 }
 
 fn records_in(folder: &Path) -> anyhow::Result<Vec<Record>> {

@@ -174,7 +174,7 @@ pub fn run(
         let mut inventory = observe::read(boot)?;
         let mut idle = Vec::new();
         let mut plan = storage_plan::plan_with(&mut inventory, config, |inventory| {
-            let permits = permits().unused(permits::records(inventory));
+            let permits = permits().unused(permits::records(inventory, config));
             idle = permits.refused;
             permits.granted
         });
@@ -348,7 +348,7 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
 /// Whether a volume is not there without this step. One that was made before runs without a table put right and without a new
 /// member.
 fn is_needed(volume: &VolumeVerdict, action: &Action) -> bool {
-    volume.verdict == Verdict::Create || !(matches!(action, Action::WriteTable { .. }) || action.changes_members())
+    volume.verdict == Verdict::Create || !action.mends()
 }
 
 fn stopped(volumes: Vec<VolumeState>, refusals: Vec<Diagnostic>, table: String) -> StorageOutcome {

@@ -5,6 +5,7 @@ mod policies;
 mod replacing;
 mod retiring;
 mod returning;
+pub mod system_disks;
 
 use crate::{lay, model, tool};
 use firstboot::apply::Progress;
@@ -121,6 +122,10 @@ const OWN: &[(&str, fn())] = &[
     ("a RAID5 whose member is pulled under load is filled onto the blank disk put in its place", || {
         replacing::a_member_is_pulled_under_load(Level::Raid5, 3);
     }),
+    (
+        "the state is mirrored on two system disks with the image on both, started from either, and made whole again",
+        system_disks::the_state_is_mirrored_on_system_disks,
+    ),
     ("an array that fails while it runs is refused, and everything else is looked at", an_array_fails_while_it_runs),
     (ZSTD_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[0].0)),
     (LZ4_IMAGE, || an_image_is_shown_as_it_is(images::IMAGES[1].0)),
@@ -162,8 +167,17 @@ pub fn run_watched(config: &MachineConfig) -> (StorageOutcome, Vec<String>) {
 }
 
 fn run_with(config: &MachineConfig, permits: Permits) -> (StorageOutcome, Vec<String>) {
+    run_by(&boot(), config, permits)
+}
+
+/// As [`run_watched`], on a node that was started so.
+fn run_from(boot: &BootRecord, config: &MachineConfig) -> (StorageOutcome, Vec<String>) {
+    run_by(boot, config, Permits::default())
+}
+
+fn run_by(boot: &BootRecord, config: &MachineConfig, permits: Permits) -> (StorageOutcome, Vec<String>) {
     let (clock, steps) = (std::time::Instant::now(), Mutex::new(Vec::new()));
-    let outcome = storage::run(config, Some(&boot()), &|| permits.clone(), &|progress| {
+    let outcome = storage::run(config, Some(boot), &|| permits.clone(), &|progress| {
         println!("  {:6.2} {progress}", clock.elapsed().as_secs_f64());
         if let Progress::Began { step, .. } = progress {
             steps.lock().unwrap().push(step);

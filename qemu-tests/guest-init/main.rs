@@ -38,6 +38,7 @@ fn main() {
         switch_off();
     }
     lay::wait_for_all();
+    cases::system_disks::put_away();
     for name in CASES {
         println!("\n{} s since the kernel's start", uptime());
         // A line of its own, whatever was printed last.

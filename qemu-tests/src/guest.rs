@@ -60,6 +60,7 @@ pub const CASES: &[&str] = &[
     "a RAID5 takes the blank disk in the slot of the lost one while it runs, also after an interrupted run",
     "a mirror whose member is pulled under load is filled onto the blank disk put in its place",
     "a RAID5 whose member is pulled under load is filled onto the blank disk put in its place",
+    "the state is mirrored on two system disks with the image on both, started from either, and made whole again",
     "an array that fails while it runs is refused, and everything else is looked at",
     ZSTD_IMAGE,
     LZ4_IMAGE,

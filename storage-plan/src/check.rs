@@ -28,7 +28,7 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
         selector(&at("disks"), &named, &each.disks, &mut wrong);
         mount_point(&at("mount"), &named, &each.mount, &mut wrong);
         mounts.entry(&each.mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
-        if how_many(&each.disks) != Some(1) && !each.mount.contains("{serial}") && !each.mount.contains("{slot}") {
+        if each.disks.how_many() != Some(1) && !each.mount.contains("{serial}") && !each.mount.contains("{slot}") {
             wrong(
                 &at("mount"),
                 format!("\"{named}\" mounts several disks on one place, {}.", each.mount),
@@ -42,7 +42,7 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
         selector(&at("disks"), &named, &array.disks, &mut wrong);
         let (level, least) = (u8::from(array.level), array.level.least());
         let spares = usize::try_from(array.spares).unwrap_or(usize::MAX);
-        if how_many(&array.disks).is_some_and(|n| n.saturating_sub(spares) < least) {
+        if array.disks.how_many().is_some_and(|n| n.saturating_sub(spares) < least) {
             wrong(
                 &at("level"),
                 format!("\"{named}\" has fewer than the {least} members that RAID {level} needs."),
@@ -100,9 +100,9 @@ fn selector(at: &[&str], named: &str, selector: &Selector, wrong: &mut impl FnMu
             format!("\"{named}\" does not say which disks."),
             "Select them by serial, wwn, path, model, size, media or transport.",
         );
-    } else if how_many(selector).is_none() {
+    } else if selector.how_many().is_none() {
         wrong(at, format!("\"{named}\" does not say how many disks."), "Write count = N: the count is exact.");
-    } else if how_many(selector) == Some(0) {
+    } else if selector.how_many() == Some(0) {
         wrong(at, format!("\"{named}\" selects no disk."), "Write a count of at least 1, or leave it out altogether.");
     }
 }
@@ -118,13 +118,6 @@ fn options(
     for (index, _) in mount_options::faults(options, format, kind) {
         let mend = format!("Take it out. Allowed are, each once, {}.", mount_options::allowed(format, kind));
         wrong(at, format!("\"{named}\" can't be mounted with {:?}.", options[index]), &mend);
-    }
-}
-
-fn how_many(selector: &Selector) -> Option<usize> {
-    match selector.serial.len() + selector.wwn.len() + selector.path.len() {
-        0 => selector.count,
-        named => Some(named),
     }
 }
 

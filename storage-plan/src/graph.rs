@@ -2,7 +2,7 @@
 
 use crate::erase::{self, Erase};
 use machine_config::schema::{Format, Mkfs, WriteHole};
-use on_disk::gpt::Table;
+use on_disk::gpt::{Partition, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -53,6 +53,16 @@ pub enum Action {
         table: Table,
         /// The partition in it that the volume is on.
         partition: PartitionRef,
+    },
+    /// Copies the partitions of the image that the node runs onto another disk, byte for byte, into partitions that are all of
+    /// type *provisioning*, and sees that they are the same then.
+    CopyImage {
+        /// Kernel name of the disk that the node was started from; nothing is written to it.
+        from: String,
+        /// Kernel name of the disk.
+        disk: String,
+        /// The partitions: in the same places on both.
+        partitions: Vec<Partition>,
     },
     /// Makes an array of partitions that are all of type *provisioning*.
     CreateArray {
@@ -178,6 +188,11 @@ impl Action {
         )
     }
 
+    /// Whether it puts right what is around the data of a volume, which is there without: a table, a copy of the image, a member.
+    pub fn mends(&self) -> bool {
+        matches!(self, Action::WriteTable { .. } | Action::CopyImage { .. }) || self.changes_members()
+    }
+
     /// The permit that it needs.
     pub fn permit(&self) -> Option<Uuid> {
         match self {
@@ -186,14 +201,15 @@ impl Action {
         }
     }
 
-    /// Kernel names of the disks it is about; for an array only where the action names its members.
+    /// Kernel names of the disks it is about, without one that is only read; for an array only where the action names its
+    /// members.
     pub fn disks(&self) -> Vec<&str> {
         let of = |target: &'_ Target| match target {
             Target::Partition(partition) => Some(partition.disk.clone()),
             Target::Array(_) => None,
         };
         match self {
-            Action::Erase { disk, .. } | Action::WriteTable { disk, .. } => vec![disk],
+            Action::Erase { disk, .. } | Action::WriteTable { disk, .. } | Action::CopyImage { disk, .. } => vec![disk],
             Action::CreateArray { members, .. } | Action::AssembleArray { members, .. } => {
                 members.iter().map(|m| m.disk.as_str()).collect()
             }
@@ -223,6 +239,7 @@ impl Action {
                     format!("write partition table on {disk}, its content finished")
                 }
             }
+            Action::CopyImage { from, disk, .. } => format!("copy the image from {from} onto {disk}"),
             Action::CreateArray { name, level, members, spares, .. } => {
                 let spares = if *spares == 0 { String::new() } else { format!(", the last {spares} spare") };
                 format!("create RAID{level} \"{name}\" on {}{spares}", places(members))

@@ -5,6 +5,7 @@
 //! thing that the agent carries out, unless something that the node needs is refused. [`simulate`] applies a
 //! plan's actions to a model of the disks and can cut the power at each write.
 
+pub mod arrays;
 pub mod check;
 pub mod controller;
 pub mod erase;

@@ -7,13 +7,15 @@
 use crate::inventory::{Device, Signature};
 use on_disk::gpt::{Copy, ProtectiveMbr, Table, layout};
 
-/// The two tables that a disk of ours can carry: while its inside is being made, and after.
+/// The tables that a disk of ours can carry: while its inside is being made, and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// With our partition of type *provisioning*.
     pub provisioning: Table,
     /// With our partition of its final type.
     pub done: Table,
+    /// Others by which our partition is of type *provisioning*, too.
+    pub others: Vec<Table>,
 }
 
 /// How far a table of ours is.
@@ -58,7 +60,7 @@ pub fn standing(device: &Device, wanted: &Wanted) -> Standing {
     let sound: Vec<&Table> =
         [&device.table.primary, &device.table.backup].into_iter().filter_map(Copy::table).collect();
     if !sound.is_empty() {
-        if sound.iter().any(|t| **t != wanted.provisioning && **t != wanted.done) {
+        if sound.iter().any(|t| **t != wanted.provisioning && **t != wanted.done && !wanted.others.contains(t)) {
             return Standing::Foreign(device.holds().join(", "));
         }
         let phase = if sound.contains(&&wanted.done) { Phase::Done } else { Phase::Provisioning };

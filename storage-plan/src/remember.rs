@@ -1,6 +1,7 @@
 //! Where members of arrays are while they work, kept for the time when one is lost. Pure.
 
-use crate::identity::{Layer, Owner, VolumeKey};
+use crate::arrays::arrays;
+use crate::identity::Owner;
 use crate::inventory::{Device, Inventory, Remembered};
 use machine_config::schema::MachineConfig;
 use uuid::Uuid;
@@ -13,9 +14,8 @@ use uuid::Uuid;
 pub fn remember(inventory: &Inventory, config: &MachineConfig) -> Vec<Remembered> {
     let owner = Owner { cluster: config.cluster.id, machine: config.name.clone() };
     let mut all = Vec::new();
-    for (name, array) in &config.storage.array {
-        let key = VolumeKey { name: format!("array.{name}"), generation: array.generation };
-        let uuid = owner.uuid(&key, Layer::Array, "");
+    for asked in arrays(&config.storage) {
+        let (uuid, array) = (asked.uuid(&owner), &asked.array);
         let kept = inventory.remembered.iter().filter(|member| member.array == uuid).cloned();
         let Some(running) = inventory.arrays.iter().find(|running| running.uuid == Some(uuid)) else {
             all.extend(kept);

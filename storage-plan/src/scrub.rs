@@ -4,7 +4,7 @@
 //! Guarantees: one array at a time; only one that runs with all its members, is at rest and can be written to; one that was
 //! interrupted is due again. Nothing is asked of time but how long it is until the next is due.
 
-use crate::identity::{Layer, Owner, VolumeKey};
+use crate::identity::Owner;
 use crate::inventory::RunningArray;
 use machine_config::schema::{MachineConfig, Scrub};
 use serde::{Deserialize, Serialize};
@@ -56,9 +56,8 @@ pub fn decide(arrays: &[RunningArray], config: &MachineConfig, kept: &[Scrubbed]
     let owner = Owner { cluster: config.cluster.id, machine: config.name.clone() };
     let mut decision = Decision::default();
     let mut due: Vec<(u64, usize, &RunningArray)> = Vec::new();
-    for (name, array) in &config.storage.array {
-        let key = VolumeKey { name: format!("array.{name}"), generation: array.generation };
-        let uuid = owner.uuid(&key, Layer::Array, "");
+    for asked in crate::arrays::arrays(&config.storage) {
+        let (uuid, array) = (asked.uuid(&owner), &asked.array);
         let before = kept.iter().find(|scrubbed| scrubbed.array == uuid).cloned();
         let Some(running) = arrays.iter().find(|running| running.uuid == Some(uuid)) else {
             decision.kept.extend(before);

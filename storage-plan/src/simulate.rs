@@ -164,6 +164,12 @@ impl Model {
         self.mounts.clear();
     }
 
+    /// The power goes, and the node is started from the disk with this kernel name.
+    pub fn start_from(&mut self, name: &str) {
+        self.power_cut();
+        self.boot.iter_mut().for_each(|boot| boot.disk = name.to_owned());
+    }
+
     /// Puts a disk in.
     pub fn plug(&mut self, device: Device) {
         self.disks.push(ModelDisk { device, sectors: BTreeMap::new(), areas: BTreeMap::new(), written: 0 });

@@ -1,6 +1,6 @@
 //! The verdict on each volume, and what a plan is.
 
-use crate::graph::{Action, Graph, Step};
+use crate::graph::{Graph, Step};
 use machine_config::schema::Rebuild;
 use machine_config::{Diagnostic, Place};
 use serde::{Deserialize, Serialize};
@@ -171,12 +171,11 @@ impl Plan {
     /// leaves with steps of their own. Nothing is refused in it, whatever is refused of other volumes.
     #[must_use]
     pub fn repairs(&self) -> Plan {
-        let mends = |action: &Action| matches!(action, Action::WriteTable { .. }) || action.changes_members();
         let of =
             |volume: &VolumeVerdict| self.graph.steps.iter().filter(|s| s.volume == volume.volume).collect::<Vec<_>>();
         let is_one = |volume: &&VolumeVerdict| {
             let steps = of(volume);
-            volume.verdict == Verdict::Repair && !steps.is_empty() && steps.iter().all(|s| mends(&s.action))
+            volume.verdict == Verdict::Repair && !steps.is_empty() && steps.iter().all(|s| s.action.mends())
         };
         let volumes: Vec<VolumeVerdict> = self.volumes.iter().filter(is_one).cloned().collect();
         let taken: Vec<usize> = (0..self.graph.steps.len())

@@ -161,7 +161,7 @@ fn taken_in(mut model: Model, config: &MachineConfig, at_work: &[&str], context:
             Effect::Clear(at) | Effect::Superblock(at, _) | Effect::Joined(_, at) => &at.disk,
             Effect::Run(..) | Effect::Mounted(..) => continue,
             Effect::Returned(..) | Effect::Copying(..) | Effect::Left(..) => panic!("{context}: not a new one"),
-            Effect::Filesystem(..) | Effect::ArrayHolds(..) => panic!("{context}: made anew"),
+            Effect::Filesystem(..) | Effect::ArrayHolds(..) | Effect::Copied(..) => panic!("{context}: made anew"),
             Effect::Zeroed(..) | Effect::Used(..) => panic!("{context}: erased"),
         };
         assert_eq!(disk, "vdf", "{context}");

@@ -1,7 +1,7 @@
 //! Runs a plan's steps: in order, independent branches side by side.
 
 use super::meter::Meter;
-use super::{LockedDevice, Tools, erase, filesystem, md, mount, partition};
+use super::{LockedDevice, Tools, erase, filesystem, image, md, mount, partition};
 use crate::observe::World;
 use crate::report::estimate::{self, Amount};
 use machine_config::schema::Rebuild;
@@ -227,6 +227,7 @@ impl Hands<'_> {
         match action {
             Action::Erase { disk, erase } => erase::erase(self.disk(disk)?, erase, self.world, meter),
             Action::WriteTable { disk, table, partition } => partition::write_table(self.disk(disk)?, table, partition),
+            Action::CopyImage { from, disk, partitions } => image::copy(from, self.disk(disk)?, partitions, meter),
             Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, remake } => {
                 let disks = members.iter().map(|m| self.disk(&m.disk)).collect::<anyhow::Result<Vec<_>>>()?;
                 let (level, spares, chunk, write_hole) = (*level, *spares, *chunk, *write_hole);

@@ -9,6 +9,7 @@ mod dirty_degraded;
 mod erase;
 mod executor;
 mod filesystem;
+mod image;
 mod locked_device;
 mod md;
 mod meter;

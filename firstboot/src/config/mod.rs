@@ -2,6 +2,7 @@
 
 pub mod facts;
 pub mod keep;
+mod mirror;
 pub mod sources;
 
 use machine_config::Diagnostic;

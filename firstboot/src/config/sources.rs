@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: reads firmware tables and mounts volumes read-only")]
 
 use super::Found;
+use super::mirror::Member;
 use crate::boot_record::BootRecord;
 use crate::stage1::find::read_table;
 use base64::Engine;
@@ -192,8 +193,16 @@ fn configurations_in(folder: &Path, source: &str) -> Vec<Found> {
     NAMES.iter().filter_map(read).map(|bytes| Found { source: source.into(), bytes }).collect()
 }
 
-/// What `read` gives of a state partition that is not mounted; none if it can't be mounted.
+/// What `read` gives of a state partition that is not mounted, or of the mirror that it is a member of; none if it can't be
+/// mounted.
 pub(crate) fn on_state<T>(name: &str, read: impl FnOnce(&Path) -> T) -> Option<T> {
+    match Member::of_mirror_with(name) {
+        Some(member) => on_state_alone(&member.name, read),
+        None => on_state_alone(name, read),
+    }
+}
+
+fn on_state_alone<T>(name: &str, read: impl FnOnce(&Path) -> T) -> Option<T> {
     let (kind, _) = probe(&Path::new("/dev").join(name))?;
     let without_replay = match kind.as_str() {
         "xfs" => "norecovery,nouuid",

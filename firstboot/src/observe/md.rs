@@ -94,6 +94,16 @@ pub fn superblock(node: &Path) -> Option<MdMember> {
     Some(MdMember { bitmap_since: bitmap, ..member })
 }
 
+/// Where the data of a member of a mirror lies, and how much of it is the array's: its first sector and their number, of 512
+/// bytes.
+pub fn data_of_member(node: &Path) -> Option<(u64, u64)> {
+    let mut bytes = vec![0; SUPERBLOCK_SIZE];
+    File::open(node).ok()?.read_exact_at(&mut bytes, SUPERBLOCK).ok()?;
+    parse_superblock(&bytes).filter(|md| md.level == 1)?;
+    let sectors = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    Some((sectors(128)?, sectors(80)?))
+}
+
 /// The superblock's checksum: 32-bit words added up in 64 bits and folded, its own field taken as zero.
 fn checksum(bytes: &[u8]) -> u32 {
     let words = bytes.chunks(4).enumerate().filter(|(i, _)| *i != 216 / 4);

@@ -15,7 +15,7 @@ mod udev;
 mod uses;
 
 pub use disk::{places_looked_at, read_disk};
-pub use md::{parse_superblock, parse_sync_completed, superblock};
+pub use md::{data_of_member, parse_superblock, parse_sync_completed, superblock};
 
 use crate::boot_record::BootRecord;
 use anyhow::Context;

@@ -1,7 +1,7 @@
 //! Rules over disk selectors and arrays: every selector says which disks and how many, no disk is in two.
 
 use super::Rules;
-use crate::schema::{Array, DirtyDegraded, Level, Selector, WriteHole};
+use crate::schema::{Array, DirtyDegraded, Level, Replace, Selector, WriteHole};
 use std::collections::BTreeMap;
 
 /// What md takes as a chunk, in bytes, as far as it makes sense.
@@ -36,11 +36,20 @@ pub(super) fn check(rules: &mut Rules<'_>) {
             }
         }
     }
+    if storage.system.replace != Replace::default() && !storage.system.is_mirrored() {
+        rules.fault(
+            "BP-C029",
+            &["system", "replace"],
+            "`system` has `replace` and one disk".into(),
+            "When that is lost nothing is left that could take another in.",
+            "Select several disks in `system.disks`, or leave `replace` out.",
+        );
+    }
     retired(rules, &mut owners);
     for (name, array) in &storage.array {
         let (level, least) = (u8::from(array.level), array.level.least());
         let spares = usize::try_from(array.spares).unwrap_or(usize::MAX);
-        if let Some(count) = how_many(&array.disks).filter(|count| count.saturating_sub(spares) < least) {
+        if let Some(count) = array.disks.how_many().filter(|count| count.saturating_sub(spares) < least) {
             let of_them = if spares == 0 { String::new() } else { format!(", {spares} of them spare") };
             let disks = if count == 1 { "disk" } else { "disks" };
             rules.fault(
@@ -216,13 +225,5 @@ fn selector_says(rules: &mut Rules<'_>, owner: &[&str], named: &str, selector: &
             "Both can't hold.",
             "Correct the list, or leave the count out: it follows from the list.",
         );
-    }
-}
-
-/// How many disks a selector takes, if it says so.
-pub(super) fn how_many(selector: &Selector) -> Option<usize> {
-    match selector.serial.len() + selector.wwn.len() + selector.path.len() {
-        0 => selector.count,
-        listed => Some(listed),
     }
 }

@@ -1,7 +1,6 @@
 //! Rules over mount points: below `/var`, one volume each, none inside another.
 
 use super::Rules;
-use super::disks::how_many;
 
 /// Where the node keeps its own things, or where `/var` holds a link elsewhere.
 const RESERVED: [&str; 4] = ["/var/lib/bedplate", "/var/lib/systemd", "/var/run", "/var/lock"];
@@ -15,7 +14,7 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     for (name, each) in &storage.each {
         let path = vec!["each", name, "mount"];
         let telling = PLACEHOLDERS.iter().any(|placeholder| each.mount.contains(placeholder));
-        if !telling && how_many(&each.disks) != Some(1) {
+        if !telling && each.disks.how_many() != Some(1) {
             rules.fault(
                 "BP-C033",
                 &path,

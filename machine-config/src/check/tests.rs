@@ -185,6 +185,11 @@ level = 1
 disks = { serial = ["S3", "S4"] }
 volume.v = { format = "xfs", mount = "/var/lib/../x" }
 "#;
+    replacing_of_a_single_system_disk: r#"
+[profile.p.system]
+disks = { serial = ["S1"] }
+replace = "same-slot"
+"#;
     options_of_file_systems: r#"
 [profile.p.system]
 format = "ext4"

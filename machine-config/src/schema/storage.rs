@@ -19,12 +19,17 @@ pub struct Storage {
     pub places: Places,
 }
 
-/// The disk that holds the image and the state partition.
+/// The disk, or disks, that hold the image and the state partition.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct System {
-    /// Which disks; without it the disk the node was started from.
+    /// Which disks; without it the disk the node was started from. Two or more are mirrored: each holds the image and can be
+    /// started from, and the state is on all of them (RAID 1). A disk that is to be one has to be blank.
     pub disks: Option<Selector>,
+    /// Which blank disk takes the place of a system disk that is lost, where there are several: `"named"`, one that `disks`
+    /// names by serial, wwn or path; `"same-slot"`, also one in the very place where the lost one was.
+    #[serde(default)]
+    pub replace: Replace,
     /// File system of the state partition (`/var`).
     #[serde(default = "default_format")]
     pub format: Format,
@@ -39,6 +44,13 @@ pub struct System {
     /// Options to mount the state partition with, beside or in place of `noatime`, from the list of its file system.
     #[serde(default)]
     pub mount_options: Vec<String>,
+}
+
+impl System {
+    /// Whether the state is mirrored: several disks are selected.
+    pub fn is_mirrored(&self) -> bool {
+        self.disks.as_ref().is_some_and(|disks| disks.how_many().is_some_and(|count| count > 1))
+    }
 }
 
 fn default_format() -> Format {
@@ -69,6 +81,16 @@ pub struct Selector {
     /// How many disks there must be, exactly; with `serial`, `wwn` or `path` it follows from their number.
     #[schemars(range(min = 1, max = 1024))]
     pub count: Option<usize>,
+}
+
+impl Selector {
+    /// How many disks it takes, if it says so.
+    pub fn how_many(&self) -> Option<usize> {
+        match self.serial.len() + self.wwn.len() + self.path.len() {
+            0 => self.count,
+            named => Some(named),
+        }
+    }
 }
 
 /// A range of sizes in bytes, both ends included.

@@ -15,6 +15,8 @@ use uuid::Uuid;
 pub const ROOT: Uuid = Uuid::from_u128(0xabc);
 /// The disk the node was started from: an image, and room for state behind it.
 pub const SYSTEM: &str = "SYS";
+/// System disks that the state is mirrored on: one with the image, and blank ones.
+pub const SYSTEMS: [&str; 3] = ["M1", "M2", "M3"];
 /// Members of the mirror.
 pub const MIRROR: [&str; 2] = ["A1", "A2"];
 /// Blank, and named in place of a member of the mirror that is lost; a little smaller than that.
@@ -69,6 +71,10 @@ pub fn make(folder: &Path) -> Result<Vec<Disk>> {
         disks.push(Disk::blank(&folder.join(serial), size * MIB, serial)?);
     }
     image(&disks[0].file)?;
+    for serial in SYSTEMS {
+        disks.push(Disk::blank(&folder.join(serial), 576 * MIB, serial)?);
+    }
+    image(&folder.join(SYSTEMS[0]))?;
     let kept = FOREIGN.iter().map(|(_, foreign)| (serial(*foreign), *foreign));
     for (serial, foreign) in kept.chain(FREED.map(|(serial, foreign)| (serial.to_owned(), foreign))) {
         let disk = Disk::blank(&folder.join(&serial), 64 * MIB, &serial)?;
@@ -90,6 +96,11 @@ pub(super) fn image(disk: &Path) -> Result<()> {
         file.write_all_at(&bytes, offset)?;
     }
     Ok(())
+}
+
+/// Where the partitions of an image begin and end.
+pub fn image_partitions() -> (u64, u64) {
+    (MIB, 23 * MIB)
 }
 
 /// What an image is that was written to a larger disk, as far as its partition table goes: bytes with their offsets.

@@ -59,7 +59,7 @@ pub fn state(owner: &Owner, volume: &VolumeKey, device: &Device, root: &Uuid, si
             table.partitions.iter_mut().filter(|p| p.guid == guid).for_each(|p| p.kind = kind);
             table
         };
-        let wanted = Wanted { provisioning: of(kind::PROVISIONING), done: of(kind::STATE) };
+        let wanted = Wanted { provisioning: of(kind::PROVISIONING), done: of(kind::STATE), others: Vec::new() };
         let without = |t: &Table| t.partitions.iter().filter(|p| p.guid != guid).cloned().collect::<Vec<_>>();
         if ![kind::PROVISIONING, kind::STATE].contains(&entry.kind)
             || copies().any(|t| t.guid != table.guid || without(t) != without(table))
@@ -108,7 +108,7 @@ fn wanted(base: Table, guid: Uuid, done: Uuid, start: u64, size: u64, name: &str
         table.partitions.push(Partition { number, kind, guid, start, size, attributes: 0, name: name.clone() });
         table
     };
-    Wanted { provisioning: with(kind::PROVISIONING), done: with(done) }
+    Wanted { provisioning: with(kind::PROVISIONING), done: with(done), others: Vec::new() }
 }
 
 fn sector(device: &Device) -> Result<SectorSize, String> {

@@ -2,5 +2,6 @@
 
 pub mod filesystem;
 pub mod gpt;
+pub mod image;
 pub mod md;
 pub mod reserve;

@@ -6,33 +6,42 @@
 use super::replace::Seats;
 use super::retire::Left;
 use super::{Context, Draft, Filesystem, changed_inside, draft, table_step};
+use crate::arrays::{Asked, On};
+use crate::erase::Erase;
 use crate::graph::{Action, PartitionRef, Target};
-use crate::identity::{Layer, VolumeKey};
+use crate::identity::VolumeKey;
 use crate::inventory::{Device, MdMember, RunningArray};
+use crate::layer::filesystem;
+use crate::layer::image::Image;
 use crate::layer::md::{self, Carrier};
-use crate::layer::{filesystem, reserve};
-use crate::ownership::{Inside, Phase, Standing, inside, standing};
+use crate::ownership::{Inside, Phase, Standing, inside};
 use crate::refusal::{self, diagnostic};
+use crate::selector;
 use crate::verdict::{ArrayVerdict, Kind, Verdict};
 use machine_config::Diagnostic;
 use machine_config::schema::{Array, Level, Volume, WriteHole};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-pub(super) fn array(context: &Context<'_>, name: &str, array: &Array, volume: &str, v: &Volume) -> Draft {
-    let key = VolumeKey { name: format!("array.{name}"), generation: array.generation };
-    let inner = VolumeKey { name: format!("array.{name}.volume.{volume}"), generation: array.generation };
+pub(super) fn array(context: &Context<'_>, asked: &Asked<'_>, volume: &str, v: &Volume) -> Draft {
+    let inner = VolumeKey { name: format!("{}.volume.{volume}", asked.key.name), generation: asked.key.generation };
     let filesystem = context.filesystem(&inner, "");
-    let mut draft = draft(format!("{name}/{volume}"), Kind::Array, v.format, v.mount.clone(), v.required, filesystem);
+    let name = format!("{}/{volume}", asked.name);
+    let mut draft = draft(name, Kind::Array, v.format, v.mount.clone(), v.required, filesystem);
     draft.verdict.class.clone_from(&v.class);
+    judge(context, asked, v, draft)
+}
+
+/// The verdict on an array and on the volume on it.
+pub(super) fn judge(context: &Context<'_>, asked: &Asked<'_>, volume: &Volume, draft: Draft) -> Draft {
     let this = This {
         context,
-        name,
-        array,
-        volume: v,
-        uuid: context.owner.uuid(&key, Layer::Array, ""),
-        carriers: carriers(context, &key, array),
-        key,
+        asked,
+        name: asked.name,
+        array: &asked.array,
+        volume,
+        uuid: asked.uuid(&context.owner),
+        carriers: carriers(context, asked),
     };
     if let Some(refusal) = this.copied() {
         return draft.refuse(vec![refusal]);
@@ -44,25 +53,31 @@ pub(super) fn array(context: &Context<'_>, name: &str, array: &Array, volume: &s
 /// An array as the configuration asks for it, and the disks that carry its table.
 pub(super) struct This<'a, 'c> {
     pub(super) context: &'c Context<'a>,
+    pub(super) asked: &'c Asked<'c>,
     pub(super) name: &'c str,
     pub(super) array: &'c Array,
     pub(super) volume: &'c Volume,
-    pub(super) key: VolumeKey,
     pub(super) uuid: Uuid,
     pub(super) carriers: Vec<Carrier<'a>>,
 }
 
-fn carriers<'a>(context: &Context<'a>, key: &VolumeKey, array: &Array) -> Vec<Carrier<'a>> {
+fn carriers<'a>(context: &Context<'a>, asked: &Asked<'_>) -> Vec<Carrier<'a>> {
     let of = |device: &'a Device| {
-        let wanted = reserve::member(&context.owner, key, array, device, 0).ok()?;
-        let Standing::Ours { phase, whole } = standing(device, &wanted) else { return None };
+        let (wanted, standing) = context.member(asked, device, 0).ok()?;
+        let Standing::Ours { phase, whole } = standing else { return None };
         let partition = super::our_partition(device, &wanted);
         Some(Carrier { device, wanted, phase, whole, partition })
     };
-    context.disks.iter().filter_map(|d| of(d)).collect()
+    context.candidates(asked.on).iter().filter_map(|d| of(d)).collect()
 }
 
 impl<'a> This<'a, '_> {
+    /// Where a new member gets the image from, if it is to hold one that it has not.
+    pub(super) fn image_for(&self, device: &Device) -> Option<&Image<'a>> {
+        let image = self.context.image.as_ref().filter(|_| self.asked.on == On::SystemDisks)?;
+        (!image.is_on(device)).then_some(image)
+    }
+
     pub(super) fn running(&self) -> Option<&RunningArray> {
         self.context.inventory.arrays.iter().find(|a| a.uuid == Some(self.uuid))
     }
@@ -151,6 +166,7 @@ impl<'a> This<'a, '_> {
         }
         self.fill(&mut draft, present, wanted);
         draft.verdict.reasons.extend(self.other_write_hole(&fresh));
+        draft.verdict.reasons.extend(members.iter().filter_map(|c| self.other_image(c)));
         let refusal = match self.running() {
             Some(running) => self.broken(&members, running, wanted),
             // A member whose partition the kernel does not show yet can't be judged before its table is put right.
@@ -280,6 +296,13 @@ impl<'a> This<'a, '_> {
         differs.then(|| format!("It was made with {}, and not with {}.", words(ppl), words(wanted)))
     }
 
+    /// A system disk that would start another release. What is on it is left as it is.
+    fn other_image(&self, carrier: &Carrier<'_>) -> Option<String> {
+        let image = self.image_for(carrier.device).filter(|_| carrier.phase == Phase::Done)?;
+        let words = carrier.device.words();
+        (!image.is_that_of(&carrier.wanted)).then(|| format!("{words} holds another image than the node runs."))
+    }
+
     /// Too few members for the data to be there. The kernel would not start it either; nobody is to try harder.
     fn lacking(&self, members: &[&Carrier<'_>], fresh: &[&MdMember], wanted: u32) -> Option<Diagnostic> {
         let filled = md::filled(fresh);
@@ -318,9 +341,28 @@ impl<'a> This<'a, '_> {
         })
     }
 
+    /// Plans that a new member gets the image, after the steps at `after`. None where it has it, or is to have none.
+    pub(super) fn copy_image(&self, draft: &mut Draft, device: &Device, after: &[usize]) -> Option<usize> {
+        let image = self.image_for(device)?;
+        let (from, disk) = (image.disk.name.clone(), device.name.clone());
+        Some(draft.add(Action::CopyImage { from, disk, partitions: image.table.partitions.clone() }, after))
+    }
+
+    /// As [`Context::claim`]. Of a system disk nothing is erased: that a permit was used is noted on the state, which is not
+    /// there before.
+    fn claim(&self, device: &Device, standing: &Standing, volume: &str) -> Result<Option<Erase>, Diagnostic> {
+        let (code, holds) = match (self.asked.on, standing) {
+            (On::SystemDisks, Standing::Foreign(holds)) => (refusal::FOREIGN, holds),
+            (On::SystemDisks, Standing::UnknownData(holds)) => (refusal::UNKNOWN_DATA, holds),
+            _ => return self.context.claim(device, standing, volume),
+        };
+        let why = ["No permit makes a system disk of it: clear it on another machine.".to_owned()];
+        Err(refusal::foreign(code, device, holds, volume, &why, None))
+    }
+
     fn create(&self, mut draft: Draft) -> Draft {
         let volume = draft.verdict.volume.clone();
-        let selected = self.context.select(&self.array.disks, self.name);
+        let selected = selector::select(&self.array.disks, self.context.candidates(self.asked.on), self.name);
         let mut refusals = selected.refusals;
         refusals.extend(selected.missing.into_iter().map(|(_, refusal)| refusal));
         draft.verdict.disks = selected.disks.iter().map(|d| d.words()).collect();
@@ -336,16 +378,15 @@ impl<'a> This<'a, '_> {
         let mut members: Vec<(&Device, PartitionRef, crate::ownership::Wanted)> = Vec::new();
         let (mut remake, mut erases) = (false, false);
         for device in &selected.disks {
-            let wanted = match reserve::member(&self.context.owner, &self.key, self.array, device, 0) {
-                Ok(wanted) => wanted,
+            let (wanted, standing) = match self.context.member(self.asked, device, 0) {
+                Ok(looked) => looked,
                 Err(why) => {
                     refusals.push(refusal::unfit(device, why, &volume));
                     continue;
                 }
             };
-            let standing = standing(device, &wanted);
             refusals.extend(self.context.unfit(device, self.volume.format, &volume));
-            let erase = self.context.claim(device, &standing, &volume).unwrap_or_else(|refusal| {
+            let erase = self.claim(device, &standing, &volume).unwrap_or_else(|refusal| {
                 refusals.push(refusal);
                 None
             });
@@ -398,6 +439,9 @@ impl<'a> This<'a, '_> {
             let erased: Vec<usize> = erase.into_iter().map(|(device, erase)| draft.erase(device, erase)).collect();
             after.push(draft.add(begin, &erased));
         }
+        // The image is no part of the array: both are made side by side, and all of it is finished at once.
+        let copied: Vec<usize> =
+            members.iter().filter_map(|(device, ..)| self.copy_image(&mut draft, device, &after)).collect();
         let partitions: Vec<PartitionRef> = members.iter().map(|(_, p, _)| p.clone()).collect();
         if running.is_none() {
             let (name, level) = (self.name.to_owned(), u8::from(self.array.level));
@@ -407,9 +451,10 @@ impl<'a> This<'a, '_> {
             after = vec![draft.add(create, &after)];
         }
         let inside = Filesystem::of_volume(self.volume);
-        let made = draft.make(Target::Array(self.uuid), &inside, &after);
+        let mut made = vec![draft.make(Target::Array(self.uuid), &inside, &after)];
+        made.extend(copied);
         let flips: Vec<usize> =
-            members.iter().map(|(device, _, wanted)| draft.add(table_step(device, wanted, true).0, &[made])).collect();
+            members.iter().map(|(device, _, wanted)| draft.add(table_step(device, wanted, true).0, &made)).collect();
         draft.mount(Target::Array(self.uuid), &inside, &flips);
         let reason = match (remake, erases) {
             (true, _) => "An interrupted run began to make it; it is made anew.",

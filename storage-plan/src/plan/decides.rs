@@ -17,7 +17,7 @@ pub(super) fn refusal(volume: &str, kind: Kind, code: &str, config: &MachineConf
     let keys = keys(volume, kind);
     let section = keys.iter().map(String::as_str).take(2);
     let key = match code {
-        refusal::OTHER_LEVEL => "level",
+        refusal::OTHER_LEVEL if kind != Kind::State => "level",
         refusal::DIRTY_DEGRADED | refusal::READ_ONLY => "dirty-degraded",
         refusal::CONFIG => "mount",
         _ => "disks",

@@ -14,11 +14,13 @@ mod replace;
 mod retire;
 mod state;
 
+use crate::arrays::{self, Asked, On};
 use crate::erase::{self, Erase, Fate};
 use crate::graph::{Action, Graph, PartitionRef, Target, is_under};
 use crate::identity::{Layer, Owner, VolumeKey};
 use crate::inventory::{Device, Inventory};
-use crate::layer::{gpt, reserve};
+use crate::layer::image::Image;
+use crate::layer::{gpt, image, reserve};
 use crate::ownership::{Standing, Wanted, standing};
 use crate::refusal::{self, diagnostic};
 use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
@@ -40,8 +42,8 @@ pub fn plan(inventory: &Inventory, config: &MachineConfig) -> Plan {
     for (name, each) in &config.storage.each {
         drafts.extend(each::each(&context, name, each));
     }
-    for (name, array) in &config.storage.array {
-        drafts.extend(array.volume.iter().map(|(volume, v)| array::array(&context, name, array, volume, v)));
+    for asked in context.arrays.iter().filter(|asked| asked.on == On::WholeDisks) {
+        drafts.extend(asked.array.volume.iter().map(|(volume, v)| array::array(&context, asked, volume, v)));
     }
     refuse_equal_mounts(&mut drafts);
     refuse_orphans(&mut drafts);
@@ -84,7 +86,13 @@ struct Context<'a> {
     inventory: &'a Inventory,
     config: &'a MachineConfig,
     owner: Owner,
-    /// Disks that data may go to: all but the one the node was started from, by identity.
+    /// Every array that is asked for.
+    arrays: Vec<Asked<'a>>,
+    /// The image that the node runs.
+    image: Option<Image<'a>>,
+    /// All disks, by identity.
+    all: Vec<&'a Device>,
+    /// Disks that data may go to: all but the system disks, by identity.
     disks: Vec<&'a Device>,
     /// Disks that volumes select, by kernel name, with the names of those volumes.
     claims: BTreeMap<&'a str, BTreeSet<String>>,
@@ -92,19 +100,67 @@ struct Context<'a> {
 
 impl<'a> Context<'a> {
     fn new(inventory: &'a Inventory, config: &'a MachineConfig) -> Context<'a> {
-        let boot = inventory.boot.as_ref().map(|b| b.disk.as_str());
-        let mut disks: Vec<&Device> = inventory.devices.iter().filter(|d| Some(d.name.as_str()) != boot).collect();
-        disks.sort_by(|a, b| (a.identity(), &a.by_path, &a.sysfs).cmp(&(b.identity(), &b.by_path, &b.sysfs)));
+        let owner = Owner { cluster: config.cluster.id, machine: config.name.clone() };
+        let mut all: Vec<&Device> = inventory.devices.iter().collect();
+        all.sort_by(|a, b| (a.identity(), &a.by_path, &a.sysfs).cmp(&(b.identity(), &b.by_path, &b.sysfs)));
+        let image = Image::of(inventory, &owner, &arrays::state_key());
+        let (disks, claims) = (Vec::new(), BTreeMap::new());
+        let arrays = arrays::arrays(&config.storage);
+        let mut context = Context { inventory, config, owner, arrays, image, all, disks, claims };
+        context.disks = context.all.iter().copied().filter(|d| !context.is_system_disk(d)).collect();
+        let storage = &config.storage;
+        let each = storage.each.iter().map(|(n, e)| (n, &e.disks));
+        let array = storage.array.iter().map(|(n, a)| (n, &a.disks));
         let mut claims: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-        let each = config.storage.each.iter().map(|(n, e)| (n, &e.disks));
-        let array = config.storage.array.iter().map(|(n, a)| (n, &a.disks));
         for (name, selector) in each.chain(array) {
-            for disk in selector::select(selector, &disks, name).disks {
+            for disk in selector::select(selector, &context.disks, name).disks {
                 claims.entry(&disk.name).or_default().insert(name.clone());
             }
         }
-        let owner = Owner { cluster: config.cluster.id, machine: config.name.clone() };
-        Context { inventory, config, owner, disks, claims }
+        context.claims = claims;
+        context
+    }
+
+    /// Whether the node was started from it, or it is one of those that the state is mirrored on.
+    fn is_system_disk(&self, device: &Device) -> bool {
+        let boot = self.inventory.boot.as_ref();
+        let mirror = self.arrays.iter().find(|asked| asked.on == On::SystemDisks);
+        boot.is_some_and(|b| b.disk == device.name)
+            || mirror.is_some_and(|asked| {
+                let selected = selector::select(&asked.array.disks, &self.all, asked.name).disks;
+                selected.iter().any(|d| d.name == device.name) || self.carries(asked, device)
+            })
+    }
+
+    /// The disks that members of an array may be.
+    fn candidates(&self, on: On) -> &[&'a Device] {
+        match on {
+            On::WholeDisks => &self.disks,
+            On::SystemDisks => &self.all,
+        }
+    }
+
+    /// The tables that make `device` a member of an array, with a partition of at least `least` bytes if there is room for
+    /// that, and whose it is.
+    fn member(&self, asked: &Asked<'_>, device: &Device, least: u64) -> Result<(Wanted, Standing), String> {
+        match asked.on {
+            On::WholeDisks => {
+                let wanted = reserve::member(&self.owner, &asked.key, &asked.array, device, least)?;
+                let standing = standing(device, &wanted);
+                Ok((wanted, standing))
+            }
+            On::SystemDisks => {
+                let image = self.image.as_ref().ok_or("Which image the node runs can't be told")?;
+                let system = &self.config.storage.system;
+                let size = image::Size { asked: system.state_size, least: state::least(system).max(least) };
+                image::member(&self.owner, &asked.key, &asked.array, image, device, size)
+            }
+        }
+    }
+
+    /// Whether `device` carries a table of an array.
+    fn carries(&self, asked: &Asked<'_>, device: &Device) -> bool {
+        self.member(asked, device, 0).is_ok_and(|(_, standing)| matches!(standing, Standing::Ours { .. }))
     }
 
     fn select(&self, selector: &Selector, volume: &str) -> selector::Selected<'a> {
@@ -144,20 +200,13 @@ impl<'a> Context<'a> {
 
     /// The volume of the configuration that `device` carries a table of.
     fn belongs(&self, device: &Device) -> Option<String> {
-        let storage = &self.config.storage;
-        let is_ours = |wanted: Result<Wanted, String>| {
+        let each = self.config.storage.each.iter().find(|(name, each)| {
+            let key = VolumeKey { name: format!("each.{name}"), generation: each.generation };
+            let wanted = gpt::whole_disk(&self.owner, &key, device);
             wanted.is_ok_and(|wanted| matches!(standing(device, &wanted), Standing::Ours { .. }))
-        };
-        let key =
-            |section: &str, name: &str, generation: u32| VolumeKey { name: format!("{section}.{name}"), generation };
-        let each = storage
-            .each
-            .iter()
-            .find(|(name, each)| is_ours(gpt::whole_disk(&self.owner, &key("each", name, each.generation), device)));
-        let array = storage.array.iter().find(|(name, array)| {
-            is_ours(reserve::member(&self.owner, &key("array", name, array.generation), array, device, 0))
         });
-        each.map(|(name, _)| name).or(array.map(|(name, _)| name)).cloned()
+        let array = || self.arrays.iter().find(|asked| self.carries(asked, device));
+        each.map(|(name, _)| name.clone()).or_else(|| array().map(|asked| asked.name.to_owned()))
     }
 
     /// Why `device` can't be taken for a new volume, apart from what it holds.

@@ -16,8 +16,7 @@ use super::array::This;
 use super::{Draft, table_step};
 use crate::inventory::{Device, Remembered};
 use crate::layer::md::{self, Carrier};
-use crate::layer::reserve;
-use crate::ownership::{Phase, Standing, Wanted, standing};
+use crate::ownership::{Phase, Standing, Wanted};
 use crate::refusal;
 use crate::selector;
 use crate::{Action, PartitionRef};
@@ -99,7 +98,10 @@ impl<'a> This<'a, '_> {
         // A disk that was blank can hold nothing yet but zeros or ones.
         let remake = self.carriers.iter().any(|c| c.device.name == new.device.name);
         let add = Action::AddMember { uuid: self.uuid, name: self.name.to_owned(), member, remake };
-        let added = draft.add(add, after);
+        // A member with its place in the array is taken for finished, whatever its table says.
+        let copied = self.copy_image(draft, new.device, after);
+        let after = copied.map_or(after.to_vec(), |copied| vec![copied]);
+        let added = draft.add(add, &after);
         draft.verdict.disks.push(new.device.words());
         draft.add(table_step(new.device, &new.wanted, true).0, &[added])
     }
@@ -139,7 +141,7 @@ impl<'a> This<'a, '_> {
     fn fitting(&self, draft: &mut Draft, members: &[&Carrier<'_>], vacant: u32) -> Vec<New<'a>> {
         let least = md::least(members, &md::fresh(members, &self.uuid));
         let mut new = Vec::new();
-        for device in &self.context.disks {
+        for device in self.context.candidates(self.asked.on) {
             if self.carriers.iter().any(|c| c.device.name == device.name) {
                 continue;
             }
@@ -206,13 +208,13 @@ impl<'a> This<'a, '_> {
         if self.context.inventory.devices.iter().filter(|d| d.is_twin_of(device)).count() > 1 {
             return Err(unfit(format!("Another disk answers to {identity} too")));
         }
-        let wanted = reserve::member(&self.context.owner, &self.key, self.array, device, least).map_err(unfit)?;
+        let (wanted, standing) = self.context.member(self.asked, device, least).map_err(unfit)?;
         // While an array runs nothing is erased, whoever gave leave: what is not blank stays out.
         let foreign = |code: &str, holds: &str| {
             let why = ["No permit makes a member of it.".to_owned()];
             Err(refusal::foreign(code, device, holds, self.name, &why, None))
         };
-        match standing(device, &wanted) {
+        match standing {
             Standing::Foreign(holds) => return foreign(refusal::FOREIGN, &holds),
             Standing::UnknownData(holds) => return foreign(refusal::UNKNOWN_DATA, &holds),
             Standing::Blank | Standing::HalfWritten | Standing::Ours { .. } => {}

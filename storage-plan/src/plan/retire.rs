@@ -185,7 +185,7 @@ impl<'a> This<'a, '_> {
     }
 
     fn disk_words(&self, at: &PartitionRef) -> String {
-        let device = self.context.disks.iter().find(|d| d.name == at.disk);
+        let device = self.context.all.iter().find(|d| d.name == at.disk);
         device.map_or_else(|| at.disk.clone(), |d| d.words())
     }
 }

@@ -21,6 +21,8 @@ pub enum Effect {
         /// What was written before it has reached the medium when this effect has.
         flush: bool,
     },
+    /// What the partition of the first disk holds is copied into the same place on the second.
+    Copied(String, String, u64),
     /// A partition is cleared.
     Clear(PartitionRef),
     /// An md superblock is written.
@@ -69,6 +71,12 @@ impl Model {
                     disk.written += 1;
                     disk.sectors.insert(offset, bytes);
                 }
+            }
+            Effect::Copied(from, disk, start) => {
+                let area = self.disk(&from).ok().and_then(|from| from.areas.get(&start).cloned());
+                let Some(disk) = self.disk_mut(&disk) else { return };
+                disk.written += 1;
+                disk.areas.insert(start, area.unwrap_or_default());
             }
             Effect::Clear(at) => self.change(&at, |area| *area = Area::default()),
             Effect::Superblock(at, md) => self.change(&at, |area| {

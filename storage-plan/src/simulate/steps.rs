@@ -6,7 +6,7 @@ use crate::graph::{Action, PartitionRef, Target};
 use crate::inventory::{MdMember, Signature};
 use crate::layer::{filesystem, md};
 use machine_config::schema::{Level, WriteHole};
-use on_disk::gpt::{kind, layout};
+use on_disk::gpt::{Partition, kind, layout};
 use uuid::Uuid;
 
 impl Model {
@@ -34,6 +34,16 @@ impl Model {
                     }
                 }
                 Ok(effects)
+            }
+            Action::CopyImage { from, disk, partitions } => {
+                let copied = |partition: &Partition| {
+                    let Partition { number, start, size, guid, .. } = *partition;
+                    let same = |on: &String| PartitionRef { disk: on.clone(), number, start, size, guid };
+                    self.entry_kind(&same(from))?;
+                    self.must_be_provisioning(&same(disk))?;
+                    Ok(Effect::Copied(from.clone(), disk.clone(), start))
+                };
+                partitions.iter().map(copied).collect()
             }
             Action::CreateArray { uuid, name, level, members, spares, write_hole, remake, .. } => {
                 let wanted = members.len().saturating_sub(usize::try_from(*spares).unwrap_or(usize::MAX));

@@ -347,6 +347,7 @@ pub fn steps(plan: &Plan) -> Vec<&'static str> {
     let word = |action: &Action| match action {
         Action::Erase { .. } => "erase",
         Action::WriteTable { .. } => "table",
+        Action::CopyImage { .. } => "image",
         Action::AddMember { .. } => "add",
         Action::ReturnMember { .. } => "return",
         Action::CopyMember { .. } => "copy",
@@ -387,4 +388,37 @@ pub fn returned() -> (Model, MachineConfig) {
     model.serve();
     model.put_back(old);
     (model, config)
+}
+
+/// A node whose state is mirrored on the disk with the image, `vda` (SYS), and on `vdb` (SYS2), which is blank; and a file
+/// system on `vdc` (B1). What the image's partitions hold can be told apart.
+pub fn mirrored() -> (Model, MachineConfig) {
+    let mut model = node(vec![disk("vdb", "SYS2", 9 * GIB), disk("vdc", "B1", GIB)]);
+    let holds = ["vfat", "erofs", "DM_verity_hash"].map(|kind| signature(kind, "", ""));
+    for (partition, holds) in image_table().partitions.iter().zip(holds) {
+        let area = Area { signatures: vec![holds], md: None };
+        model.disk_mut("vda").unwrap().areas.insert(partition.start, area);
+    }
+    let mut config = config(&[("object", each(serials(&["B1"]), true))], &[]);
+    config.storage.system.disks = Some(serials(&["SYS", "SYS2"]));
+    (model, config)
+}
+
+/// Whether firmware starts a node from the disk with this kernel name: its table, or the backup where that is broken, has an EFI
+/// system partition.
+pub fn can_be_started(model: &Model, name: &str) -> bool {
+    let Some(disk) = model.disks().iter().find(|d| d.device.name == name) else { return false };
+    disk.table().usable().is_some_and(|t| t.partitions.iter().any(|p| p.kind == kind::ESP))
+}
+
+/// Whether the partitions of the image hold the same on both disks.
+pub fn has_image_of(model: &Model, name: &str, of: &str) -> bool {
+    let area = |name: &str, start: u64| {
+        let disk = model.disks().iter().find(|d| d.device.name == name).unwrap();
+        disk.areas.get(&start).cloned().unwrap_or_default()
+    };
+    image_table()
+        .partitions
+        .iter()
+        .all(|p| area(of, p.start) == area(name, p.start) && area(name, p.start) != Area::default())
 }
