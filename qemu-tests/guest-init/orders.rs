@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Write};
 use std::panic::catch_unwind;
 use std::time::{Duration, Instant};
+use storage_plan::inventory::RunningArray;
 
 /// How long arrays may take until they are at rest.
 const REST: Duration = Duration::from_secs(60);
@@ -98,7 +99,10 @@ fn write(path: &str, bytes: &[u8]) {
 fn settle(quietly: bool) {
     let clock = Instant::now();
     firstboot::apply::release_syncs(&[]);
-    let busy = || observe::arrays().unwrap().iter().any(|array| array.sync_action != "idle");
+    // One that lacks a member and has a spare is about to fill it, also while the kernel has not begun to.
+    let begins =
+        |array: &RunningArray| (array.members.len() as u64) < u64::from(array.wanted) && !array.spares.is_empty();
+    let busy = || observe::arrays().unwrap().iter().any(|array| array.sync_action != "idle" || begins(array));
     let mut files = 0..SMALL_FILES;
     while busy() {
         assert!(clock.elapsed() < REST, "{}", fs::read_to_string("/proc/mdstat").unwrap());
