@@ -1,7 +1,7 @@
 //! What a start after a power cut must come to.
 
 use super::bed::Recorded;
-use super::scenario::Scenario;
+use super::scenario::{Scenario, image_on};
 use super::talk::Compared;
 use crate::block_server::Event;
 use crate::block_server::contents::Contents;
@@ -48,9 +48,17 @@ pub(super) fn outcome(scenario: &Scenario, recorded: &Recorded) -> Outcome {
         _ if scenario.stops => Outcome::Neither("it went on, and should have stopped".into()),
         (Some((name, verdict, _)), _) => Outcome::Neither(format!("{name} ({verdict:?}) is not there: {}", said())),
         (_, Some((name, verdict))) => Outcome::Neither(format!("another run would {verdict:?} {name}")),
+        _ if lacks_image(scenario, &recorded.after) => Outcome::Neither("a system disk lacks the image".into()),
         _ if ran.steps_left > 0 => Outcome::Neither(format!("another run would take {} steps", ran.steps_left)),
         _ => recorded.compared.as_ref().and_then(at_odds).map_or(Outcome::Converged, Outcome::Neither),
     }
+}
+
+/// Whether disks that the node is to be started from hold different images.
+fn lacks_image(scenario: &Scenario, disks: &[Contents]) -> bool {
+    let mut images = scenario.system_disks().into_iter().filter_map(|at| disks.get(at)).map(image_on);
+    let first = images.next();
+    first.is_some_and(|first| images.any(|other| other != first))
 }
 
 /// What is wrong with what is stored.
@@ -140,6 +148,17 @@ mod tests {
         let stops = Scenario { stops: true, ..scenario.clone() };
         assert!(matches!(outcome(&stops, &recorded(Status::Ready, Vec::new())), Outcome::Neither(_)));
         assert_eq!(outcome(&stops, &recorded(Status::Stopped, Vec::new())), Outcome::Stopped("BP-S014".into()));
+    }
+
+    #[test]
+    fn a_system_disk_without_the_image_is_not_what_was_wanted() {
+        let scenario = scenario::of("a mirror of system disks").unwrap();
+        let [first, second] = scenario.system_disks()[..] else { panic!("{:?}", scenario.system_disks()) };
+        let mut one = recorded(Status::Ready, Vec::new());
+        one.after = scenario.contents().unwrap();
+        assert!(matches!(outcome(&scenario, &one), Outcome::Neither(_)));
+        one.after[second] = one.after[first].clone();
+        assert_eq!(outcome(&scenario, &one), Outcome::Converged);
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn jobs(kit: &Kit, report: &mut Report, progress: &Progress) -> Result<Vec<Job>>
             bail!("{:?} does not come out without a fault: {outcome:?}, {foreign} foreign bytes", scenario.name);
         }
         match scenario.begins {
-            Begins::Blank => state = Some(recorded.after[system].clone()),
+            Begins::Blank => drop(state.get_or_insert(recorded.after[system].clone())),
             Begins::State => {
                 made.insert(scenario.name.clone(), bed.fill(&scenario, recorded.after.clone())?);
             }

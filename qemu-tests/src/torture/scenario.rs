@@ -7,7 +7,7 @@ use crate::block_server::contents::{Contents, Data};
 use crate::fault::foreign::{self, Foreign};
 use crate::guest::FOREIGN;
 use crate::guest::config::{config, serials};
-use crate::guest::disks::{SYSTEM, image_bytes, serial};
+use crate::guest::disks::{SYSTEM, image_bytes, image_partitions, serial};
 use anyhow::Result;
 use machine_config::schema::{Array, Each, Format, Level, MachineConfig, Mkfs, WriteHole};
 
@@ -28,6 +28,8 @@ const ARRAYS: [(&str, Level, usize, Option<WriteHole>); 4] = [
     ("an array with two parities", Level::Raid6, 4, None),
     ("an array of striped mirrors", Level::Raid10, 4, None),
 ];
+/// A system disk beside the one with the image.
+const SECOND: &str = "S2";
 /// Members of somebody else's mirror, which whoever starts it writes to.
 const UNSYNCED: [&str; 2] = ["U1", "U2"];
 
@@ -64,7 +66,8 @@ pub fn exports() -> Vec<Export> {
     let small = [LONE].into_iter().chain(MIRROR).chain([MIRROR_NEW]).chain(MEMBERS).chain(UNSYNCED);
     let small = small.map(|serial| (serial.to_owned(), 24));
     let foreign = FOREIGN.iter().map(|(_, foreign)| (serial(*foreign), 64));
-    let all = [(SYSTEM.to_owned(), 576)].into_iter().chain(small).chain(foreign);
+    let system = [SYSTEM, SECOND].map(|serial| (serial.to_owned(), 576));
+    let all = system.into_iter().chain(small).chain(foreign);
     all.map(|(serial, size)| Export { serial, size: size * MIB }).collect()
 }
 
@@ -107,6 +110,9 @@ pub fn all() -> Vec<Scenario> {
         let name = format!("a mirror half on {}", foreign.name());
         all.push(Scenario { stops: true, ..scenario(&name, &[LONE, MIRROR[0]], config) });
     }
+    let mut mirrored = config(&[], &[], Format::Ext4);
+    mirrored.storage.system.disks = Some(serials(&[SYSTEM, SECOND]));
+    all.push(Scenario { begins: Begins::Blank, ..scenario("a mirror of system disks", &[SECOND], mirrored) });
     let pair = config(&[LONE], &UNSYNCED, Format::Ext4);
     all.push(Scenario { stops: true, ..scenario("a mirror on members of an unsynced one", &[LONE], pair) });
     all
@@ -126,7 +132,7 @@ impl Scenario {
         let pair = |size: u64, at: usize| foreign::unsynced_pair(size)[at].clone();
         let holds = |export: &Export| -> Result<Vec<(u64, Vec<u8>)>> {
             if export.serial == SYSTEM {
-                return image_bytes();
+                return image();
             }
             if self.own.contains(&export.serial.as_str()) {
                 return Ok(Vec::new());
@@ -183,6 +189,13 @@ impl Scenario {
         self.has_write_hole() || self.arrays(|array| array.level == Level::Raid6)
     }
 
+    /// The places of the disks that the node is to be started from, if they are several.
+    pub fn system_disks(&self) -> Vec<usize> {
+        let Some(selector) = self.config.storage.system.disks.as_ref() else { return Vec::new() };
+        let is_one = |export: &Export| selector.serial.contains(&export.serial);
+        exports().iter().enumerate().filter(|(_, export)| is_one(export)).map(|(at, _)| at).collect()
+    }
+
     fn arrays(&self, which: impl Fn(&Array) -> bool) -> bool {
         self.config.storage.array.values().any(which)
     }
@@ -195,6 +208,23 @@ impl Scenario {
     pub fn is_wanted(&self, volume: &str) -> bool {
         !volume.starts_with("others/")
     }
+}
+
+/// An image: its table, and data at both ends of its partitions.
+fn image() -> Result<Vec<(u64, Vec<u8>)>> {
+    let mut bytes = image_bytes()?;
+    let (start, end) = image_partitions();
+    let data: Vec<u8> = (0..64u32 << 10).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    bytes.extend([(start, data.clone()), (end - data.len() as u64, data)]);
+    Ok(bytes)
+}
+
+/// What the partitions of the image hold on a disk.
+pub fn image_on(disk: &Contents) -> Vec<u8> {
+    let (start, end) = image_partitions();
+    let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
+    disk.read(start, &mut bytes);
+    bytes
 }
 
 /// With a disk of each kind of foreign content selected too, for volumes that the node can do without.
