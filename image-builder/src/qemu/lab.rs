@@ -58,7 +58,9 @@ pub struct Lab {
     pub start: Start,
     /// Size of the system disk in bytes: the image, and behind it the state.
     pub system_size: u64,
-    /// Data disks.
+    /// Its serial number, if it is to have one.
+    pub system_serial: Option<String>,
+    /// Further disks, blank at first.
     pub disks: Vec<NewDisk>,
     /// Whether it has a TPM.
     pub tpm: bool,
@@ -77,6 +79,8 @@ pub struct Lab {
 pub enum Start {
     /// A system disk with the bytes of `disk.raw`.
     Disk,
+    /// One of [`Lab::disks`] that has an image on it by now.
+    OwnDisks,
     /// `disk.qcow2`; what is written to it is gone afterwards.
     Qcow2,
     /// `node.iso` as a disc in a drive.
@@ -89,6 +93,13 @@ pub enum Start {
     Uri(String),
 }
 
+impl NewDisk {
+    /// Where it lies in a machine's folder.
+    pub fn file_in(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("disk-{}.raw", self.serial.replace('/', "_")))
+    }
+}
+
 impl Lab {
     /// A release with nothing but a system disk of 16 GiB, 2 GiB of memory and 2 processors.
     pub fn new(release: impl Into<PathBuf>) -> Lab {
@@ -98,6 +109,7 @@ impl Lab {
             config_by: ConfigBy::FwCfg,
             start: Start::Disk,
             system_size: 16 << 30,
+            system_serial: None,
             disks: Vec::new(),
             tpm: false,
             memory: 2048,
@@ -125,10 +137,14 @@ impl Lab {
         let system = folder.join("system.raw");
         let part = |name: &str| Disk { throw_away: true, ..Disk::raw(self.release.join(name)) };
         match &self.start {
-            Start::Disk => guest.disks.push(match system.exists() {
-                true => Disk::raw(system),
-                false => Disk::grown_copy(&self.image(), &system, self.system_size)?,
-            }),
+            Start::Disk => {
+                let disk = match system.exists() {
+                    true => Disk::raw(system),
+                    false => Disk::grown_copy(&self.image(), &system, self.system_size)?,
+                };
+                guest.disks.push(Disk { serial: self.system_serial.clone(), ..disk });
+            }
+            Start::OwnDisks => {}
             Start::Qcow2 => guest.disks.push(Disk { format: Format::Qcow2, ..part("disk.qcow2") }),
             Start::Disc => {
                 guest.disks.push(Disk { bus: Bus::Disc, read_only: true, throw_away: false, ..part("node.iso") });
@@ -138,7 +154,7 @@ impl Lab {
             Start::Uri(uri) => vars::boot_from(uri, &folder.join("vars.fd"))?,
         }
         for disk in &self.disks {
-            let file = folder.join(format!("disk-{}.raw", disk.serial.replace('/', "_")));
+            let file = disk.file_in(folder);
             guest.disks.push(match file.exists() {
                 true => Disk { serial: Some(disk.serial.clone()), ..Disk::raw(file) },
                 false => Disk::blank(&file, disk.size, &disk.serial)?,

@@ -8,6 +8,7 @@ mod ready_image;
 mod refused_boot;
 mod refused_config;
 mod refused_disks;
+mod system_disks;
 
 use anyhow::Result;
 use qemu_tests::bench::Bench;
@@ -21,6 +22,7 @@ struct Tier {
     bench: Shared<Bench>,
     lifecycle: Shared<lifecycle::Evidence>,
     ready_image: Shared<ready_image::Evidence>,
+    system_disks: Shared<system_disks::Evidence>,
 }
 
 impl Tier {
@@ -33,9 +35,15 @@ type Check = fn(&Tier) -> Result<()>;
 
 fn main() -> ExitCode {
     let tier = Arc::new(Tier::default());
-    let checks =
-        [lifecycle::CHECKS, ready_image::CHECKS, refused_boot::CHECKS, refused_disks::CHECKS, refused_config::CHECKS]
-            .concat();
+    let checks = [
+        lifecycle::CHECKS,
+        system_disks::CHECKS,
+        ready_image::CHECKS,
+        refused_boot::CHECKS,
+        refused_disks::CHECKS,
+        refused_config::CHECKS,
+    ]
+    .concat();
     let trials = checks.into_iter().map(|(name, check)| {
         let tier = tier.clone();
         tiers::case(name, move || check(&tier))
