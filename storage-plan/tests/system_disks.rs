@@ -5,6 +5,7 @@ mod world;
 
 use machine_config::schema::{MachineConfig, Replace};
 use on_disk::gpt::kind;
+use std::collections::BTreeSet;
 use storage_plan::inventory::{Device, Rest};
 use storage_plan::simulate::{Effect, Model};
 use storage_plan::{Action, Plan, Verdict, plan};
@@ -159,6 +160,48 @@ fn taken_in(mut model: Model, config: &MachineConfig, context: &str) {
     model.carry_out(&first).unwrap_or_else(|e| panic!("{context}: {e:?}"));
     model.fill();
     converge(model, config, &["vdb", "vdd"], context);
+}
+
+/// The steps that have to end before the one at `step` begins.
+fn before(plan: &Plan, step: usize) -> BTreeSet<usize> {
+    let direct = &plan.graph.steps[step].after;
+    direct.iter().flat_map(|at| before(plan, *at).into_iter().chain([*at])).collect()
+}
+
+#[test]
+fn nothing_is_finished_before_the_image_is_copied_however_steps_run_side_by_side() {
+    for (model, config) in [mirrored(), lost_one(true)] {
+        let plan = plan(&model.inventory(), &config);
+        let is_copy = |step: &usize| matches!(plan.graph.steps[*step].action, Action::CopyImage { .. });
+        let mut waiting = 0;
+        for (at, step) in plan.graph.steps.iter().enumerate().filter(|(_, step)| step.volume == "state") {
+            let waits = match &step.action {
+                Action::WriteTable { table, .. } => table.partitions.iter().any(|p| p.kind == kind::STATE),
+                // A member with its place in the array is taken for finished.
+                Action::AddMember { .. } => true,
+                _ => false,
+            };
+            waiting += usize::from(waits);
+            assert!(!waits || before(&plan, at).iter().any(is_copy), "{:?} waits for no copy", step.action);
+        }
+        assert_eq!(waiting, 2, "{:#?}", plan.graph);
+    }
+}
+
+#[test]
+fn invariant_4_either_of_them_may_be_finished_first() {
+    for (unfinished, from) in [("vda", "vdb"), ("vdb", "vda"), ("vda", "vda"), ("vdb", "vdb")] {
+        let (mut model, config) = made_mirror();
+        let disk = model.disk_mut(unfinished).unwrap();
+        let (mut table, size) = (disk.table().agreed().unwrap().clone(), disk.device.size);
+        table.partitions.iter_mut().filter(|p| p.kind == kind::STATE).for_each(|p| p.kind = kind::PROVISIONING);
+        lay(&mut model, unfinished, &table, size);
+        model.start_from(from);
+        let first = plan(&model.inventory(), &config);
+        assert_eq!(volume(&first, "state").verdict, Verdict::Repair, "{unfinished}, from {from}");
+        assert_eq!(written(&first).into_iter().collect::<Vec<_>>(), [unfinished]);
+        converge(model, &config, &["vda", "vdb"], &format!("{unfinished} unfinished, started from {from}"));
+    }
 }
 
 #[test]
