@@ -262,15 +262,15 @@ fn invariant_1_a_system_disk_is_for_nothing_else() {
 
 #[test]
 fn a_disk_that_can_not_hold_the_image_or_the_state_is_refused() {
-    let cases: [(&str, &dyn Fn(&mut Device)); 3] = [
-        ("logical sectors", &|d| d.logical_sector = 4096),
-        ("no room", &|d| d.size = 512 << 20),
-        ("room for", &|d| d.size = 2 * GIB),
-    ];
-    for (words, change) in cases {
+    let change = |d: &mut Device, words: &str| match words {
+        "logical sectors" => d.logical_sector = 4096,
+        "no room" => d.size = 512 << 20,
+        _ => d.size = 2 * GIB,
+    };
+    for words in ["logical sectors", "no room", "room for"] {
         let (mut model, mut config) = mirrored();
         config.storage.system.state_size = Some(4 * GIB);
-        change(&mut model.disk_mut("vdb").unwrap().device);
+        change(&mut model.disk_mut("vdb").unwrap().device, words);
         let plan = plan(&model.inventory(), &config);
         assert!(plan.is_blocked() && !written(&plan).contains("vda"), "{words}");
         let refusals = plan.all_refusals();

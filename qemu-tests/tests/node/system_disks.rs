@@ -44,7 +44,7 @@ fn gather(tier: &Tier) -> Result<Evidence> {
     let bench = tier.bench()?;
     let mut plane = bench.control_plane()?;
     let mut machine = Machine::new(bench, site::NODE)?;
-    let disk = |serial: &str| NewDisk { size: 4 << 30, serial: serial.into() };
+    let disk = |serial: &str| NewDisk { size: 8 << 30, serial: serial.into() };
     let data = || site::DISKS.map(|serial| NewDisk { size: 1 << 30, serial: serial.into() });
     machine.lab.system_size = disk(FIRST).size;
     machine.lab.system_serial = Some(FIRST.into());
