@@ -1,5 +1,7 @@
 //! The storage cases: what each does on the guest's disks, and what must hold after it.
 
+mod altered;
+mod before_writing;
 mod erasing;
 mod policies;
 mod replacing;
@@ -92,6 +94,14 @@ const OWN: &[(&str, fn())] = &[
         "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
         policies::a_dirty_degraded_array_is_read,
     ),
+    (
+        "invariant 5: each disk is locked and looked at again before the first write to any",
+        before_writing::disks_are_locked_and_looked_at_again,
+    ),
+    (
+        "invariant 7: a program that is missing is named before anything is written",
+        before_writing::a_missing_program_is_named_before_anything_is_written,
+    ),
     ("an array is synced as fast as the site file says", policies::an_array_is_rebuilt_as_fast_as_asked),
     ("an array is scrubbed when that is due, and what came of it is told", policies::an_array_is_scrubbed),
     ("after each step the model shows what observing sees", the_model_is_what_happens),
@@ -121,6 +131,12 @@ const OWN: &[(&str, fn())] = &[
     }),
     ("a RAID5 whose member is pulled under load is filled onto the blank disk put in its place", || {
         replacing::a_member_is_pulled_under_load(Level::Raid5, 3);
+    }),
+    ("what a member of a RAID5 altered is found by a scrub, and comes back whole on the disk put in its place", || {
+        altered::what_a_member_altered_is_found_and_comes_back(Level::Raid5, 3);
+    }),
+    ("what a member of a RAID6 altered is found by a scrub, and comes back whole on the disk put in its place", || {
+        altered::what_a_member_altered_is_found_and_comes_back(Level::Raid6, 4);
     }),
     (
         "the state is mirrored on two system disks with the image on both, started from either, and made whole again",

@@ -3,10 +3,10 @@
 use super::{clear, codes, member_start, run, stop_all, striped, wait_for_syncs, witness};
 use crate::lay;
 use firstboot::observe;
-use firstboot::storage::{self, ScrubState, Status};
+use firstboot::storage::{ScrubState, Status, VolumeState};
 use firstboot::watch::events::Wakes;
 use firstboot::watch::scrub;
-use machine_config::schema::{DirtyDegraded, Level, Mkfs, Rebuild, Scrub};
+use machine_config::schema::{DirtyDegraded, Level, MachineConfig, Mkfs, Rebuild, Scrub};
 use qemu_tests::guest::disks;
 use std::fs;
 use storage_plan::scrub::Scrubbed;
@@ -157,29 +157,38 @@ pub(super) fn an_array_is_scrubbed() {
     wait_for_syncs(2);
     // Nothing is due: it was only just seen.
     assert!(scrub::look(&config, &mut volumes).unwrap().is_some());
-    let of_mirror = |volumes: &[storage::VolumeState]| {
-        volumes.iter().find_map(|volume| volume.scrub.clone()).expect("no volume is scrubbed")
-    };
-    assert_eq!(of_mirror(&volumes), ScrubState::default());
-    let mut kept: Vec<Scrubbed> = serde_json::from_slice(&fs::read(scrub::PATH).unwrap()).unwrap();
-    kept[0].since = 0;
-    fs::write(scrub::PATH, serde_json::to_vec(&kept).unwrap()).unwrap();
+    assert_eq!(of_the_one_array(&volumes), ScrubState::default());
 
     // A disk that tells something else than it was told, in the last MiB of the array but one.
     lay::write(disks::STRIPED[0], lay::size(disks::STRIPED[0]) - (8 << 20), &[7; 4096]);
+    let ended = scrub_now(&config, &mut volumes);
+    assert!(ended.ended.is_some() && ended.mismatches.is_some_and(|sectors| sectors > 0), "{ended:?}");
+}
+
+fn of_the_one_array(volumes: &[VolumeState]) -> ScrubState {
+    volumes.iter().find_map(|volume| volume.scrub.clone()).expect("no volume is scrubbed")
+}
+
+/// Makes the scrub of the one array that runs due, has it begun as the watch does, and waits for its end.
+pub(super) fn scrub_now(config: &MachineConfig, volumes: &mut [VolumeState]) -> ScrubState {
+    scrub::look(config, volumes).unwrap();
+    let mut kept: Vec<Scrubbed> = serde_json::from_slice(&fs::read(scrub::PATH).unwrap()).unwrap();
+    for scrubbed in &mut kept {
+        (scrubbed.since, scrubbed.ended) = (0, scrubbed.ended.map(|_| 0));
+    }
+    fs::write(scrub::PATH, serde_json::to_vec(&kept).unwrap()).unwrap();
     let wakes = Wakes::open().unwrap();
-    assert_eq!(scrub::look(&config, &mut volumes).unwrap(), None);
-    assert!(of_mirror(&volumes).under_way);
+    scrub::look(config, volumes).unwrap();
+    assert!(of_the_one_array(volumes).under_way, "{volumes:?}");
     let clock = std::time::Instant::now();
-    let ended = loop {
-        scrub::look(&config, &mut volumes).unwrap();
-        let state = of_mirror(&volumes);
+    loop {
+        scrub::look(config, volumes).unwrap();
+        let state = of_the_one_array(volumes);
         if !state.under_way {
-            break state;
+            return state;
         }
-        assert!(clock.elapsed().as_secs() < 60, "{state:?}");
+        assert!(clock.elapsed().as_secs() < 120, "{state:?}");
         // The kernel tells of its end.
         wakes.wait(std::time::Instant::now().checked_add(std::time::Duration::from_secs(60))).unwrap();
-    };
-    assert!(ended.ended.is_some() && ended.mismatches.is_some_and(|sectors| sectors > 0), "{ended:?}");
+    }
 }

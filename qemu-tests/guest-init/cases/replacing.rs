@@ -63,14 +63,14 @@ pub(super) fn a_named_disk_replaces_a_member() {
 }
 
 /// Waits until the kernel's events wake the watch, for half a minute at most.
-fn woken(wakes: &Arc<Wakes>) {
+pub(super) fn woken(wakes: &Arc<Wakes>) {
     let (wakes, (send, receive)) = (wakes.clone(), mpsc::channel());
     std::thread::spawn(move || send.send(wakes.wait(None)));
     receive.recv_timeout(std::time::Duration::from_secs(30)).expect("nothing woke the watch").unwrap();
 }
 
 /// As udev would tell of a disk's path.
-fn put_in_place(serial: &str, place: &str) {
+pub(super) fn put_in_place(serial: &str, place: &str) {
     let number = fs::read_to_string(format!("/sys/block/{}/dev", lay::name(serial))).unwrap();
     fs::create_dir_all("/run/udev/data").unwrap();
     fs::write(format!("/run/udev/data/b{}", number.trim()), format!("S:disk/by-path/{place}\n")).unwrap();
