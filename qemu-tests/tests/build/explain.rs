@@ -3,10 +3,12 @@
 
 use crate::tools;
 use image_builder::compose::tree::Origin;
+use image_builder::package::files::ListedKind;
 use image_builder::package::name;
 use image_builder::release::{Contents, diff, why};
 use jsonschema::Registry;
 use on_disk::gpt::{self, SectorSize};
+use on_disk::pe::Image;
 use qemu_tests::bench::release_of_example;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -65,6 +67,80 @@ pub fn what_is_not_there_has_a_reason() {
     assert!(left_out.keys().any(|path| path.starts_with("/boot/vmlinuz-")), "the kernel is in the UKI alone");
     let both: Vec<_> = left_out.keys().filter(|path| files.contains_key(*path)).collect();
     assert!(both.is_empty(), "{both:?} are in the image and left out");
+}
+
+/// Packages whose rules, units and timers assemble, activate, mount, trim, check or resync; those of the rest are named.
+const OF_DISKS: [&str; 10] = [
+    "bcache-tools",
+    "btrfs-progs",
+    "cryptsetup",
+    "dmraid",
+    "dmsetup",
+    "e2fsprogs",
+    "lvm2",
+    "mdadm",
+    "multipath-tools",
+    "xfsprogs",
+];
+const NAMED: [&str; 5] =
+    ["64-btrfs.rules", "fstrim.service", "fstrim.timer", "systemd-fstab-generator", "systemd-gpt-auto-generator"];
+/// Those that may stay, since they touch no disk by themselves.
+const HARMLESS: [&str; 10] = [
+    // Names and cookies of device mapper, whose devices stage 1 makes.
+    "55-dm.rules",
+    "60-persistent-storage-dm.rules",
+    "95-dm-notify.rules",
+    // Settings in sysfs of file systems that are mounted.
+    "64-ext4.rules",
+    "64-xfs.rules",
+    // They are started by what is masked: rules for arrays with foreign metadata, scrubs of whole file systems.
+    "96-e2scrub.rules",
+    "mdmon@.service",
+    "system-xfs_scrub.slice",
+    "xfs_scrub_media@.service",
+    "xfs_scrub_media_fail@.service",
+];
+
+/// Each of them is masked in `/etc`, or known to be harmless. A package that brings another one is found here.
+pub fn nothing_but_the_agent_touches_disks() {
+    let files = contents().files.unwrap();
+    let mut seen = BTreeSet::new();
+    for listed in files.values().filter(|listed| listed.kind != ListedKind::Directory) {
+        let Origin::Package(package, _) = &listed.origin else { continue };
+        let Some((folder, name)) = listed.path.rsplit_once('/') else { continue };
+        let in_etc = match folder {
+            "/usr/lib/udev/rules.d" | "/usr/lib/systemd/system" | "/usr/lib/systemd/system-generators" => {
+                listed.path.replacen("/usr/lib/", "/etc/", 1)
+            }
+            _ => continue,
+        };
+        if OF_DISKS.contains(&package.as_str()) || NAMED.contains(&name) {
+            let mask = files.get(&in_etc).and_then(|listed| listed.target.as_deref());
+            let is_masked = mask == Some("/dev/null");
+            assert!(
+                is_masked != HARMLESS.contains(&name),
+                "{} of {package}: masked by {in_etc}: {is_masked}",
+                listed.path
+            );
+            seen.insert(name.to_owned());
+        }
+    }
+    for name in NAMED.into_iter().chain(HARMLESS).chain([
+        "64-md-raid-assembly.rules",
+        "mdmonitor.service",
+        "mdcheck_start.timer",
+    ]) {
+        assert!(
+            seen.contains(name),
+            "{name} is not in the image: it goes by another name now, or this list is too long"
+        );
+    }
+    let release = release_of_example();
+    let uki = Image::parse(std::fs::read(release.join(name::UKI)).unwrap()).unwrap();
+    let line = String::from_utf8_lossy(uki.section(".cmdline").unwrap()).into_owned();
+    for word in ["raid=noautodetect", "rd.auto=no", "systemd.gpt_auto=no"] {
+        assert!(line.split_whitespace().any(|said| said == word), "{word} is not in {line}");
+    }
 }
 
 pub fn nothing_differs() {

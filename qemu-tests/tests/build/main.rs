@@ -64,6 +64,10 @@ fn main() -> ExitCode {
         test("a release has the artifacts that its recipe asks for", release::artifacts_as_asked_for),
         test("every path of the image has an input that the lock knows", explain::every_path_has_its_input),
         test("what is not in the image is told with the reason", explain::what_is_not_there_has_a_reason),
+        test(
+            "invariant 10: what could touch disks beside the agent is masked in the image",
+            explain::nothing_but_the_agent_touches_disks,
+        ),
         test("a release differs in nothing from itself and its own lock", explain::nothing_differs),
         test("the bill of materials is complete and as cyclonedx wants it", explain::bill_of_materials),
         test("a scanner of the image finds every package", explain::scanners_find_every_package),
