@@ -11,7 +11,7 @@ use crate::wait::wait_until;
 use anyhow::{Context, Result, bail};
 use image_builder::qemu::{Disk, Forward, Lab, Network, RunningGuest, Serial, config_volume};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -235,6 +235,32 @@ impl<'b> Machine<'b> {
     /// When QEMU refuses.
     pub fn pull_stick(&mut self, name: &str) -> Result<()> {
         self.running.as_mut().context("it is switched off")?.qmp()?.pull(name)
+    }
+
+    /// Pulls out the disk with this serial number, one of its [`disks`](Machine::disks) on a bus that allows it.
+    ///
+    /// # Errors
+    /// When it has no such disk, or QEMU refuses.
+    pub fn pull_disk(&mut self, serial: &str) -> Result<()> {
+        let place = self.disks.iter().position(|disk| disk.serial.as_deref() == Some(serial));
+        let place = place.with_context(|| format!("{} has no disk {serial} to pull", self.name))?;
+        // The system disk, those of the lab, and then these.
+        let index = 1 + self.lab.disks.len() + place;
+        self.running.as_mut().context("it is switched off")?.qmp()?.pull_disk(index)
+    }
+
+    /// Puts a blank disk with this serial number into the first free place of its SCSI bus.
+    ///
+    /// # Errors
+    /// When the disk can't be made, or QEMU refuses.
+    pub fn plug_blank_disk(&mut self, serial: &str, size: u64) -> Result<()> {
+        let file = self.folder.join(format!("{serial}.raw"));
+        Disk::blank(&file, size, serial)?;
+        let mut qmp = self.running.as_mut().context("it is switched off")?.qmp()?;
+        let file = json!({ "driver": "file", "filename": file });
+        qmp.execute("blockdev-add", json!({ "driver": "raw", "node-name": serial, "file": file }))?;
+        let disk = json!({ "driver": "scsi-hd", "bus": "scsi.0", "drive": serial, "serial": serial, "id": serial });
+        qmp.execute("device_add", disk).map(drop)
     }
 
     /// Presses Enter until its page says `wanted`.

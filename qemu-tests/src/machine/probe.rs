@@ -12,6 +12,7 @@ use std::time::Duration;
 
 /// How long a pod may take to end.
 const PATIENCE: Duration = Duration::from_secs(120);
+const PODS: &str = "/api/v1/namespaces/default/pods";
 
 impl Machine<'_> {
     /// Runs a shell script in a pod on this node and gives what it printed. It sees the node's status at
@@ -39,6 +40,21 @@ impl Machine<'_> {
     /// # Errors
     /// As [`Machine::probe`].
     pub fn probe_runtime(&mut self, plane: &mut ControlPlane, pod: &str, script: &str) -> Result<String> {
+        let manifest = self.runtime_manifest(pod, script)?;
+        self.run_pod(plane, pod, &manifest)
+    }
+
+    /// Begins such a pod and waits until it runs; [`Machine::end_probe`] gives what it printed.
+    ///
+    /// # Errors
+    /// When it does not begin in time.
+    pub fn begin_probe_runtime(&mut self, plane: &mut ControlPlane, pod: &str, script: &str) -> Result<()> {
+        let manifest = self.runtime_manifest(pod, script)?;
+        plane.api().clone().create(PODS, &manifest)?;
+        self.wait_for_pod(plane, pod, &["Running", "Succeeded", "Failed"]).map(drop)
+    }
+
+    fn runtime_manifest(&self, pod: &str, script: &str) -> Result<Value> {
         let mut manifest = manifest(pod, &self.name, script);
         let spec = &mut manifest["spec"];
         spec["hostPID"] = json!(true);
@@ -49,25 +65,36 @@ impl Machine<'_> {
         };
         push("/volumes", json!({ "name": "containerd", "hostPath": { "path": at } }))?;
         push("/containers/0/volumeMounts", json!({ "name": "containerd", "mountPath": at }))?;
-        self.run_pod(plane, pod, &manifest)
+        Ok(manifest)
     }
 
     fn run_pod(&mut self, plane: &mut ControlPlane, pod: &str, manifest: &Value) -> Result<String> {
-        let api = plane.api().clone();
-        let path = format!("/api/v1/namespaces/default/pods/{pod}");
-        api.create("/api/v1/namespaces/default/pods", manifest)?;
-        let phase = self.wait(&format!("pod {pod} has run"), PATIENCE, |_| {
+        plane.api().clone().create(PODS, manifest)?;
+        self.end_probe(plane, pod)
+    }
+
+    fn wait_for_pod(&mut self, plane: &mut ControlPlane, pod: &str, phases: &[&str]) -> Result<(String, Value)> {
+        let (api, path) = (plane.api().clone(), format!("{PODS}/{pod}"));
+        let phase = self.wait(&format!("pod {pod} is {}", phases.join(" or ")), PATIENCE, |_| {
             plane.check()?;
             let object = api.get(&path)?;
             let phase = object["status"]["phase"].as_str().unwrap_or_default().to_owned();
-            Ok(matches!(phase.as_str(), "Succeeded" | "Failed").then_some((phase, object)))
+            Ok(phases.contains(&phase.as_str()).then_some((phase, object)))
         });
-        let (phase, object) = phase.with_context(|| pod_events(&api, pod))?;
+        phase.with_context(|| pod_events(&api, pod))
+    }
+
+    /// What a pod has printed, once it has ended.
+    ///
+    /// # Errors
+    /// As [`Machine::probe`].
+    pub fn end_probe(&mut self, plane: &mut ControlPlane, pod: &str) -> Result<String> {
+        let (phase, object) = self.wait_for_pod(plane, pod, &["Succeeded", "Failed"])?;
         let text = self.kubelet(plane)?.text(&format!("/containerLogs/default/{pod}/probe"))?;
         if phase != "Succeeded" {
             bail!("pod {pod} failed: {}\n{text}", object["status"]);
         }
-        api.delete(&path, 0)?;
+        plane.api().clone().delete(&format!("{PODS}/{pod}"), 0)?;
         Ok(text)
     }
 

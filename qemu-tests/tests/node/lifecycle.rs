@@ -1,12 +1,13 @@
-//! One machine: first boot, a pod, a reboot. It is also handed units of systemd's by SMBIOS, which must do nothing.
+//! One machine: first boot, a pod, a reboot, and a disk of its mirror that is replaced. It is also handed units of systemd's by SMBIOS, which must do nothing.
 #![allow(clippy::disallowed_methods, reason = "edge: writes what SMBIOS hands over")]
 
+use crate::replaced_disk::{self, Replaced};
 use crate::{Check, Tier};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image_builder::images::PAUSE_IMAGE;
-use image_builder::qemu::NewDisk;
+use image_builder::qemu::{Bus, Disk};
 use qemu_tests::machine::{BOOT, Machine};
 use qemu_tests::site;
 use serde_json::Value;
@@ -38,6 +39,8 @@ pub struct Evidence {
     images: [Vec<String>; 2],
     went_down: bool,
     second: Seen,
+    /// What a disk that was pulled and another in its place came to, at the end.
+    pub replaced: Replaced,
     token: String,
     serial: String,
 }
@@ -55,7 +58,7 @@ impl Seen {
     }
 }
 
-fn evidence(tier: &Tier) -> Result<&Evidence> {
+pub fn evidence(tier: &Tier) -> Result<&Evidence> {
     tier.lifecycle.get(|| gather(tier))
 }
 
@@ -63,8 +66,12 @@ fn gather(tier: &Tier) -> Result<Evidence> {
     let bench = tier.bench()?;
     let mut plane = bench.control_plane()?;
     let mut machine = Machine::new(bench, site::NODE)?;
-    machine.lab.disks = site::DISKS.map(|serial| NewDisk { size: 2 << 30, serial: serial.into() }).into();
-    let text = site::one_node(&plane.endpoint())?;
+    for serial in site::DISKS {
+        // On a bus from which disks can be pulled.
+        let disk = Disk::blank(&machine.folder().join(format!("{serial}.raw")), replaced_disk::SIZE, serial)?;
+        machine.disks.push(Disk { bus: Bus::VirtioScsi, ..disk });
+    }
+    let text = replaced_disk::asked_for(&site::one_node(&plane.endpoint())?)?;
     machine.configure(&bench.bundle(&text, site::NODE, &plane.join(site::NODE)?)?)?;
     machine.oem_strings = units(&machine)?;
     machine.power_on()?;
@@ -79,7 +86,8 @@ fn gather(tier: &Tier) -> Result<Evidence> {
     machine.power_on()?;
     machine.wait_until_ready(&mut plane, BOOT)?;
     let second = look(&mut machine, &mut plane, "second", "")?;
-    Ok(Evidence { node, first, images, went_down, second, token, serial })
+    let replaced = replaced_disk::gather(&mut machine, &mut plane)?;
+    Ok(Evidence { node, first, images, went_down, second, replaced, token, serial })
 }
 
 fn look(
@@ -229,5 +237,7 @@ fn machine_id(seen: &Evidence) -> Result<()> {
 fn file(seen: &Evidence) -> Result<()> {
     let found = seen.second.line("proof")?;
     ensure!(found == seen.token, "the file held {} and holds {found}", seen.token);
+    let found = seen.replaced.line("proof")?;
+    ensure!(found == seen.token, "on the mirror with another disk it held {} and holds {found}", seen.token);
     Ok(())
 }

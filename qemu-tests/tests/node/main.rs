@@ -1,13 +1,14 @@
 //! Tier *node*: the whole image under Secure Boot, as it would run on a server.
 //!
-//! Boots are dear, so tests share them: `lifecycle` is one machine from its first power-on over a reboot, the others
-//! are machines that must stop, and one whose root has an image of an archive.
+//! Boots are dear, so tests share them: `lifecycle` is one machine from its first power-on over a reboot to another disk in
+//! its mirror, the others are machines that must stop, and one whose root has an image of an archive.
 
 mod lifecycle;
 mod ready_image;
 mod refused_boot;
 mod refused_config;
 mod refused_disks;
+mod replaced_disk;
 mod system_disks;
 
 use anyhow::Result;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let tier = Arc::new(Tier::default());
     let checks = [
         lifecycle::CHECKS,
+        replaced_disk::CHECKS,
         system_disks::CHECKS,
         ready_image::CHECKS,
         refused_boot::CHECKS,
