@@ -154,12 +154,17 @@ const MIRROR: &str = "meta/db";
 
 /// What stage 1 would have told of this boot.
 pub fn boot() -> BootRecord {
+    boot_from(disks::SYSTEM)
+}
+
+/// The same, had the node been started from the disk with this serial number.
+fn boot_from(serial: &str) -> BootRecord {
     BootRecord {
         root_hash: String::new(),
-        root_device: format!("{}2", lay::name(disks::SYSTEM)),
+        root_device: format!("{}2", lay::name(serial)),
         root_partition: disks::ROOT,
-        verity_device: format!("{}3", lay::name(disks::SYSTEM)),
-        disk: Some(lay::name(disks::SYSTEM)),
+        verity_device: format!("{}3", lay::name(serial)),
+        disk: Some(lay::name(serial)),
         started_from_disk: None,
         secure_boot: None,
         pcr_11: None,

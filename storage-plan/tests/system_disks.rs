@@ -292,6 +292,21 @@ fn invariant_3_one_disk_never_becomes_several_nor_several_one() {
 }
 
 #[test]
+fn invariant_3_a_disk_with_the_whole_state_of_the_node_is_named_beside_a_mirror_to_be() {
+    let (mut model, config) = mirrored();
+    let single = MachineConfig { storage: Default::default(), ..config.clone() };
+    let mut old = node(vec![]);
+    old.disk_mut("vda").unwrap().device = disk("vdd", "OLD", 8 * GIB);
+    old.start_from("vdd");
+    let old = made(old, &single);
+    model.put_back(old.disks()[0].clone());
+    let plan = plan(&model.inventory(), &config);
+    assert!(plan.is_blocked() && codes(&plan).contains(&"BP-S022".to_owned()), "{:#?}", plan.all_refusals());
+    assert!(plan.all_refusals().iter().any(|r| r.why.contains("serial OLD ")), "{:#?}", plan.all_refusals());
+    assert!(written(&plan).is_disjoint(&["vda", "vdb", "vdd"].map(str::to_owned).into()), "{:?}", written(&plan));
+}
+
+#[test]
 fn invariant_6_a_node_whose_first_disk_was_written_anew_finds_its_state_on_the_other() {
     let (mut model, config) = made_mirror();
     let fresh = mirrored().0.disks()[0].clone();

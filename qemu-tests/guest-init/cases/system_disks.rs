@@ -1,8 +1,7 @@
 //! The state on a mirror of two system disks: made beside the image, started from either, and made whole again.
 
-use super::{STATE, boot, codes, pull, run_from, stop_all, wait_for_syncs, witness};
+use super::{STATE, boot_from, codes, pull, run_from, stop_all, wait_for_syncs, witness};
 use crate::lay;
-use firstboot::boot_record::BootRecord;
 use firstboot::storage::{self, Status, StorageOutcome, VolumeState};
 use machine_config::schema::{Format, MachineConfig};
 use qemu_tests::guest::config::{config, serials};
@@ -11,11 +10,6 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use storage_plan::Verdict;
-
-/// As stage 1 would tell, had the node been started from this disk.
-fn started_from(serial: &str) -> BootRecord {
-    BootRecord { disk: Some(lay::name(serial)), ..boot() }
-}
 
 fn mirrored(named: [&str; 2]) -> MachineConfig {
     let mut config = config(&[], &[], Format::Xfs);
@@ -46,6 +40,8 @@ pub(super) fn the_state_is_mirrored_on_system_disks() {
     stop_all();
     fs::write("/sys/bus/pci/rescan", "1").unwrap();
     SYSTEMS.into_iter().for_each(lay::wait_for);
+    // It has the state of this very node, alone.
+    pull(disks::SYSTEM);
     let (start, end) = disks::image_partitions();
     let mut image = vec![0; usize::try_from(end - start).unwrap()];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut image).unwrap();
@@ -53,7 +49,7 @@ pub(super) fn the_state_is_mirrored_on_system_disks() {
     lay::read_anew(first);
 
     let config = mirrored([first, second]);
-    let (outcome, steps) = run_from(&started_from(first), &config);
+    let (outcome, steps) = run_from(&boot_from(first), &config);
     assert_eq!(codes(&outcome), Vec::<&str>::new());
     assert_eq!((state(&outcome).verdict, state(&outcome).level), (Verdict::Create, Some(1)), "{steps:?}");
     assert!(state(&outcome).available && state(&outcome).disks.len() == 2, "{outcome:?}");
@@ -62,18 +58,18 @@ pub(super) fn the_state_is_mirrored_on_system_disks() {
     }
     fs::write(witness("/var"), "before").unwrap();
     wait_for_syncs(2);
-    let (outcome, steps) = run_from(&started_from(first), &config);
+    let (outcome, steps) = run_from(&boot_from(first), &config);
     assert!(state(&outcome).redundant && steps.is_empty() && outcome.status == Status::Ready, "{outcome:?} {steps:?}");
 
     restart(second);
-    let (outcome, _) = run_from(&started_from(second), &config);
+    let (outcome, _) = run_from(&boot_from(second), &config);
     assert_eq!((state(&outcome).verdict, outcome.writes, outcome.status), (Verdict::Keep, 0, Status::Ready));
     assert_eq!(fs::read_to_string(witness("/var")).unwrap(), "before");
 
     // The first one dies, and the node is started from the other.
     stop_all();
     pull(first);
-    let (outcome, _) = run_from(&started_from(second), &config);
+    let (outcome, _) = run_from(&boot_from(second), &config);
     assert_eq!((outcome.status, outcome.writes, codes(&outcome)), (Status::Degraded, 0, Vec::new()));
     assert_eq!(state(&outcome).members, Some((1, 2)));
     assert_eq!(fs::read_to_string(witness("/var")).unwrap(), "before");
@@ -81,7 +77,7 @@ pub(super) fn the_state_is_mirrored_on_system_disks() {
 
     // While it runs a blank one takes the place of that, and is one to start from when it is filled.
     let config = mirrored([second, third]);
-    let keep_up = || storage::keep_up(&config, Some(&started_from(second)), None, &|p| println!("  {p}")).unwrap();
+    let keep_up = || storage::keep_up(&config, Some(&boot_from(second)), None, &|p| println!("  {p}")).unwrap();
     let kept = keep_up();
     assert_eq!((codes(&kept.outcome), kept.outcome.writes), (Vec::new(), 4), "{:?}", kept.steps);
     wait_for_syncs(2);
@@ -90,10 +86,12 @@ pub(super) fn the_state_is_mirrored_on_system_disks() {
     assert!(image_on(third) == image, "{third} does not hold the image");
     restart(third);
     pull(second);
-    let (outcome, _) = run_from(&started_from(third), &config);
+    let (outcome, _) = run_from(&boot_from(third), &config);
     assert_eq!((outcome.status, outcome.writes), (Status::Degraded, 0));
     assert_eq!(fs::read_to_string(witness("/var")).unwrap(), "without the first");
     stop_all();
+    fs::write("/sys/bus/pci/rescan", "1").unwrap();
+    lay::wait_for(disks::SYSTEM);
 }
 
 /// The disks are there from the start, and nobody has to look at them before their case.

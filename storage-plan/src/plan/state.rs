@@ -61,11 +61,10 @@ fn mirrored(context: &Context<'_>, asked: &Asked<'_>, draft: Draft, device: &Dev
     if !is_made && let Err(refusal) = behind_image(context, device, boot) {
         return draft.refuse(vec![*refusal]);
     }
-    let is_single = |p: &Partition| {
-        inside(&p.signatures, filesystem::kind(volume.format), &draft.verdict.filesystem) == Inside::Ours
-    };
-    if device.partitions.iter().any(is_single) {
-        let refusal = other_number(device, "on one disk", "several");
+    let kind = filesystem::kind(volume.format);
+    let is_single = |p: &Partition| inside(&p.signatures, kind, &draft.verdict.filesystem) == Inside::Ours;
+    if let Some(single) = context.all.iter().find(|disk| disk.partitions.iter().any(is_single)) {
+        let refusal = other_number(single, "on one disk", "several");
         return draft.refuse(vec![refusal]);
     }
     array::judge(context, asked, volume, draft)
