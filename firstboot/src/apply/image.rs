@@ -17,8 +17,8 @@ pub(super) fn copy(from: &str, disk: &LockedDevice, partitions: &[Partition], me
     meter.expect(partitions.iter().map(|p| p.size).sum());
     let mut written = Vec::new();
     for (at, length) in chunks(partitions) {
-        let wanted = read_back(&source, at, length)?;
-        if disk.read_back(at, length)? != wanted {
+        let (wanted, found) = both(&source, disk, at, length)?;
+        if found != wanted {
             disk.write(at, &wanted)?;
             written.push((at, length));
         }
@@ -26,7 +26,8 @@ pub(super) fn copy(from: &str, disk: &LockedDevice, partitions: &[Partition], me
     }
     disk.flush()?;
     for (at, length) in written {
-        if disk.read_back(at, length)? != read_back(&source, at, length)? {
+        let (wanted, found) = both(&source, disk, at, length)?;
+        if found != wanted {
             bail!(
                 "{} does not hold what was copied to it: from byte {at} on it differs from {from}",
                 disk.device().words()
@@ -34,6 +35,16 @@ pub(super) fn copy(from: &str, disk: &LockedDevice, partitions: &[Partition], me
         }
     }
     Ok(())
+}
+
+/// What lies in the same place on both media, read side by side.
+fn both(source: &Path, disk: &LockedDevice, at: u64, length: usize) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+    std::thread::scope(|scope| {
+        let found = scope.spawn(|| disk.read_back(at, length));
+        let wanted = read_back(source, at, length)?;
+        let found = found.join().unwrap_or_else(|_| Err(anyhow::anyhow!("reading panicked")))?;
+        Ok((wanted, found))
+    })
 }
 
 /// Where each piece begins, and its bytes.
