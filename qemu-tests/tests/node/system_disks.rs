@@ -20,6 +20,8 @@ pub const CHECKS: &[(&str, Check)] = &[
     }),
 ];
 
+/// How long the first boot may take: five gigabytes are read from either disk, in software some 60 MB a second.
+const COPYING: Duration = BOOT.saturating_mul(4);
 const FIRST: &str = "SYSTEM-A";
 const SECOND: &str = "SYSTEM-B";
 
@@ -53,7 +55,7 @@ fn gather(tier: &Tier) -> Result<Evidence> {
     let text = site::one_node(&plane.endpoint())? + &mirrored;
     machine.configure(&bench.bundle(&text, site::NODE, &plane.join(site::NODE)?)?)?;
     machine.power_on()?;
-    machine.wait_until_ready(&mut plane, BOOT)?;
+    machine.wait_until_ready(&mut plane, COPYING)?;
     let token = uuid::Uuid::new_v4().to_string();
     machine.probe(&mut plane, "first", &format!("echo {token} > /volumes/on-state; sync"))?;
     // What was never written is no matter, so nothing waits for the first sync.
