@@ -7,20 +7,8 @@ use machine_config::schema::MachineConfig;
 use proptest::prelude::*;
 use storage_plan::inventory::MdMember;
 use storage_plan::simulate::{Effect, Model};
-use storage_plan::{Plan, Verdict, plan};
+use storage_plan::{Verdict, plan};
 use world::*;
-
-fn effects(model: &Model, plan: &Plan) -> Vec<Effect> {
-    let mut model = model.clone();
-    let mut all = Vec::new();
-    for step in &plan.graph.steps {
-        for effect in model.effects(&step.action).unwrap() {
-            model.apply(effect.clone());
-            all.push(effect);
-        }
-    }
-    all
-}
 
 /// Plans, carries out, and insists that everything is then kept and nothing more is written.
 fn converge(mut model: Model, config: &MachineConfig, context: &str) {

@@ -11,18 +11,6 @@ use storage_plan::simulate::{Effect, Model};
 use storage_plan::{Action, Plan, Verdict, plan};
 use world::*;
 
-fn effects(model: &Model, plan: &Plan) -> Vec<Effect> {
-    let mut model = model.clone();
-    let mut all = Vec::new();
-    for step in &plan.graph.steps {
-        for effect in model.effects(&step.action).unwrap() {
-            model.apply(effect.clone());
-            all.push(effect);
-        }
-    }
-    all
-}
-
 /// The node of [`mirrored`], made, started from `vda` again.
 fn made_mirror() -> (Model, MachineConfig) {
     let (model, config) = mirrored();

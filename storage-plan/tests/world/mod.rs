@@ -11,7 +11,7 @@ use machine_config::utc::Utc;
 use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
 use std::collections::{BTreeMap, BTreeSet};
 use storage_plan::inventory::{BootDisk, Device, Rest, Signature, Uses};
-use storage_plan::simulate::{Area, Model};
+use storage_plan::simulate::{Area, Effect, Model};
 use storage_plan::{Action, Plan, VolumeVerdict, plan};
 use uuid::Uuid;
 
@@ -327,6 +327,19 @@ pub fn foreign() -> (Model, MachineConfig) {
         model.grant(permit);
     }
     (model, config)
+}
+
+/// All that carrying `plan` out on `model` does, in order.
+pub fn effects(model: &Model, plan: &Plan) -> Vec<Effect> {
+    let mut model = model.clone();
+    let mut all = Vec::new();
+    for step in &plan.graph.steps {
+        for effect in model.effects(&step.action).unwrap() {
+            model.apply(effect.clone());
+            all.push(effect);
+        }
+    }
+    all
 }
 
 pub fn volume<'a>(plan: &'a Plan, name: &str) -> &'a VolumeVerdict {
