@@ -15,6 +15,8 @@ use storage_plan::inventory::RunningArray;
 
 /// How long arrays may take until they are at rest.
 const REST: Duration = Duration::from_secs(60);
+/// A member that the kernel has not begun to fill by then stays as it is: what it would be filled from has failed.
+const BEGINS: Duration = Duration::from_secs(10);
 /// So many files are written to a volume while its array is rebuilt.
 const SMALL_FILES: usize = 4;
 
@@ -100,8 +102,8 @@ fn settle(quietly: bool) {
     let clock = Instant::now();
     firstboot::apply::release_syncs(&[]);
     // One that lacks a member and has a spare is about to fill it, also while the kernel has not begun to.
-    let begins =
-        |array: &RunningArray| (array.members.len() as u64) < u64::from(array.wanted) && !array.spares.is_empty();
+    let lacks = |array: &RunningArray| (array.members.len() as u64) < u64::from(array.wanted);
+    let begins = |array: &RunningArray| lacks(array) && !array.spares.is_empty() && clock.elapsed() < BEGINS;
     let busy = || observe::arrays().unwrap().iter().any(|array| array.sync_action != "idle" || begins(array));
     let mut files = 0..SMALL_FILES;
     while busy() {
