@@ -15,10 +15,9 @@ AGENT_DIR := $(TARGET_DIR)/agent
 DEBIAN_PACKAGES := gcc libc6-dev pkg-config libblkid-dev libclang-dev ca-certificates faketime softhsm2 strace mmdebstrap
 
 # Tests by tier. A new file in a tests folder belongs to `unit` unless it is one of these.
-SIM_TESTS := $(basename $(notdir $(wildcard storage-plan/tests/*.rs)))
-REAL_TESTS := artifacts build guest node power_cuts rack secure_boot
+OTHER_TESTS := artifacts build guest node power_cuts rack secure_boot sim
 ALL_TESTS := $(basename $(notdir $(wildcard */tests/*.rs) $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs))))
-UNIT_TESTS := $(filter-out $(SIM_TESTS) $(REAL_TESTS),$(ALL_TESTS))
+UNIT_TESTS := $(filter-out $(OTHER_TESTS),$(ALL_TESTS))
 
 # Always of the whole workspace, so that each dependency is compiled once, with one set of features. Quiet are the runs
 # of tests alone: compiling takes minutes on a new machine, and cargo shows how far it is.
@@ -104,7 +103,7 @@ unit: setup  ## Pure code, and what needs nothing but this repository.
 	@$(call tier,unit,$(TEST) --lib --bins $(addprefix --test ,$(UNIT_TESTS)))
 
 sim: setup  ## Plans applied to a model of a machine, cut at every point.
-	@$(call tier,sim,$(TEST) $(addprefix --test ,$(SIM_TESTS)))
+	@$(call tier,sim,$(TEST) --test sim)
 
 # These keep their seconds themselves.
 build: image  ## The builder with its real tools: reproducible, offline, killed.

@@ -1,8 +1,6 @@
 //! A machine that is swapped around its disks: another chassis with other controllers and bays, and the same disks in it.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::identity::{self, Facts};
 use machine_config::schema::{MachineConfig, Media, Transport};
 use machine_config::site::SiteFile;
@@ -11,7 +9,6 @@ use std::collections::BTreeSet;
 use storage_plan::inventory::{Device, Inventory, Slot};
 use storage_plan::simulate::Model;
 use storage_plan::{Action, Verdict, plan};
-use world::*;
 
 /// Named disks and counted disks, a mirror and an array with parity and a spare, and places that count.
 const SITE: &str = r#"
@@ -131,7 +128,12 @@ fn invariant_3_a_machine_swapped_around_its_disks_keeps_them() {
         let inventory = in_the_new_chassis(&model);
         let plan = plan(&inventory, &config_now);
         for volume in VOLUMES {
-            assert_eq!(world::volume(&plan, volume).verdict, Verdict::Keep, "{volume}: {:#?}", plan.all_refusals());
+            assert_eq!(
+                crate::world::volume(&plan, volume).verdict,
+                Verdict::Keep,
+                "{volume}: {:#?}",
+                plan.all_refusals()
+            );
         }
         assert_eq!((plan.volumes.len(), plan.writes(), codes(&plan)), (VOLUMES.len(), 0, Vec::new()));
         // Each array starts with all its members, and each volume is mounted where it was.
@@ -163,7 +165,7 @@ fn invariant_3_a_chassis_with_a_system_disk_of_its_own_adopts_the_disks() {
     let plan = plan(&inventory, &config);
     for volume in VOLUMES {
         let wanted = if volume == "state" { Verdict::Create } else { Verdict::Adopt };
-        assert_eq!(world::volume(&plan, volume).verdict, wanted, "{volume}: {:#?}", plan.all_refusals());
+        assert_eq!(crate::world::volume(&plan, volume).verdict, wanted, "{volume}: {:#?}", plan.all_refusals());
     }
     assert_eq!(written(&plan), BTreeSet::from([inventory.boot.unwrap().disk]));
 }

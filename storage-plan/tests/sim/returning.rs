@@ -1,16 +1,13 @@
 //! A member that was away comes back: when it is taken back, and that it is left alone whenever it can't be that one. Cuts are
 //! in `cuts.rs`.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::schema::{Level, MachineConfig};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use storage_plan::inventory::MdMember;
 use storage_plan::simulate::{Model, ModelDisk};
 use storage_plan::{Verdict, plan};
-use world::*;
 
 const MIRROR: &str = "meta/db";
 

@@ -1,14 +1,11 @@
 //! What the configuration says about how volumes are made, mounted and kept.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::schema::{DirtyDegraded, MachineConfig, Mkfs, Rebuild, WriteHole};
 use on_disk::gpt::{Table, kind};
 use proptest::prelude::*;
 use storage_plan::simulate::Model;
 use storage_plan::{Action, Verdict, plan};
-use world::*;
 
 fn options(all: &[&str]) -> Vec<String> {
     all.iter().map(|option| (*option).to_owned()).collect()

@@ -1,6 +1,4 @@
 //! Machines and configurations that the tests plan on.
-#![allow(dead_code, reason = "each test program uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use machine_config::permit::{Granted, Leave, Method, Permit};
 use machine_config::schema::{

@@ -1,15 +1,12 @@
 //! Invariants 1 to 3, 7 and 8 of storage, each test named after what it proves.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::schema::MachineConfig;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use storage_plan::inventory::{Device, Inventory, Rest};
 use storage_plan::simulate::Model;
 use storage_plan::{Action, Plan, Verdict, plan};
-use world::*;
 
 fn codes(plan: &Plan) -> Vec<String> {
     plan.all_refusals().into_iter().map(|d| d.code).collect()

@@ -1,14 +1,11 @@
 //! Invariant 4: after a power cut at any write the next boot converges in one run.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::schema::MachineConfig;
 use proptest::prelude::*;
 use storage_plan::inventory::MdMember;
 use storage_plan::simulate::{Effect, Model};
 use storage_plan::{Verdict, plan};
-use world::*;
 
 /// Plans, carries out, and insists that everything is then kept and nothing more is written.
 fn converge(mut model: Model, config: &MachineConfig, context: &str) {

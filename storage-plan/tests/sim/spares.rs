@@ -1,15 +1,12 @@
 //! One more spare for an array that runs: taken by name, counted by number, and nothing else. Cuts are in `cuts.rs`.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::schema::{Level, MachineConfig, Replace, Selector, SizeRange};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use storage_plan::inventory::Rest;
 use storage_plan::simulate::Model;
 use storage_plan::{Verdict, plan};
-use world::*;
 
 const MIRROR: &str = "meta/db";
 

@@ -1,10 +1,10 @@
 //! The inventories. All are of one kind of node: a system disk, a mirror of `A1` and `A2`, and a file system each on
 //! `B1` and `B2`; something is odd about each.
 
-use super::world::{
+use crate::world::{
     GIB, IMAGE, array, config, disk, each, foreign_partition, full, image_table, lay, lost, mirror, node,
 };
-use super::world::{serials, signature, ssds, striped};
+use crate::world::{serials, signature, ssds, striped};
 use machine_config::schema::{Level, MachineConfig, Replace, Selector, Transport};
 use on_disk::gpt::{SectorSize, Table};
 use storage_plan::inventory::{Device, MdMember, Rest, Slot, Uses, namespace_serial};

@@ -1,13 +1,10 @@
 //! What a plan says of a volume names the line of the site file that decides it.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::merge;
 use machine_config::schema::MachineConfig;
 use machine_config::site::SiteFile;
 use storage_plan::{Plan, plan};
-use world::*;
 
 const SITE: &str = r#"format = 1
 revision = 1

@@ -1,15 +1,12 @@
 //! The state on a mirror of system disks: made, started from either, without one, and with another in its place.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::schema::{MachineConfig, Replace};
 use on_disk::gpt::kind;
 use std::collections::BTreeSet;
 use storage_plan::inventory::{Device, Rest};
 use storage_plan::simulate::{Effect, Model};
 use storage_plan::{Action, Plan, Verdict, plan};
-use world::*;
 
 /// The node of [`mirrored`], made, started from `vda` again.
 fn made_mirror() -> (Model, MachineConfig) {

@@ -1,13 +1,10 @@
 //! What hardware RAID controllers tell is said, and decides nothing.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use storage_plan::controller::{Controller, VirtualDrive, VirtualState, name_disks};
 use storage_plan::inventory::Inventory;
 use storage_plan::simulate::Model;
 use storage_plan::{VolumeVerdict, explain, plan};
-use world::*;
 
 const WWN: &str = "naa.600605b010e9437000000000c0ffee03";
 

@@ -1,10 +1,7 @@
 //! The picture of a plan shows what the plan says.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
-mod world;
-
+use crate::world::{foreign_partition, full, signature};
 use storage_plan::{Verdict, picture, plan};
-use world::{foreign_partition, full, signature};
 
 #[test]
 fn every_disk_volume_step_and_refusal_is_in_the_picture() {

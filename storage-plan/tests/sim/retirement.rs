@@ -1,9 +1,7 @@
 //! A member that still works is copied away and let go of: when that begins, what it waits for, and that nothing else is
 //! touched. Cuts are in `cuts.rs`.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::schema::{Level, MachineConfig, Replace};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -12,7 +10,6 @@ use storage_plan::remember::remember;
 use storage_plan::simulate::Model;
 use storage_plan::verdict::Stage;
 use storage_plan::{Action, Plan, Verdict, plan};
-use world::*;
 
 const MIRROR: &str = "meta/db";
 

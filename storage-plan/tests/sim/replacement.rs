@@ -1,8 +1,6 @@
 //! A blank disk in place of a lost member: which is taken, and that nothing else is. Cuts are in `cuts.rs`.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::schema::{Level, MachineConfig, Replace, Selector, Transport};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -10,7 +8,6 @@ use storage_plan::inventory::{Device, Inventory, Rest, Slot};
 use storage_plan::remember::remember;
 use storage_plan::simulate::Model;
 use storage_plan::{Action, Verdict, plan};
-use world::*;
 
 const MIRROR: &str = "meta/db";
 
@@ -318,7 +315,7 @@ fn where_members_are_is_kept_until_they_are_replaced() {
     assert_eq!(places(&model.inventory(), &config), ["A1 pci-A1", "A3 pci-A2"]);
     model.disk_mut("vdf").unwrap().device.by_path = vec!["pci-elsewhere".into()];
     assert_eq!(places(&model.inventory(), &config), ["A1 pci-A1", "A3 pci-elsewhere"], "where it is now");
-    let other = world::config(&[], &[("other", mirror(ssds(2), "/var/lib/volumes/db"))]);
+    let other = crate::world::config(&[], &[("other", mirror(ssds(2), "/var/lib/volumes/db"))]);
     assert_eq!(places(&model.inventory(), &other), Vec::<String>::new());
 }
 

@@ -1,12 +1,8 @@
 //! Inventories as machines have them, the awkward ones among them, and what is to come of each.
 //!
 //! [`cases::all`] lists them; every promise of a plan is held against every one of them.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod cases;
-#[path = "../world/mod.rs"]
-mod world;
-
 use cases::{Case, all};
 use std::collections::{BTreeMap, BTreeSet};
 use storage_plan::simulate::{Area, ModelDisk};

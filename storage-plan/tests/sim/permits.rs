@@ -1,14 +1,11 @@
 //! Invariant 2, its second half: what is not ours is erased only as a permit for it allows.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod world;
-
+use crate::world::*;
 use machine_config::permit::Granted;
 use machine_config::schema::MachineConfig;
 use storage_plan::inventory::{Device, Rest, Signature};
 use storage_plan::simulate::{Effect, Model};
 use storage_plan::{Action, Inventory, Plan, Verdict, erase, explain, plan};
-use world::*;
 
 fn codes(plan: &Plan) -> Vec<String> {
     plan.all_refusals().into_iter().map(|d| d.code).collect()
@@ -211,7 +208,7 @@ fn invariant_2_the_disk_the_node_was_started_from_is_never_erased() {
     let granted = permit_for(&model, "vda");
     does_nothing(&model, &config, granted, None);
     // Nor when it is selected for data, too.
-    let config = world::config(&[("object", each(serials(&["SYS"]), true))], &[]);
+    let config = crate::world::config(&[("object", each(serials(&["SYS"]), true))], &[]);
     let granted = permit_for(&model, "vda");
     does_nothing(&model, &config, granted, None);
 }

@@ -1,0 +1,20 @@
+//! Tier *sim*: plans applied to a model of a machine, cut at every point.
+//!
+//! One program: each would compile and link the same model again.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod controllers;
+mod cuts;
+mod invariants;
+mod inventories;
+mod lines;
+mod permits;
+mod picture;
+mod policies;
+mod replacement;
+mod retirement;
+mod returning;
+mod spares;
+mod swapped;
+mod system_disks;
+mod world;
