@@ -15,6 +15,7 @@ pub mod health;
 pub mod join;
 pub mod locate;
 pub mod lock;
+mod medium;
 pub mod network;
 pub mod observe;
 pub mod permits;

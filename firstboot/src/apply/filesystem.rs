@@ -22,7 +22,7 @@ pub(super) fn make(
     let look = || -> anyhow::Result<Inside> { Ok(inside(&crate::observe::signatures(node)?, kind(format), uuid)) };
     match look()? {
         Inside::Nothing => {}
-        Inside::Ours => locked_device::wipe(node, size(node)?)?,
+        Inside::Ours => locked_device::wipe(node)?,
         Inside::Other(holds) => bail!("{} holds {holds}, which this node did not make", node.display()),
     }
     tools.mkfs(format)?.command().args(words(format, uuid, label, mkfs)).arg(node).run()?;
@@ -50,12 +50,6 @@ fn words(format: Format, uuid: &Uuid, label: &str, mkfs: &Mkfs) -> Vec<String> {
         }
     }
     words
-}
-
-fn size(node: &Path) -> anyhow::Result<u64> {
-    use std::io::{Seek, SeekFrom};
-    let mut file = std::fs::File::open(node).with_context(|| format!("cannot open {}", node.display()))?;
-    file.seek(SeekFrom::End(0)).with_context(|| format!("cannot tell the size of {}", node.display()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The image, copied from the disk that the node was started from onto another system disk.
 
 use super::LockedDevice;
-use super::locked_device::read_back;
 use super::meter::Meter;
-use anyhow::bail;
+use crate::medium::{Medium, Pages};
+use anyhow::{Context, bail};
 use on_disk::gpt::Partition;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 /// Bytes that are read and written at a time.
@@ -14,19 +16,24 @@ const CHUNK: u64 = 4 << 20;
 /// the same then. What is the same already is not written: most of an image's partitions is room for what comes later.
 pub(super) fn copy(from: &str, disk: &LockedDevice, partitions: &[Partition], meter: &Meter) -> anyhow::Result<()> {
     let source = Path::new("/dev").join(from);
+    let source = File::open(&source).with_context(|| format!("cannot open {}", source.display()))?;
+    let mut sides = Sides {
+        source: Side { medium: Medium::of(&source), pages: Pages::of(CHUNK as usize) },
+        disk: Side { medium: Medium::of(disk.file()), pages: Pages::of(CHUNK as usize) },
+    };
     meter.expect(partitions.iter().map(|p| p.size).sum());
     let mut written = Vec::new();
     for (at, length) in chunks(partitions) {
-        let (wanted, found) = both(&source, disk, at, length)?;
+        let (wanted, found) = sides.read(at, length).with_context(|| format!("while {from} is copied"))?;
         if found != wanted {
-            disk.write(at, &wanted)?;
+            disk.write(at, wanted)?;
             written.push((at, length));
         }
         meter.add(length as u64);
     }
     disk.flush()?;
     for (at, length) in written {
-        let (wanted, found) = both(&source, disk, at, length)?;
+        let (wanted, found) = sides.read(at, length).with_context(|| format!("while the copy of {from} is checked"))?;
         if found != wanted {
             bail!(
                 "{} does not hold what was copied to it: from byte {at} on it differs from {from}",
@@ -37,14 +44,36 @@ pub(super) fn copy(from: &str, disk: &LockedDevice, partitions: &[Partition], me
     Ok(())
 }
 
-/// What lies in the same place on both media, read side by side.
-fn both(source: &Path, disk: &LockedDevice, at: u64, length: usize) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
-    std::thread::scope(|scope| {
-        let found = scope.spawn(|| disk.read_back(at, length));
-        let wanted = read_back(source, at, length)?;
-        let found = found.join().unwrap_or_else(|_| Err(anyhow::anyhow!("reading panicked")))?;
-        Ok((wanted, found))
-    })
+/// Two media, read side by side into memory that is used again.
+struct Sides<'a> {
+    source: Side<'a>,
+    disk: Side<'a>,
+}
+
+struct Side<'a> {
+    medium: Medium<'a>,
+    pages: Pages,
+}
+
+impl Sides<'_> {
+    /// What lies in the same place on both.
+    fn read(&mut self, at: u64, length: usize) -> anyhow::Result<(&[u8], &[u8])> {
+        let Sides { source, disk } = self;
+        std::thread::scope(|scope| {
+            let found = scope.spawn(|| disk.read(at, length));
+            let wanted = source.read(at, length).context("cannot read the disk that the node was started from")?;
+            let found = found.join().unwrap_or_else(|_| Err(io::Error::other("reading panicked")));
+            Ok((wanted, found.context("cannot read the disk that is copied to")?))
+        })
+    }
+}
+
+impl Side<'_> {
+    fn read(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
+        let bytes = self.pages.first(length);
+        self.medium.read(bytes, at)?;
+        Ok(bytes)
+    }
 }
 
 /// Where each piece begins, and its bytes.

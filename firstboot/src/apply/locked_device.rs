@@ -1,10 +1,12 @@
 //! A disk that may be written to: locked, and found to be as it was planned on.
 #![allow(clippy::disallowed_methods, reason = "edge: this is where disks are opened for writing")]
 
+use crate::medium::{Medium, Pages};
 use crate::observe::{World, read_disk};
 use anyhow::{Context, bail};
-use nix::fcntl::{Flock, FlockArg, PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -82,7 +84,7 @@ impl LockedDevice {
         self.file.sync_all().with_context(|| format!("cannot flush {}", self.device.words()))
     }
 
-    /// Bytes as they are on the medium: the cache is dropped and the node opened anew.
+    /// Bytes as they are on the medium, past the cache.
     ///
     /// # Errors
     /// When the disk does.
@@ -95,18 +97,19 @@ impl LockedDevice {
     ///
     /// # Errors
     /// When the partition is in use, or the disk fails.
-    pub fn wipe_partition(&self, node: &Path, size: u64) -> anyhow::Result<()> {
-        wipe(node, size)
+    pub fn wipe_partition(&self, node: &Path) -> anyhow::Result<()> {
+        wipe(node)
     }
 }
 
 /// Zeroes both ends of a device that nothing else holds open exclusively.
-pub(super) fn wipe(node: &Path, size: u64) -> anyhow::Result<()> {
+pub(super) fn wipe(node: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     const EDGE: u64 = 16 << 20;
     let flags = nix::fcntl::OFlag::O_EXCL.bits();
     let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(node);
-    let file = file.with_context(|| format!("cannot open {} for itself", node.display()))?;
+    let mut file = file.with_context(|| format!("cannot open {} for itself", node.display()))?;
+    let size = file.seek(SeekFrom::End(0)).with_context(|| format!("cannot tell the size of {}", node.display()))?;
     let zeros = vec![0u8; 1 << 20];
     let edge = EDGE.min(size);
     for (from, to) in [(0, edge), (size - edge, size)] {
@@ -122,10 +125,10 @@ pub(super) fn wipe(node: &Path, size: u64) -> anyhow::Result<()> {
 
 pub(super) fn read_back(node: &Path, offset: u64, length: usize) -> anyhow::Result<Vec<u8>> {
     let file = File::open(node).with_context(|| format!("cannot open {}", node.display()))?;
-    posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).context("cannot drop the cache")?;
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, offset).with_context(|| format!("cannot read {}", node.display()))?;
-    Ok(bytes)
+    let mut pages = Pages::of(length);
+    let bytes = pages.first(length);
+    Medium::of(&file).read(bytes, offset).with_context(|| format!("cannot read {}", node.display()))?;
+    Ok(bytes.to_vec())
 }
 
 /// All that has to be the same: what the disk is, what is on it, and what uses it. Not the names udev gives it, nor how far

@@ -41,7 +41,7 @@ pub(super) fn create(
     let nodes = array.members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
     for ((disk, node), member) in disks.iter().zip(&nodes).zip(array.members) {
         if remake {
-            disk.wipe_partition(node, member.size)?;
+            disk.wipe_partition(node)?;
         }
         must_be_empty(disk, node, member)?;
     }
@@ -79,7 +79,7 @@ pub(super) fn add(
 ) -> anyhow::Result<()> {
     let (array, node) = (running(uuid)?, partition::node(member)?);
     if remake {
-        disk.wipe_partition(&node, member.size)?;
+        disk.wipe_partition(&node)?;
     }
     must_be_empty(disk, &node, member)?;
     drop_failed(uuid)?;

@@ -1,20 +1,15 @@
 //! Whether a stretch of a disk is blank: its first and last 16 MiB and 64 MiB sampled in between.
 
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use crate::medium::{Medium, Pages};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use storage_plan::inventory::{Rest, Sector};
 
 const MIB: u64 = 1 << 20;
 const EDGE: u64 = 16 * MIB;
 const SAMPLES: u64 = 64;
-/// Reads past the cache want their buffer where a page starts.
-const PAGE: usize = 4096;
 static ZEROS: [u8; 4096] = [0; 4096];
 static ONES: [u8; 4096] = [0xff; 4096];
 
@@ -33,31 +28,6 @@ pub(super) fn places(whole: &Range<u64>) -> Vec<Range<u64>> {
     first.chain(samples).chain(std::iter::once(whole.end - EDGE..whole.end)).collect()
 }
 
-/// A device read past the page cache where it allows that: what is looked at once need not stay in memory, and what
-/// counts is what is on the medium.
-struct Medium<'a> {
-    cached: &'a File,
-    direct: Option<File>,
-}
-
-impl Medium<'_> {
-    fn of(cached: &File) -> Medium<'_> {
-        let node = format!("/proc/self/fd/{}", cached.as_raw_fd());
-        let direct =
-            nix::fcntl::open(node.as_str(), OFlag::O_RDONLY | OFlag::O_DIRECT | OFlag::O_CLOEXEC, Mode::empty());
-        Medium { cached, direct: direct.ok().map(File::from) }
-    }
-
-    /// EINVAL says that the place or the length is not one for a direct read.
-    fn read(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
-        match self.direct.as_ref().map(|d| d.read_exact_at(bytes, at)) {
-            Some(Err(e)) if e.raw_os_error() != Some(Errno::EINVAL as i32) => Err(e),
-            Some(Ok(())) => Ok(()),
-            _ => self.cached.read_exact_at(bytes, at),
-        }
-    }
-}
-
 /// Looks at `whole`, leaving out `except`.
 ///
 /// # Errors
@@ -65,9 +35,7 @@ impl Medium<'_> {
 pub(super) fn probe(device: &File, whole: &Range<u64>, except: &[Range<u64>]) -> io::Result<Rest> {
     let mut fill = None;
     let medium = Medium::of(device);
-    let mut buffer = vec![0; MIB as usize + PAGE];
-    let aligned = buffer.as_ptr().align_offset(PAGE);
-    let buffer = &mut buffer[aligned..];
+    let mut pages = Pages::of(MIB as usize);
     for place in places(whole) {
         let mut at = place.start;
         while at < place.end {
@@ -77,7 +45,7 @@ pub(super) fn probe(device: &File, whole: &Range<u64>, except: &[Range<u64>]) ->
             }
             let next = except.iter().map(|e| e.start).filter(|s| *s > at).min().unwrap_or(u64::MAX);
             let length = (place.end.min(next) - at).min(MIB);
-            let chunk = &mut buffer[..usize::try_from(length).map_err(io::Error::other)?];
+            let chunk = pages.first(usize::try_from(length).map_err(io::Error::other)?);
             medium.read(chunk, at)?;
             if let Some(bad) = first_data(chunk, &mut fill) {
                 return Ok(Rest::Data { offset: at + bad as u64 });
