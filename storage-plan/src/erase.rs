@@ -139,6 +139,7 @@ impl Note {
         bytes[48] = match self.method {
             Method::Wipe => 1,
             Method::WriteZeroes => 2,
+            Method::Discard => 3,
         };
         // There are MOST_LAYERS at most.
         bytes[49] = self.layers.len() as u8;
@@ -155,6 +156,7 @@ impl Note {
         let method = match found.get(48)? {
             1 => Method::Wipe,
             2 => Method::WriteZeroes,
+            3 => Method::Discard,
             _ => return None,
         };
         let count = usize::from(*found.get(49)?).min(MOST_LAYERS);

@@ -11,6 +11,7 @@ use crate::observe::{World, places_looked_at, read_disk};
 use crate::permits::Records;
 use anyhow::{Context, bail};
 use machine_config::permit::Method;
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 use on_disk::gpt::ProtectiveMbr;
 use std::fs::{File, OpenOptions};
@@ -32,6 +33,10 @@ pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World, meter: &M
     }
     let exclusive = OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_EXCL.bits()).open(disk.path());
     let exclusive = exclusive.with_context(|| format!("something uses {}", device.words()))?;
+    // One that was begun goes on, if need be by writing.
+    if erase.method == Method::Discard && !erase.begun && !can_discard(&device.name) {
+        bail!("{} can't give its sectors back; take a permit of method write-zeroes", device.words());
+    }
     let records = Records::on_state()?;
     let record = records.begin(erase, device)?;
 
@@ -41,7 +46,7 @@ pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World, meter: &M
     let places = places(device, erase.method, note)?;
     meter.expect(places.iter().map(|place| place.end - place.start).sum());
     for place in places {
-        zero(&exclusive, place, meter).with_context(|| format!("cannot zero {}", device.words()))?;
+        zero(&exclusive, place, erase.method, meter).with_context(|| format!("cannot zero {}", device.words()))?;
     }
     disk.flush()?;
     device.partitions.iter().try_for_each(|p| partition::remove_from_kernel(disk, p.number))?;
@@ -62,7 +67,7 @@ pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World, meter: &M
 /// a table (that of an MBR goes with the note) the next run zeroes what is looked at, and that is enough to be blank.
 fn places(device: &Device, method: Method, note: u64) -> anyhow::Result<Vec<Range<u64>>> {
     let sector = device.sector().context("the disk has unusual sectors")?;
-    if method == Method::WriteZeroes {
+    if matches!(method, Method::WriteZeroes | Method::Discard) {
         return Ok(std::iter::once(note..device.size).collect());
     }
     let shown = device.partitions.iter().map(|p| (p.start, p.size));
@@ -82,11 +87,31 @@ fn places(device: &Device, method: Method, note: u64) -> anyhow::Result<Vec<Rang
 }
 
 /// Zeroes by the disk itself where it can, by the kernel otherwise; the page cache follows (blkdev_fallocate).
-fn zero(disk: &File, place: Range<u64>, meter: &Meter) -> anyhow::Result<()> {
-    let flags = FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+///
+/// A hole is what the disk gives back and then answers with zeroes; a disk that takes back its promise of that is written to.
+fn zero(disk: &File, place: Range<u64>, method: Method, meter: &Meter) -> anyhow::Result<()> {
     piecewise(place, meter, |piece| {
-        Ok(fallocate(disk, flags, i64::try_from(piece.start)?, i64::try_from(piece.end - piece.start)?)?)
+        let (start, length) = (i64::try_from(piece.start)?, i64::try_from(piece.end - piece.start)?);
+        let with = |how| fallocate(disk, how | FallocateFlags::FALLOC_FL_KEEP_SIZE, start, length);
+        let written = || with(FallocateFlags::FALLOC_FL_ZERO_RANGE);
+        Ok(match method {
+            Method::Wipe | Method::WriteZeroes => written(),
+            Method::Discard => match with(FallocateFlags::FALLOC_FL_PUNCH_HOLE) {
+                Err(Errno::EOPNOTSUPP) => written(),
+                done => done,
+            },
+        }?)
     })
+}
+
+/// Whether a disk promises zeroes where it was given sectors back (sysfs-block, `write_zeroes_max_bytes` and
+/// `discard_max_bytes`).
+fn can_discard(name: &str) -> bool {
+    let takes = |what: &str| {
+        let limit = std::fs::read_to_string(format!("/sys/block/{name}/queue/{what}_max_bytes"));
+        limit.is_ok_and(|text| text.trim().parse::<u64>().is_ok_and(|most| most > 0))
+    };
+    takes("write_zeroes") && takes("discard")
 }
 
 /// Counts each piece when it is done.
