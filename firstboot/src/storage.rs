@@ -40,11 +40,11 @@ pub struct VolumeState {
     pub verdict: Verdict,
     /// Whether the node must not run without it.
     pub required: bool,
-    /// Mount point.
+    /// Mount point; of a raw volume the path of its device.
     pub mount: String,
-    /// File system.
+    /// File system, or `raw`.
     pub format: String,
-    /// UUID of the file system.
+    /// UUID of the file system; of a raw volume nothing is written with it.
     pub filesystem: uuid::Uuid,
     /// Storage class, if it has one.
     pub class: Option<String>,
@@ -54,7 +54,7 @@ pub struct VolumeState {
     pub disks: Vec<String>,
     /// All its layers are made.
     pub provisioned: bool,
-    /// It is mounted.
+    /// It is mounted, or the path leads to it.
     pub available: bool,
     /// Of an array, how many members have all its data, and how many it should have.
     #[serde(default)]
@@ -183,6 +183,7 @@ pub fn run(
             inventory.controllers = controllers::read(&inventory.devices, PATIENCE).controllers;
             plan = storage_plan::plan(&inventory, config);
         }
+        apply::unlink(&storage_plan::links::wrong(&inventory, &plan))?;
         let table = storage_plan::explain::table(&plan);
         let refused =
             |refusals| stopped(states(&plan, &[], &[], &[]), locate::point_at(&inventory, refusals), table.clone());
@@ -241,6 +242,7 @@ pub fn keep_up(
     // Nothing is erased while the node runs, so no permit is looked for.
     let inventory = observe::read(boot)?;
     let plan = storage_plan::plan(&inventory, config);
+    apply::unlink(&storage_plan::links::wrong(&inventory, &plan))?;
     let mut repairs = plan.repairs();
     let steps = repairs.graph.clone();
     let told = hopeless.filter(|(failed, _)| *failed == steps).map(|(_, told)| told.clone());
@@ -251,7 +253,7 @@ pub fn keep_up(
     let mut outcome = match act(&plan, &approved, &inventory, &world, progress)? {
         Ok(outcome) => outcome,
         Err(missing) => {
-            let volumes = states(&plan, &[], &observe::arrays()?, &observe::mount_points()?);
+            let volumes = states(&plan, &[], &observe::arrays()?, &observe::places()?);
             let table = storage_plan::explain::table(&plan);
             let refusals = plan.all_refusals().into_iter().chain(missing).collect();
             StorageOutcome { status: status(&volumes), volumes, refusals, writes: 0, table, took: Took::default() }
@@ -285,7 +287,7 @@ fn act(
         steps: began.elapsed().as_secs_f64(),
         critical_path: approved.plan().graph.critical_path(&took).as_secs_f64(),
     };
-    let volumes = states(plan, &failed, &observe::arrays()?, &observe::mount_points()?);
+    let volumes = states(plan, &failed, &observe::arrays()?, &observe::places()?);
     let mut refusals = plan.all_refusals();
     refusals.extend(failed.iter().filter_map(step_failed));
     let (status, writes) = (status(&volumes), approved.plan().writes());

@@ -4,6 +4,7 @@ mod altered;
 mod before_writing;
 mod erasing;
 mod policies;
+mod raw;
 mod replacing;
 mod retiring;
 mod returning;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{LazyLock, Mutex};
 use storage_plan::Verdict;
+use storage_plan::inventory::RAW;
 use sys_mount::{Mount, MountFlags, Unmount, UnmountFlags};
 
 /// The case of this name.
@@ -89,6 +91,10 @@ const OWN: &[(&str, fn())] = &[
     (
         "a volume is made and mounted with the options that the site file gives",
         policies::volumes_are_made_and_mounted_as_asked,
+    ),
+    (
+        "raw volumes are made, left alone whatever is on them, and found by a path",
+        raw::raw_volumes_are_made_and_left_alone,
     ),
     (
         "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
@@ -266,7 +272,7 @@ static FOREIGN_RUNS: LazyLock<Vec<(StorageOutcome, Vec<String>)>> = LazyLock::ne
     for pair in all.chunks(2) {
         let array = config(&[], pair, Format::Ext4).storage.array.remove("meta").unwrap();
         let name = format!("m{}", mirrors.storage.array.len());
-        let volume = Volume { mount: format!("/var/lib/volumes/{name}"), ..array.volume["db"].clone() };
+        let volume = Volume { mount: Some(format!("/var/lib/volumes/{name}")), ..array.volume["db"].clone() };
         let volume = BTreeMap::from([(name.clone(), volume)]);
         mirrors.storage.array.insert(name, Array { volume, ..array });
     }
@@ -288,7 +294,7 @@ fn a_foreign_disk_is_refused(foreign: Foreign) {
         }
     }
     assert_eq!(observe::arrays().unwrap(), [], "an array was started");
-    assert!(observe::mount_points().unwrap().iter().all(|m| !m.starts_with("/var")), "something was mounted");
+    assert!(observe::places().unwrap().iter().all(|m| !m.starts_with("/var")), "something was mounted");
 }
 
 /// Those that have no disk of their own, as many at a time as there are blank disks for.
@@ -469,10 +475,10 @@ fn a_mirror_without_one_disk_runs() {
     assert_eq!(fs::read_to_string(witness("/var/lib/volumes/db")).unwrap(), "/var/lib/volumes/db");
 }
 
-/// As [`stop`], whatever runs.
+/// As [`stop`], whatever runs, and without paths to raw volumes: nodes and links are made anew at each boot.
 pub fn stop_all() {
-    let mut mounts: Vec<String> =
-        observe::mount_points().unwrap().into_iter().filter(|m| m.starts_with("/var")).collect();
+    let _ = fs::remove_dir_all(RAW);
+    let mut mounts: Vec<String> = observe::places().unwrap().into_iter().filter(|m| m.starts_with("/var")).collect();
     mounts.sort();
     mounts.iter().rev().for_each(|at| nix::mount::umount(at.as_str()).unwrap());
     for array in observe::arrays().unwrap() {

@@ -85,7 +85,7 @@ fn ran(outcome: StorageOutcome, calls: Vec<String>, config: &MachineConfig) -> R
 
 /// Where volumes are mounted.
 fn mounts() -> Vec<String> {
-    observe::mount_points().unwrap().into_iter().filter(|at| at.starts_with("/var")).collect()
+    observe::places().unwrap().into_iter().filter(|at| at.starts_with("/var")).collect()
 }
 
 /// As a program does that wants it on the medium. It may fail, where a disk does.

@@ -48,6 +48,7 @@ pub const CASES: &[&str] = &[
     "invariant 4: a disk that was half erased when the power went is erased without the permit",
     "a volume whose generation is raised is made anew with a permit, and no other",
     "a volume is made and mounted with the options that the site file gives",
+    "raw volumes are made, left alone whatever is on them, and found by a path",
     "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
     "invariant 5: each disk is locked and looked at again before the first write to any",
     "invariant 7: a program that is missing is named before anything is written",

@@ -57,8 +57,8 @@ pub fn state_key() -> VolumeKey {
 pub fn mirror(system: &System) -> Option<Asked<'_>> {
     let disks = system.disks.as_ref().filter(|_| system.is_mirrored())?;
     let volume = Volume {
-        format: system.format,
-        mount: "/var".into(),
+        format: system.format.into(),
+        mount: Some("/var".into()),
         mount_options: system.mount_options.clone(),
         mkfs: Mkfs::default(),
         class: None,

@@ -4,7 +4,7 @@ use crate::refusal::{CONFIG, diagnostic};
 use crate::selector::says_something;
 use machine_config::Diagnostic;
 use machine_config::mount_options::{self, Kind};
-use machine_config::schema::{Format, Level, Selector, Storage, WriteHole};
+use machine_config::schema::{Content, Format, Level, Selector, Storage, WriteHole};
 use std::collections::BTreeMap;
 
 /// Everything that is wrong with `storage` before a disk is looked at.
@@ -24,14 +24,17 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
     for (name, each) in &storage.each {
         let named = format!("each.{name}");
         let at = |key| ["each", name.as_str(), key];
-        options(&at("mount-options"), &named, each.format, Kind::Data, &each.mount_options, &mut wrong);
+        if let Some(format) = each.format.file_system() {
+            options(&at("mount-options"), &named, format, Kind::Data, &each.mount_options, &mut wrong);
+        }
         selector(&at("disks"), &named, &each.disks, &mut wrong);
-        mount_point(&at("mount"), &named, &each.mount, &mut wrong);
-        mounts.entry(&each.mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
-        if each.disks.how_many() != Some(1) && !each.mount.contains("{serial}") && !each.mount.contains("{slot}") {
+        mount_point(&at("mount"), &named, each.format, each.mount.as_deref(), &mut wrong);
+        let Some(mount) = &each.mount else { continue };
+        mounts.entry(mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
+        if each.disks.how_many() != Some(1) && !mount.contains("{serial}") && !mount.contains("{slot}") {
             wrong(
                 &at("mount"),
-                format!("\"{named}\" mounts several disks on one place, {}.", each.mount),
+                format!("\"{named}\" mounts several disks on one place, {mount}."),
                 "Put {serial} or {slot} into its mount point.",
             );
         }
@@ -76,9 +79,12 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
         for (volume, v) in &array.volume {
             let named = format!("{named}.volume.{volume}");
             let at = |key| ["array", name.as_str(), "volume", volume.as_str(), key];
-            options(&at("mount-options"), &named, v.format, Kind::Data, &v.mount_options, &mut wrong);
-            mount_point(&at("mount"), &named, &v.mount, &mut wrong);
-            mounts.entry(&v.mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
+            if let Some(format) = v.format.file_system() {
+                options(&at("mount-options"), &named, format, Kind::Data, &v.mount_options, &mut wrong);
+            }
+            mount_point(&at("mount"), &named, v.format, v.mount.as_deref(), &mut wrong);
+            let Some(mount) = &v.mount else { continue };
+            mounts.entry(mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
         }
     }
     for (mount, owners) in mounts.into_iter().filter(|(_, owners)| owners.len() > 1) {
@@ -121,7 +127,21 @@ fn options(
     }
 }
 
-fn mount_point(at: &[&str], named: &str, mount: &str, wrong: &mut impl FnMut(&[&str], String, &str)) {
+fn mount_point(
+    at: &[&str],
+    named: &str,
+    content: Content,
+    mount: Option<&str>,
+    wrong: &mut impl FnMut(&[&str], String, &str),
+) {
+    let is_raw = content == Content::Raw;
+    let Some(mount) = mount.filter(|_| !is_raw) else {
+        let said = mount.map_or("a file system and no mount point", |_| "a mount point and no file system");
+        if mount.is_some() == is_raw {
+            wrong(at, format!("\"{named}\" has {said}."), "A file system needs one, and a raw volume takes none.");
+        }
+        return;
+    };
     let plain = mount.starts_with("/var/")
         && !mount.ends_with('/')
         && mount.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");

@@ -24,7 +24,7 @@ pub struct PartitionRef {
     pub guid: Uuid,
 }
 
-/// What a file system lies on.
+/// What a volume lies on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
@@ -154,6 +154,18 @@ pub enum Action {
         /// How it is made, where not as its mkfs does by itself.
         mkfs: Mkfs,
     },
+    /// Clears what is to be a raw volume: both ends are zeroed, so that nothing is recognised there.
+    Clear {
+        /// Where.
+        on: Target,
+    },
+    /// Lets a path lead to a raw volume, whatever it holds. Writes nothing to it.
+    Link {
+        /// What it is on.
+        on: Target,
+        /// The path, below [`crate::inventory::RAW`].
+        at: String,
+    },
     /// Mounts a file system, after a look at whether it is the right one.
     Mount {
         /// Where it is.
@@ -174,7 +186,7 @@ pub enum Action {
 impl Action {
     /// Whether it writes to a disk.
     pub fn writes(&self) -> bool {
-        !matches!(self, Action::AssembleArray { .. } | Action::Mount { .. })
+        !matches!(self, Action::AssembleArray { .. } | Action::Mount { .. } | Action::Link { .. })
     }
 
     /// Whether it changes who is a member of an array that runs. The volume is there without.
@@ -217,7 +229,10 @@ impl Action {
             | Action::ReturnMember { member, .. }
             | Action::ReleaseMember { member, .. } => vec![&member.disk],
             Action::CopyMember { member, onto, .. } => vec![&member.disk, &onto.disk],
-            Action::MakeFilesystem { on, .. } | Action::Mount { on, .. } => match (of(on), on) {
+            Action::MakeFilesystem { on, .. }
+            | Action::Mount { on, .. }
+            | Action::Clear { on }
+            | Action::Link { on, .. } => match (of(on), on) {
                 (Some(_), Target::Partition(partition)) => vec![&partition.disk],
                 _ => Vec::new(),
             },
@@ -264,6 +279,8 @@ impl Action {
             Action::MakeFilesystem { on, format, .. } => {
                 format!("make {} on {}", crate::layer::filesystem::kind(*format), target(on))
             }
+            Action::Clear { on } => format!("clear both ends of {}", target(on)),
+            Action::Link { on, at } => format!("let {at} lead to {}", target(on)),
             Action::Mount { on, at, read_only: true, .. } => format!("mount {} read-only on {at}", target(on)),
             Action::Mount { on, at, options, .. } => {
                 let with = if options.is_empty() { String::new() } else { format!(" with {}", options.join(",")) };

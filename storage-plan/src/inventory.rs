@@ -161,6 +161,9 @@ pub struct Uses {
     pub holders: Vec<String>,
     /// Where it is mounted.
     pub mounts: Vec<String>,
+    /// Paths below [`RAW`] that lead to it: a raw volume is used by them. Of no matter for whether it is in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
     /// Whether it is swap space in use.
     pub swap: bool,
     /// Whether device mapper multipath has it as one of the paths to a disk.
@@ -168,7 +171,15 @@ pub struct Uses {
     pub multipath: bool,
 }
 
+/// The folder of the links to raw volumes.
+pub const RAW: &str = "/dev/bedplate";
+
 impl Uses {
+    /// Whether it can be used at this place: a mount point, or a path below [`RAW`].
+    pub fn is_at(&self, place: &str) -> bool {
+        self.mounts.iter().chain(&self.links).any(|at| at == place)
+    }
+
     /// In words, or nothing when nothing uses it.
     pub fn words(&self) -> Option<String> {
         let mut words: Vec<String> = self.mounts.iter().map(|m| format!("mounted on {m}")).collect();

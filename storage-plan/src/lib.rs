@@ -14,6 +14,7 @@ pub mod graph;
 pub mod identity;
 pub mod inventory;
 pub mod layer;
+pub mod links;
 pub mod ownership;
 pub mod picture;
 mod plan;

@@ -12,7 +12,7 @@ mod steps;
 pub use effects::{Effect, Trace};
 
 use crate::graph::{PartitionRef, Target};
-use crate::inventory::{BootDisk, Device, Inventory, MdMember, Partition, Remembered, Signature, Uses};
+use crate::inventory::{BootDisk, Device, Inventory, MdMember, Partition, Remembered, Signature};
 use machine_config::permit::Granted;
 use on_disk::gpt::{Copy, Found, ProtectiveMbr, SectorSize, read};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,8 @@ pub struct Model {
     /// Members of arrays that run which these call faulty.
     faulty: Vec<PartitionRef>,
     mounts: Vec<(Target, String)>,
+    /// Paths that lead to raw volumes.
+    links: Vec<(Target, String)>,
     /// What the agent has kept of where members were.
     pub remembered: Vec<Remembered>,
     /// Permits that are at hand.
@@ -92,11 +94,13 @@ impl Model {
         }
         let all = inventory.devices.iter().flat_map(|d| d.partitions.iter().map(move |p| (place(d, p), p)));
         let all: Vec<(PartitionRef, &Partition)> = all.collect();
-        let mounted = |on: &Target, uses: &Uses| -> Vec<(Target, String)> {
-            uses.mounts.iter().map(|at| (on.clone(), at.clone())).collect()
+        let at = |on: &Target, places: &[String]| -> Vec<(Target, String)> {
+            places.iter().map(|at| (on.clone(), at.clone())).collect()
         };
-        for (at, partition) in &all {
-            model.mounts.extend(mounted(&Target::Partition(at.clone()), &partition.uses));
+        for (place, partition) in &all {
+            let on = Target::Partition(place.clone());
+            model.mounts.extend(at(&on, &partition.uses.mounts));
+            model.links.extend(at(&on, &partition.uses.links));
         }
         for array in &inventory.arrays {
             let Some(uuid) = array.uuid else { continue };
@@ -107,7 +111,8 @@ impl Model {
             model.running.insert(uuid, (name, members.map(|(at, _)| at.clone()).collect()));
             model.array_contents.insert(uuid, array.signatures.clone());
             model.read_only.extend(array.read_only.then_some(uuid));
-            model.mounts.extend(mounted(&Target::Array(uuid), &array.uses));
+            model.mounts.extend(at(&Target::Array(uuid), &array.uses.mounts));
+            model.links.extend(at(&Target::Array(uuid), &array.uses.links));
         }
         model
     }
@@ -162,6 +167,7 @@ impl Model {
         self.read_only.clear();
         self.faulty.clear();
         self.mounts.clear();
+        self.links.clear();
     }
 
     /// The power goes, and the node is started from the disk with this kernel name.

@@ -40,9 +40,9 @@ impl Verdict {
 pub enum Kind {
     /// The state partition.
     State,
-    /// A file system on one disk.
+    /// One disk.
     Each,
-    /// A file system on an array.
+    /// An array.
     Array,
 }
 
@@ -62,11 +62,11 @@ pub struct VolumeVerdict {
     pub reasons: Vec<String>,
     /// Its disks in words.
     pub disks: Vec<String>,
-    /// Mount point.
+    /// Mount point; of a raw volume the path of its device.
     pub mount: String,
-    /// File system, in libblkid's word.
+    /// File system, in libblkid's word, or `raw`.
     pub format: String,
-    /// UUID of its file system.
+    /// UUID of its file system; of a raw volume nothing is written with it.
     pub filesystem: uuid::Uuid,
     /// Its array, if it is on one.
     pub array: Option<ArrayVerdict>,

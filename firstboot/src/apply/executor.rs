@@ -1,7 +1,7 @@
 //! Runs a plan's steps: in order, independent branches side by side.
 
 use super::meter::Meter;
-use super::{LockedDevice, Tools, erase, filesystem, image, md, mount, partition};
+use super::{LockedDevice, Tools, erase, filesystem, image, md, mount, partition, raw};
 use crate::observe::World;
 use crate::report::estimate::{self, Amount};
 use machine_config::schema::Rebuild;
@@ -260,6 +260,13 @@ impl Hands<'_> {
                 }
                 filesystem::make(self.tools, &self.node(on)?, *format, uuid, label, mkfs)
             }
+            Action::Clear { on } => {
+                if let Target::Partition(partition) = on {
+                    self.disk(&partition.disk)?;
+                }
+                raw::clear(&self.node(on)?)
+            }
+            Action::Link { on, at } => raw::link(&self.node(on)?, at),
             Action::Mount { on, format, uuid, at, read_only: true, .. } => {
                 mount::mount_read_only(&self.node(on)?, *format, uuid, at)
             }

@@ -131,10 +131,11 @@ pub(super) fn read_back(node: &Path, offset: u64, length: usize) -> anyhow::Resu
     Ok(bytes.to_vec())
 }
 
-/// All that has to be the same: what the disk is, what is on it, and what uses it. Not the names udev gives it, nor how far
+/// All that has to be the same: what the disk is, what is on it, and what uses it. Not the names it is given, nor how far
 /// an array that runs on one of its partitions has come.
 fn fingerprint(device: &Device) -> Device {
     let mut device = Device { by_path: Vec::new(), ..device.clone() };
+    device.partitions.iter_mut().map(|p| &mut p.uses).chain([&mut device.uses]).for_each(|uses| uses.links.clear());
     for partition in device.partitions.iter_mut().filter(|p| !p.uses.holders.is_empty()) {
         if let Some(md) = &mut partition.md {
             (md.events, md.clean, md.role) = (0, false, None);

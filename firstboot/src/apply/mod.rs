@@ -15,10 +15,12 @@ mod md;
 mod meter;
 mod mount;
 mod partition;
+mod raw;
 mod sync_speed;
 mod tools;
 
 pub use executor::{Done, Failed, Progress, carry_out};
 pub use locked_device::LockedDevice;
+pub use raw::unlink;
 pub use sync_speed::{release_syncs, thaw};
 pub use tools::Tools;

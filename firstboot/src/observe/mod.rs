@@ -88,10 +88,18 @@ fn unreadable() -> Signature {
     Signature { kind: Signature::UNREADABLE.into(), uuid: None, label: None }
 }
 
-/// Every mount point there is.
+/// Every mount point there is, and every path that leads to a raw volume.
 ///
 /// # Errors
 /// When `/proc` can't be read.
-pub fn mount_points() -> anyhow::Result<Vec<String>> {
-    Ok(uses::read()?.mount_points())
+pub fn places() -> anyhow::Result<Vec<String>> {
+    Ok(uses::read()?.places())
+}
+
+/// Paths of raw volumes that lead nowhere: their devices are gone.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn dangling_links() -> anyhow::Result<Vec<String>> {
+    Ok(uses::read()?.dangling())
 }

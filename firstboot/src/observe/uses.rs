@@ -1,16 +1,18 @@
-//! What is mounted and what is swap, from `/proc`.
+//! What is mounted and what is swap, from `/proc`, and which paths lead to raw volumes.
 
 use super::{sysfs, udev};
 use anyhow::Context;
 use std::collections::BTreeMap;
-use std::path::Path;
-use storage_plan::inventory::Uses;
+use std::path::{Path, PathBuf};
+use storage_plan::inventory::{RAW, Uses};
 
 /// What uses block devices, by `major:minor` and by kernel name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AllUses {
     mounts: BTreeMap<String, Vec<String>>,
     swaps: Vec<String>,
+    /// Paths below [`RAW`], each with where it leads.
+    links: Vec<(PathBuf, PathBuf)>,
 }
 
 impl AllUses {
@@ -22,12 +24,20 @@ impl AllUses {
         let mounts = self.mounts.get(number).cloned().unwrap_or_default();
         let maps = holders.iter().filter_map(|holder| sysfs::text(&folder.join("holders").join(holder), "dm/uuid"));
         let multipath = maps.into_iter().any(|map| is_multipath(&map)) || udev::is_multipath(number);
-        Uses { holders, mounts, swap: self.swaps.iter().any(|s| s == name), multipath }
+        let node = Path::new("/dev").join(name);
+        let links = self.links.iter().filter(|(_, to)| *to == node).map(|(at, _)| words(at)).collect();
+        Uses { holders, mounts, links, swap: self.swaps.iter().any(|s| s == name), multipath }
     }
 
-    /// All mount points.
-    pub(super) fn mount_points(&self) -> Vec<String> {
-        self.mounts.values().flatten().cloned().collect()
+    /// All mount points, and all paths that lead to raw volumes.
+    pub(super) fn places(&self) -> Vec<String> {
+        let lead = self.links.iter().filter(|(_, to)| to.exists()).map(|(at, _)| words(at));
+        self.mounts.values().flatten().cloned().chain(lead).collect()
+    }
+
+    /// Paths of raw volumes that lead nowhere.
+    pub(super) fn dangling(&self) -> Vec<String> {
+        self.links.iter().filter(|(_, to)| !to.exists()).map(|(at, _)| words(at)).collect()
     }
 }
 
@@ -43,7 +53,24 @@ pub(super) fn read() -> anyhow::Result<AllUses> {
     let mounts = parse_mountinfo(&text("/proc/self/mountinfo")?);
     // A kernel without swap has no such file.
     let swaps = std::fs::read_to_string("/proc/swaps").map_or_else(|_| Vec::new(), |t| parse_swaps(&t));
-    Ok(AllUses { mounts, swaps })
+    Ok(AllUses { mounts, swaps, links: links(Path::new(RAW)) })
+}
+
+/// The links below `folder`; none where it is not there.
+fn links(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match std::fs::read_link(entry.path()) {
+            Ok(to) => found.push((entry.path(), to)),
+            Err(_) => found.extend(links(&entry.path())),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn words(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// Mount points by `major:minor` (proc_pid_mountinfo(5)).
@@ -82,6 +109,20 @@ mod tests {
                     40 22 254:2 / /var rw,noatime shared:1 - xfs /dev/vda2 rw\n\
                     41 40 254:2 /lib /var/lib/a\\040b rw - xfs /dev/vda2 rw\n";
         assert_eq!(parse_mountinfo(text)["254:2"], ["/var", "/var/lib/a b"]);
+    }
+
+    #[test]
+    fn paths_of_raw_volumes_are_found_with_where_they_lead() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("object");
+        std::fs::create_dir(&at).unwrap();
+        for (name, to) in [("B1", "/dev/not-there"), ("A1", "/dev/null")] {
+            std::os::unix::fs::symlink(to, at.join(name)).unwrap();
+        }
+        let all = AllUses { links: links(folder.path()), ..AllUses::default() };
+        assert_eq!(all.of("null", "no number", folder.path()).links, [words(&at.join("A1"))]);
+        assert_eq!((all.places(), all.dangling()), (vec![words(&at.join("A1"))], vec![words(&at.join("B1"))]));
+        assert_eq!(links(&folder.path().join("nothing")), []);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Rules;
 use crate::mount_options::{self, Fault, Kind};
-use crate::schema::{Format, Mkfs};
+use crate::schema::{Content, Format, Mkfs};
 
 /// What mkfs.ext4 takes for one inode, from a block of 4 KiB on.
 const BYTES_PER_INODE: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 20;
@@ -11,15 +11,53 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     let storage = &rules.config().storage;
     mounted(rules, &["system"], storage.system.format, Kind::State, &storage.system.mount_options);
     for (name, each) in &storage.each {
-        mounted(rules, &["each", name], each.format, Kind::Data, &each.mount_options);
-        made(rules, &["each", name], each.format, &each.mkfs);
+        let given = Given { mount: each.mount.as_deref(), options: &each.mount_options, mkfs: &each.mkfs };
+        volume(rules, &["each", name], each.format, &given);
     }
     for (name, array) in &storage.array {
-        for (volume, value) in &array.volume {
-            let path = ["array", name, "volume", volume];
-            mounted(rules, &path, value.format, Kind::Data, &value.mount_options);
-            made(rules, &path, value.format, &value.mkfs);
+        for (named, value) in &array.volume {
+            let given = Given { mount: value.mount.as_deref(), options: &value.mount_options, mkfs: &value.mkfs };
+            volume(rules, &["array", name, "volume", named], value.format, &given);
         }
+    }
+}
+
+/// What is said of a volume's file system.
+struct Given<'a> {
+    mount: Option<&'a str>,
+    options: &'a [String],
+    mkfs: &'a Mkfs,
+}
+
+fn volume(rules: &mut Rules<'_>, owner: &[&str], content: Content, given: &Given<'_>) {
+    let Some(format) = content.file_system() else { return raw(rules, owner, given) };
+    if given.mount.is_none() {
+        rules.fault(
+            "BP-C053",
+            owner,
+            format!("`{}` has a file system and no mount point", owner.join(".")),
+            "What is not mounted is of no use to a program.",
+            "Write a `mount` such as \"/var/lib/volumes/NAME\", or format = \"raw\" for a block device.",
+        );
+    }
+    mounted(rules, owner, format, Kind::Data, given.options);
+    made(rules, owner, format, given.mkfs);
+}
+
+fn raw(rules: &mut Rules<'_>, owner: &[&str], given: &Given<'_>) {
+    let keys = [
+        ("mount", given.mount.is_some()),
+        ("mount-options", !given.options.is_empty()),
+        ("mkfs", *given.mkfs != Mkfs::default()),
+    ];
+    for (key, _) in keys.into_iter().filter(|(_, is_given)| *is_given) {
+        rules.fault(
+            "BP-C054",
+            &[owner, &[key]].concat(),
+            format!("`{}` is raw and has `{key}`", owner.join(".")),
+            "A raw volume has no file system: nothing is made or mounted.",
+            "Take it out, or write the file system's name as `format`.",
+        );
     }
 }
 

@@ -12,25 +12,27 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     let storage = &rules.config().storage;
     let mut mounts: Vec<(Vec<&str>, String, &str)> = Vec::new();
     for (name, each) in &storage.each {
+        let Some(mount) = &each.mount else { continue };
         let path = vec!["each", name, "mount"];
-        let telling = PLACEHOLDERS.iter().any(|placeholder| each.mount.contains(placeholder));
+        let telling = PLACEHOLDERS.iter().any(|placeholder| mount.contains(placeholder));
         if !telling && each.disks.how_many() != Some(1) {
             rules.fault(
                 "BP-C033",
                 &path,
-                format!("`each.{name}` would mount several disks on {}", each.mount),
+                format!("`each.{name}` would mount several disks on {mount}"),
                 "Each disk needs a mount point of its own.",
                 "Put `{serial}` or `{slot}` into it, such as \"/var/lib/volumes/object-{serial}\".",
             );
         }
-        placeholders(rules, &path, &each.mount, &PLACEHOLDERS);
-        mounts.push((path, format!("each.{name}"), &each.mount));
+        placeholders(rules, &path, mount, &PLACEHOLDERS);
+        mounts.push((path, format!("each.{name}"), mount));
     }
     for (name, array) in &storage.array {
         for (volume, value) in &array.volume {
+            let Some(mount) = &value.mount else { continue };
             let path = vec!["array", name, "volume", volume, "mount"];
-            placeholders(rules, &path, &value.mount, &[]);
-            mounts.push((path, format!("array.{name}.volume.{volume}"), &value.mount));
+            placeholders(rules, &path, mount, &[]);
+            mounts.push((path, format!("array.{name}.volume.{volume}"), mount));
         }
     }
     for (path, named, mount) in &mounts {

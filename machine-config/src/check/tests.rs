@@ -211,6 +211,32 @@ mount-options = ["commit=30", "commit=5"]
 mkfs.bytes-per-inode = "1 KiB"
 mkfs.reflink = true
 "#;
+    raw_volumes_with_a_file_system_and_file_systems_without_a_place: r#"
+[profile.p.each.a]
+disks = { serial = ["S1", "S2"] }
+format = "raw"
+[profile.p.each.b]
+disks = { serial = ["S3"] }
+format = "raw"
+mount = "/var/lib/volumes/b"
+mount-options = ["noatime"]
+mkfs.reflink = false
+[profile.p.each.c]
+disks = { serial = ["S4"] }
+format = "xfs"
+[profile.p.array.d]
+level = 1
+disks = { serial = ["S5", "S6"] }
+volume.v = { format = "raw", mount = "/var/lib/volumes/d" }
+[profile.p.array.e]
+level = 1
+disks = { serial = ["S7", "S8"] }
+volume.v = { format = "ext4" }
+"#;
+    the_state_is_never_raw: r#"
+[profile.p.system]
+format = "raw"
+"#;
     options_of_file_systems_of_wrong_form: r#"
 [profile.p.each.a]
 disks = { serial = ["S1"] }

@@ -16,5 +16,5 @@ pub use mkfs::Mkfs;
 pub use network::{BondMode, Interface, Member};
 pub use site::{Cluster, MachineConfig, MachineEntry, Match, Node, Part, Profile, Site, Taint, Time};
 pub use storage::{
-    Array, Each, Format, Level, Media, Replace, Selector, SizeRange, Storage, System, Transport, Volume,
+    Array, Content, Each, Format, Level, Media, Replace, Selector, SizeRange, Storage, System, Transport, Volume,
 };

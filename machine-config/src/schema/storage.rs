@@ -143,18 +143,52 @@ pub enum Format {
     Ext4,
 }
 
-/// One file system on each selected disk.
+/// What a volume holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// XFS.
+    #[default]
+    Xfs,
+    /// ext4.
+    Ext4,
+    /// No file system: a block device, for a program that keeps its own on it.
+    Raw,
+}
+
+impl Content {
+    /// The file system, if it is one.
+    pub fn file_system(self) -> Option<Format> {
+        match self {
+            Content::Xfs => Some(Format::Xfs),
+            Content::Ext4 => Some(Format::Ext4),
+            Content::Raw => None,
+        }
+    }
+}
+
+impl From<Format> for Content {
+    fn from(format: Format) -> Content {
+        match format {
+            Format::Xfs => Content::Xfs,
+            Format::Ext4 => Content::Ext4,
+        }
+    }
+}
+
+/// One volume on each selected disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Each {
     /// Which disks.
     pub disks: Selector,
-    /// File system.
-    pub format: Format,
-    /// Mount point, absolute, below `/var`. `{serial}` becomes the disk's serial number and `{slot}` its bay; one of
-    /// them must be in it unless there is just one disk.
+    /// File system; or `"raw"`, none: each is a block device below `/dev/bedplate`, called by the names of the section and of
+    /// the disk.
+    pub format: Content,
+    /// Mount point of a file system, absolute, below `/var`. `{serial}` becomes the disk's serial number and `{slot}` its bay;
+    /// one of them must be in it unless there is just one disk.
     #[schemars(extend("format" = "mount-point"))]
-    pub mount: String,
+    pub mount: Option<String>,
     /// Options to mount it with, beside or in place of `noatime`, from the list of its file system.
     #[serde(default)]
     pub mount_options: Vec<String>,
@@ -309,15 +343,16 @@ pub struct Array {
     pub generation: u32,
 }
 
-/// A file system on an array.
+/// A volume on an array.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Volume {
-    /// File system.
-    pub format: Format,
-    /// Mount point, absolute, below `/var`.
+    /// File system; or `"raw"`, none: a block device below `/dev/bedplate`, called by the names of the array and of the
+    /// volume.
+    pub format: Content,
+    /// Mount point of a file system, absolute, below `/var`.
     #[schemars(extend("format" = "mount-point"))]
-    pub mount: String,
+    pub mount: Option<String>,
     /// Options to mount it with, beside or in place of `noatime`, from the list of its file system.
     #[serde(default)]
     pub mount_options: Vec<String>,

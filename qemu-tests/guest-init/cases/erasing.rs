@@ -161,7 +161,7 @@ pub(super) fn a_raised_generation_makes_anew_what_it_names() {
     let serial = FREED[0];
     let mut config = config(&disks::EACH, &[], Format::Ext4);
     let mut given = on_each(&[serial]).storage.each.remove("given").unwrap();
-    given.mount = "/var/lib/volumes/given-{serial}".into();
+    given.mount = Some("/var/lib/volumes/given-{serial}".into());
     config.storage.each.insert("given".into(), given);
     stop_all();
     let (outcome, _) = run_watched(&config);

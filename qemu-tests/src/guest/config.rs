@@ -1,8 +1,8 @@
 //! Configurations of the test guest's machine.
 
 use machine_config::schema::{
-    Array, Cluster, DirtyDegraded, Each, Format, Level, MachineConfig, Mkfs, Node, Rebuild, Replace, Scrub, Selector,
-    Storage, System, Time, Volume,
+    Array, Cluster, Content, DirtyDegraded, Each, Format, Level, MachineConfig, Mkfs, Node, Rebuild, Replace, Scrub,
+    Selector, Storage, System, Time, Volume,
 };
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ pub fn serials(serials: &[&str]) -> Selector {
 pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig {
     let each = Each {
         disks: serials(object),
-        format: Format::Ext4,
-        mount: "/var/lib/volumes/{serial}".into(),
+        format: Content::Ext4,
+        mount: Some("/var/lib/volumes/{serial}".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
         class: None,
@@ -24,8 +24,8 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
         generation: 0,
     };
     let volume = Volume {
-        format: on_meta,
-        mount: "/var/lib/volumes/db".into(),
+        format: on_meta.into(),
+        mount: Some("/var/lib/volumes/db".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
         class: None,

@@ -9,7 +9,7 @@ use crate::guest::FOREIGN;
 use crate::guest::config::{config, serials};
 use crate::guest::disks::{SYSTEM, image_bytes, image_partitions, serial};
 use anyhow::Result;
-use machine_config::schema::{Array, Each, Format, Level, MachineConfig, Mkfs, WriteHole};
+use machine_config::schema::{Array, Content, Each, Format, Level, MachineConfig, Mkfs, WriteHole};
 
 const MIB: u64 = 1 << 20;
 /// A disk with a file system of its own.
@@ -104,6 +104,7 @@ pub fn all() -> Vec<Scenario> {
         let takes_in = scenario(&format!("{name} takes in a disk"), &then, of(&then));
         all.push(Scenario { begins: Begins::Made(name), ..takes_in });
     }
+    all.push(scenario("raw volumes", &[LONE, MIRROR[0], MIRROR[1]], beside_foreign(raw())));
     for (_, foreign) in FOREIGN {
         let serial = serial(*foreign);
         let config = config(&[LONE], &[MIRROR[0], &serial], Format::Ext4);
@@ -232,8 +233,8 @@ fn beside_foreign(mut config: MachineConfig) -> MachineConfig {
     let foreign: Vec<String> = FOREIGN.iter().map(|(_, foreign)| serial(*foreign)).collect();
     let others = Each {
         disks: serials(&foreign.iter().map(String::as_str).chain(UNSYNCED).collect::<Vec<_>>()),
-        format: Format::Ext4,
-        mount: "/var/lib/volumes/others-{serial}".into(),
+        format: Content::Ext4,
+        mount: Some("/var/lib/volumes/others-{serial}".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
         class: None,
@@ -241,6 +242,17 @@ fn beside_foreign(mut config: MachineConfig) -> MachineConfig {
         generation: 0,
     };
     config.storage.each.insert("others".into(), others);
+    config
+}
+
+/// A disk and a mirror without a file system.
+fn raw() -> MachineConfig {
+    let mut config = config(&[LONE], &MIRROR, Format::Ext4);
+    let each = config.storage.each.values_mut().map(|each| (&mut each.format, &mut each.mount));
+    let volumes = config.storage.array.values_mut().flat_map(|array| array.volume.values_mut());
+    each.chain(volumes.map(|v| (&mut v.format, &mut v.mount))).for_each(|(format, mount)| {
+        (*format, *mount) = (Content::Raw, None);
+    });
     config
 }
 

@@ -1,6 +1,9 @@
-//! File systems: which UUID, label and options, and how small a volume may be.
+//! What volumes hold: which UUID, label and options, how small one may be, and whether it is what belongs there.
 
-use machine_config::schema::Format;
+use crate::inventory::Signature;
+use crate::ownership::{Inside, inside};
+use machine_config::schema::{Content, Format};
+use uuid::Uuid;
 
 /// libblkid's word for it; also the kernel's.
 pub fn kind(format: Format) -> &'static str {
@@ -10,11 +13,34 @@ pub fn kind(format: Format) -> &'static str {
     }
 }
 
+/// The word for what a volume holds: that of its file system, or `raw`.
+pub fn word(content: Content) -> &'static str {
+    content.file_system().map_or("raw", kind)
+}
+
 /// The least bytes of a volume: mkfs.xfs refuses less than 300 MiB, mkfs.ext4 makes no journal below some MiB.
-pub fn least(format: Format) -> u64 {
-    match format {
-        Format::Xfs => 300 << 20,
-        Format::Ext4 => 16 << 20,
+pub fn least(content: Content) -> u64 {
+    match content {
+        Content::Xfs => 300 << 20,
+        Content::Ext4 | Content::Raw => 16 << 20,
+    }
+}
+
+/// What is wrong with a finished volume, going by the signatures in it, in words. What a raw one holds is for its user alone
+/// to say.
+pub fn amiss(signatures: &[Signature], content: Content, uuid: &Uuid) -> Option<String> {
+    match inside(signatures, kind(content.file_system()?), uuid) {
+        Inside::Ours => None,
+        Inside::Nothing => Some("no file system".into()),
+        Inside::Other(holds) => Some(holds),
+    }
+}
+
+/// What keeps a volume from being made anew, in words: anything but what an interrupted run made.
+pub fn in_the_way(signatures: &[Signature], content: Content, uuid: &Uuid) -> Option<String> {
+    match inside(signatures, word(content), uuid) {
+        Inside::Ours | Inside::Nothing => None,
+        Inside::Other(holds) => Some(holds),
     }
 }
 

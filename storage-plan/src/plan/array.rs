@@ -5,7 +5,7 @@
 
 use super::replace::Seats;
 use super::retire::Left;
-use super::{Context, Draft, Filesystem, changed_inside, draft, table_step};
+use super::{Context, Draft, Holds, changed_inside, draft, place, table_step};
 use crate::arrays::{Asked, On};
 use crate::erase::Erase;
 use crate::graph::{Action, PartitionRef, Target};
@@ -27,7 +27,8 @@ pub(super) fn array(context: &Context<'_>, asked: &Asked<'_>, volume: &str, v: &
     let inner = VolumeKey { name: format!("{}.volume.{volume}", asked.key.name), generation: asked.key.generation };
     let filesystem = context.filesystem(&inner, "");
     let name = format!("{}/{volume}", asked.name);
-    let mut draft = draft(name, Kind::Array, v.format, v.mount.clone(), v.required, filesystem);
+    let place = place(&name, v.mount.as_ref());
+    let mut draft = draft(name, Kind::Array, v.format, place, v.required, filesystem);
     draft.verdict.class.clone_from(&v.class);
     judge(context, asked, v, draft)
 }
@@ -108,7 +109,6 @@ impl<'a> This<'a, '_> {
 
     fn keep(&self, mut draft: Draft) -> Draft {
         let volume = draft.verdict.volume.clone();
-        let expected = filesystem::kind(self.volume.format);
         let mut refusals = Vec::new();
         let mut members: Vec<&Carrier<'_>> = Vec::new();
         let mut begun: Vec<&Carrier<'_>> = Vec::new();
@@ -136,15 +136,9 @@ impl<'a> This<'a, '_> {
             refusals.extend(self.carriers.iter().map(|c| changed_inside(c.device, "no md superblock", &volume)));
         }
         if let Some(running) = self.running() {
-            match inside(&running.signatures, expected, &draft.verdict.filesystem) {
-                Inside::Ours => {}
-                Inside::Nothing => {
-                    refusals.extend(members.first().map(|c| changed_inside(c.device, "no file system", &volume)))
-                }
-                Inside::Other(holds) => {
-                    refusals.extend(members.first().map(|c| changed_inside(c.device, &holds, &volume)))
-                }
-            }
+            let amiss = filesystem::amiss(&running.signatures, self.volume.format, &draft.verdict.filesystem);
+            let at_first = |holds: String| members.first().map(|c| changed_inside(c.device, &holds, &volume));
+            refusals.extend(amiss.and_then(at_first));
         }
         for carrier in &members {
             let Some(seen) = carrier.seen() else { continue };
@@ -196,8 +190,8 @@ impl<'a> This<'a, '_> {
             let start = Action::AssembleArray { uuid, name, members, wanted, read_only: false };
             after = vec![draft.add(start, &repaired)];
         }
-        if self.running().is_none_or(|r| !r.uses.mounts.contains(&draft.verdict.mount)) {
-            draft.mount(Target::Array(self.uuid), &Filesystem::of_volume(self.volume), &after);
+        if self.running().is_none_or(|r| !r.uses.is_at(&draft.verdict.mount)) {
+            draft.offer(Target::Array(self.uuid), &Holds::of_volume(self.volume), &after);
         }
         let back = self.give_back(&mut draft, &members, &after);
         let is_back = |c: &Carrier<'_>| back.contains(&c.device.name.as_str());
@@ -415,8 +409,8 @@ impl<'a> This<'a, '_> {
             members.push((device, partition, wanted));
         }
         if let Some(running) = running {
-            let kind = filesystem::kind(self.volume.format);
-            if let Inside::Other(holds) = inside(&running.signatures, kind, &draft.verdict.filesystem) {
+            let content = self.volume.format;
+            if let Some(holds) = filesystem::in_the_way(&running.signatures, content, &draft.verdict.filesystem) {
                 refusals.extend(members.first().map(|(d, ..)| changed_inside(d, &holds, &volume)));
             }
             let holds = |(device, at, _): &(&Device, PartitionRef, _)| {
@@ -450,12 +444,12 @@ impl<'a> This<'a, '_> {
             let create = Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, remake };
             after = vec![draft.add(create, &after)];
         }
-        let inside = Filesystem::of_volume(self.volume);
+        let inside = Holds::of_volume(self.volume);
         let mut made = vec![draft.make(Target::Array(self.uuid), &inside, &after)];
         made.extend(copied);
         let flips: Vec<usize> =
             members.iter().map(|(device, _, wanted)| draft.add(table_step(device, wanted, true).0, &made)).collect();
-        draft.mount(Target::Array(self.uuid), &inside, &flips);
+        draft.offer(Target::Array(self.uuid), &inside, &flips);
         let reason = match (remake, erases) {
             (true, _) => "An interrupted run began to make it; it is made anew.",
             (false, true) => "Its disks are blank then.",

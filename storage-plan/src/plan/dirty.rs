@@ -7,7 +7,7 @@
 //! put right, no lost member replaced. So it is still what it was when the missing disk is put in again.
 
 use super::array::This;
-use super::{Draft, Filesystem};
+use super::{Draft, Holds};
 use crate::graph::{Action, Target};
 use crate::inventory::MdMember;
 use crate::layer::md::{self, Carrier};
@@ -64,8 +64,8 @@ impl This<'_, '_> {
             let start = Action::AssembleArray { uuid: self.uuid, name, members, wanted, read_only: true };
             after.push(draft.add(start, &[]));
         }
-        if self.running().is_none_or(|r| !r.uses.mounts.contains(&draft.verdict.mount)) {
-            draft.mount(Target::Array(self.uuid), &Filesystem::of_volume(self.volume), &after);
+        if self.running().is_none_or(|r| !r.uses.is_at(&draft.verdict.mount)) {
+            draft.offer(Target::Array(self.uuid), &Holds::of_volume(self.volume), &after);
         }
         draft.because(Verdict::Keep, "The array is this volume's. It is read-only.")
     }

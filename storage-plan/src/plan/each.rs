@@ -1,11 +1,11 @@
-//! One file system on each selected disk; a verdict per disk.
+//! One volume on each selected disk; a verdict per disk.
 
-use super::{Context, Draft, Filesystem, changed_inside, draft, expand, table_step};
+use super::{Context, Draft, Holds, changed_inside, draft, expand, place, table_step};
 use crate::graph::Target;
 use crate::identity::VolumeKey;
-use crate::inventory::Device;
+use crate::inventory::{Device, Partition};
 use crate::layer::{filesystem, gpt};
-use crate::ownership::{Inside, Phase, Standing, Wanted, inside, standing};
+use crate::ownership::{Phase, Standing, Wanted, standing};
 use crate::refusal;
 use crate::verdict::{Kind, Verdict};
 use machine_config::schema::Each;
@@ -13,9 +13,11 @@ use machine_config::schema::Each;
 pub(super) fn each(context: &Context<'_>, name: &str, each: &Each) -> Vec<Draft> {
     let key = VolumeKey { name: format!("each.{name}"), generation: each.generation };
     let selected = context.select(&each.disks, name);
-    let volume = |member: &str, mount: String| {
+    let volume = |member: &str, mount: Option<String>| {
         let uuid = context.filesystem(&key, member);
-        let mut draft = draft(format!("{name}/{member}"), Kind::Each, each.format, mount, each.required, uuid);
+        let volume = format!("{name}/{member}");
+        let place = place(&volume, mount.as_ref());
+        let mut draft = draft(volume, Kind::Each, each.format, place, each.required, uuid);
         draft.verdict.class.clone_from(&each.class);
         draft
     };
@@ -28,7 +30,10 @@ pub(super) fn each(context: &Context<'_>, name: &str, each: &Each) -> Vec<Draft>
 
     let mut drafts = Vec::new();
     for disk in &judged {
-        let draft = volume(disk.device.identity().unwrap_or("unknown"), expand(&each.mount, disk.device));
+        let draft = volume(
+            disk.device.identity().unwrap_or("unknown"),
+            each.mount.as_ref().map(|mount| expand(mount, disk.device)),
+        );
         if ours(disk) {
             let twins = selected.refusals.iter().filter(|r| r.code == refusal::TWINS).cloned().collect::<Vec<_>>();
             drafts.push(if twins.is_empty() { keep(draft, disk, each) } else { draft.refuse(twins) });
@@ -69,21 +74,22 @@ fn keep(mut draft: Draft, judged: &Judged<'_>, each: &Each) -> Draft {
     let Some((Standing::Ours { whole, .. }, wanted)) = &judged.standing else { return draft };
     let (repair, partition) = table_step(device, wanted, true);
     let seen = device.partition(partition.number).filter(|p| p.start == partition.start);
-    match seen.map(|p| inside(&p.signatures, filesystem::kind(each.format), &draft.verdict.filesystem)) {
-        Some(Inside::Nothing) => return draft.refuse(vec![changed_inside(device, "no file system", &volume)]),
-        Some(Inside::Other(holds)) => return draft.refuse(vec![changed_inside(device, &holds, &volume)]),
-        Some(Inside::Ours) | None => {}
+    let amiss = |p: &Partition| filesystem::amiss(&p.signatures, each.format, &draft.verdict.filesystem);
+    if let Some(holds) = seen.and_then(amiss) {
+        return draft.refuse(vec![changed_inside(device, &holds, &volume)]);
     }
-    let mounted = seen.is_some_and(|p| p.uses.mounts.contains(&draft.verdict.mount));
-    if let Some(how) = seen.and_then(|p| p.uses.words()).filter(|_| !mounted) {
+    let offered = seen.is_some_and(|p| p.uses.is_at(&draft.verdict.mount));
+    let is_raw = each.format.file_system().is_none();
+    // What a program does with a raw volume is no matter of the node's: it may well be in use before its path leads there.
+    if let Some(how) = seen.and_then(|p| p.uses.words()).filter(|_| !offered && !is_raw) {
         return draft.refuse(vec![refusal::in_use(device, &how, &volume)]);
     }
     if !whole && device.read_only {
         return draft.refuse(vec![refusal::unfit(device, "It is write-protected and needs repair".into(), &volume)]);
     }
     let after = if *whole { Vec::new() } else { vec![draft.add(repair, &[])] };
-    if !mounted {
-        draft.mount(Target::Partition(partition), &Filesystem::of_each(each), &after);
+    if !offered {
+        draft.offer(Target::Partition(partition), &Holds::of_each(each), &after);
     }
     if *whole {
         draft.because(Verdict::Keep, "The disk is this volume's.")
@@ -115,7 +121,7 @@ fn create(
     if matches!(standing, Standing::Ours { .. })
         && let Some(p) = seen
     {
-        if let Inside::Other(holds) = inside(&p.signatures, filesystem::kind(each.format), &draft.verdict.filesystem) {
+        if let Some(holds) = filesystem::in_the_way(&p.signatures, each.format, &draft.verdict.filesystem) {
             refusals.push(changed_inside(device, &holds, &volume));
         }
         refusals.extend(p.uses.words().map(|how| refusal::in_use(device, &how, &volume)));
@@ -126,11 +132,11 @@ fn create(
     let begun = matches!(standing, Standing::Ours { whole: true, .. });
     let erased: Vec<usize> = erase.into_iter().map(|erase| draft.erase(device, erase)).collect();
     let after = if begun { Vec::new() } else { vec![draft.add(begin, &erased)] };
-    let wanted_inside = Filesystem::of_each(each);
+    let wanted_inside = Holds::of_each(each);
     let made = draft.make(Target::Partition(partition.clone()), &wanted_inside, &after);
     let (end, _) = table_step(device, wanted, true);
     let flipped = draft.add(end, &[made]);
-    draft.mount(Target::Partition(partition), &wanted_inside, &[flipped]);
+    draft.offer(Target::Partition(partition), &wanted_inside, &[flipped]);
     draft.because(
         Verdict::Create,
         match standing {

@@ -18,7 +18,7 @@ use crate::arrays::{self, Asked, On};
 use crate::erase::{self, Erase, Fate};
 use crate::graph::{Action, Graph, PartitionRef, Target, is_under};
 use crate::identity::{Layer, Owner, VolumeKey};
-use crate::inventory::{Device, Inventory};
+use crate::inventory::{Device, Inventory, RAW};
 use crate::layer::image::Image;
 use crate::layer::{gpt, image, reserve};
 use crate::ownership::{Standing, Wanted, standing};
@@ -27,7 +27,7 @@ use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
 use crate::{check, controller, selector};
 use machine_config::Diagnostic;
 use machine_config::permit::Granted;
-use machine_config::schema::{Each, Format, MachineConfig, Mkfs, Selector, System, Volume};
+use machine_config::schema::{Content, Each, MachineConfig, Mkfs, Selector, System, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -210,7 +210,7 @@ impl<'a> Context<'a> {
     }
 
     /// Why `device` can't be taken for a new volume, apart from what it holds.
-    fn unfit(&self, device: &Device, format: Format, volume: &str) -> Option<Diagnostic> {
+    fn unfit(&self, device: &Device, content: Content, volume: &str) -> Option<Diagnostic> {
         if let Some(names) = self.claims.get(device.name.as_str()).filter(|names| names.len() > 1) {
             let names = names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(" and ");
             return Some(diagnostic(
@@ -226,7 +226,7 @@ impl<'a> Context<'a> {
         if let Some(how) = device.uses.words() {
             return Some(refusal::in_use(device, &how, volume));
         }
-        let least = crate::layer::filesystem::least(format) + (4 << 20);
+        let least = crate::layer::filesystem::least(content) + (4 << 20);
         (device.size < least).then(|| {
             let words = crate::inventory::size_words;
             let why = format!("It has {}, and {} are the least", words(device.size), words(least));
@@ -272,44 +272,50 @@ impl Draft {
         self.add(Action::Erase { disk: device.name.clone(), erase: Box::new(erase) }, &[])
     }
 
-    fn mount(&mut self, on: Target, wanted: &Filesystem<'_>, after: &[usize]) {
+    /// Lets programs use what is finished: mounts it, or lets a path lead to it.
+    fn offer(&mut self, on: Target, wanted: &Holds<'_>, after: &[usize]) {
         let (uuid, at) = (self.verdict.filesystem, self.verdict.mount.clone());
-        let (format, options, read_only) = (wanted.format, wanted.options.to_vec(), self.verdict.read_only);
-        self.add(Action::Mount { on, format, uuid, at, options, read_only }, after);
+        let (options, read_only) = (wanted.options.to_vec(), self.verdict.read_only);
+        let action = match wanted.content.file_system() {
+            Some(format) => Action::Mount { on, format, uuid, at, options, read_only },
+            None => Action::Link { on, at },
+        };
+        self.add(action, after);
     }
 
-    fn make(&mut self, on: Target, wanted: &Filesystem<'_>, after: &[usize]) -> usize {
+    fn make(&mut self, on: Target, wanted: &Holds<'_>, after: &[usize]) -> usize {
+        let Some(format) = wanted.content.file_system() else { return self.add(Action::Clear { on }, after) };
         let name = self.verdict.volume.split('/').next().unwrap_or_default();
-        let label = crate::layer::filesystem::label(wanted.format, name);
-        let (format, uuid, mkfs) = (wanted.format, self.verdict.filesystem, wanted.mkfs.cloned().unwrap_or_default());
+        let label = crate::layer::filesystem::label(format, name);
+        let (uuid, mkfs) = (self.verdict.filesystem, wanted.mkfs.cloned().unwrap_or_default());
         self.add(Action::MakeFilesystem { on, format, uuid, label, mkfs }, after)
     }
 }
 
-/// A file system as the configuration asks for it.
-struct Filesystem<'a> {
-    format: Format,
-    /// How it is made, if the configuration has a say.
+/// What a volume is to hold, as the configuration asks for it.
+struct Holds<'a> {
+    content: Content,
+    /// How a file system is made, if the configuration has a say.
     mkfs: Option<&'a Mkfs>,
     /// How it is mounted.
     options: &'a [String],
 }
 
-impl<'a> Filesystem<'a> {
-    fn of_each(each: &'a Each) -> Filesystem<'a> {
-        Filesystem { format: each.format, mkfs: Some(&each.mkfs), options: &each.mount_options }
+impl<'a> Holds<'a> {
+    fn of_each(each: &'a Each) -> Holds<'a> {
+        Holds { content: each.format, mkfs: Some(&each.mkfs), options: &each.mount_options }
     }
 
-    fn of_volume(volume: &'a Volume) -> Filesystem<'a> {
-        Filesystem { format: volume.format, mkfs: Some(&volume.mkfs), options: &volume.mount_options }
+    fn of_volume(volume: &'a Volume) -> Holds<'a> {
+        Holds { content: volume.format, mkfs: Some(&volume.mkfs), options: &volume.mount_options }
     }
 
-    fn of_state(system: &'a System) -> Filesystem<'a> {
-        Filesystem { format: system.format, mkfs: None, options: &system.mount_options }
+    fn of_state(system: &'a System) -> Holds<'a> {
+        Holds { content: system.format.into(), mkfs: None, options: &system.mount_options }
     }
 }
 
-fn draft(volume: String, kind: Kind, format: Format, mount: String, required: bool, filesystem: Uuid) -> Draft {
+fn draft(volume: String, kind: Kind, content: Content, mount: String, required: bool, filesystem: Uuid) -> Draft {
     let verdict = VolumeVerdict {
         volume,
         kind,
@@ -318,7 +324,7 @@ fn draft(volume: String, kind: Kind, format: Format, mount: String, required: bo
         reasons: Vec::new(),
         disks: Vec::new(),
         mount,
-        format: crate::layer::filesystem::kind(format).into(),
+        format: crate::layer::filesystem::word(content).into(),
         filesystem,
         array: None,
         read_only: false,
@@ -359,11 +365,18 @@ fn changed_inside(device: &Device, holds: &str, volume: &str) -> Diagnostic {
     )
 }
 
+/// Where programs find a volume: at its mount point, or, of a raw one, by its name.
+fn place(volume: &str, mount: Option<&String>) -> String {
+    mount.cloned().unwrap_or_else(|| format!("{RAW}/{}", volume.split('/').map(plain).collect::<Vec<_>>().join("/")))
+}
+
+/// Only characters that are plain in a path.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect()
+}
+
 /// `{serial}` and `{slot}` in a mount point, in characters that are plain in a path.
 fn expand(mount: &str, device: &Device) -> String {
-    let plain = |text: &str| -> String {
-        text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect()
-    };
     let slot = device.slot.as_ref().map_or_else(|| device.identity().unwrap_or("unknown"), |s| s.bay.as_str());
     mount.replace("{serial}", &plain(device.identity().unwrap_or("unknown"))).replace("{slot}", &plain(slot))
 }
@@ -378,7 +391,7 @@ fn refuse_equal_mounts(drafts: &mut [Draft]) {
         let names = at.iter().map(|i| format!("\"{}\"", drafts[*i].verdict.volume)).collect::<Vec<_>>().join(" and ");
         let refusal = diagnostic(
             refusal::CONFIG,
-            format!("{names} would both be mounted on {mount}."),
+            format!("{names} would both be found at {mount}."),
             "Their disks tell the same name in its place. Nothing was written.".into(),
             "Change the mount point in the site file.".into(),
         );

@@ -1,6 +1,6 @@
 //! The state partition, `/var`, behind the image on the disk the node was started from; or on a mirror of several such disks.
 
-use super::{Context, Draft, Filesystem, array, changed_inside, draft, table_step};
+use super::{Context, Draft, Holds, array, changed_inside, draft, table_step};
 use crate::arrays::{self, Asked, On, STATE};
 use crate::graph::Target;
 use crate::identity::Layer;
@@ -17,13 +17,13 @@ const LEAST: u64 = 512 << 20;
 
 /// The least bytes of a state partition.
 pub(super) fn least(system: &System) -> u64 {
-    LEAST.max(filesystem::least(system.format))
+    LEAST.max(filesystem::least(system.format.into()))
 }
 
 pub(super) fn state(context: &Context<'_>) -> Draft {
     let system = &context.config.storage.system;
     let filesystem = context.filesystem(&arrays::state_key(), "");
-    let mut draft = draft(STATE.into(), Kind::State, system.format, "/var".into(), true, filesystem);
+    let mut draft = draft(STATE.into(), Kind::State, system.format.into(), "/var".into(), true, filesystem);
     let (device, boot) = match started_from(context) {
         Ok(found) => found,
         Err(refusal) => return draft.refuse(vec![*refusal]),
@@ -35,7 +35,7 @@ pub(super) fn state(context: &Context<'_>) -> Draft {
         return draft.refuse(vec![refusal]);
     }
     draft.verdict.disks = vec![device.words()];
-    let inside = Filesystem::of_state(system);
+    let inside = Holds::of_state(system);
     match behind_image(context, device, boot) {
         Err(refusal) => draft.refuse(vec![*refusal]),
         Ok(gpt::State::Ours { wanted, phase, whole }) => ours(context, draft, device, &wanted, (phase, whole), &inside),
@@ -61,7 +61,7 @@ fn mirrored(context: &Context<'_>, asked: &Asked<'_>, draft: Draft, device: &Dev
     if !is_made && let Err(refusal) = behind_image(context, device, boot) {
         return draft.refuse(vec![*refusal]);
     }
-    let kind = filesystem::kind(volume.format);
+    let kind = filesystem::word(volume.format);
     let is_single = |p: &Partition| inside(&p.signatures, kind, &draft.verdict.filesystem) == Inside::Ours;
     if let Some(single) = context.all.iter().find(|disk| disk.partitions.iter().any(is_single)) {
         let refusal = other_number(single, "on one disk", "several");
@@ -116,11 +116,11 @@ fn ours(
     device: &Device,
     wanted: &Wanted,
     (phase, whole): (Phase, bool),
-    wanted_inside: &Filesystem<'_>,
+    wanted_inside: &Holds<'_>,
 ) -> Draft {
     let (repair, partition) = table_step(device, wanted, true);
     let seen = device.partition(partition.number).filter(|p| p.start == partition.start);
-    let inner = seen.map(|p| inside(&p.signatures, filesystem::kind(wanted_inside.format), &draft.verdict.filesystem));
+    let inner = seen.map(|p| inside(&p.signatures, filesystem::word(wanted_inside.content), &draft.verdict.filesystem));
     let mirror = context.owner.uuid(&arrays::state_key(), Layer::Array, "");
     match (phase, inner) {
         (_, Some(Inside::Other(_))) if seen.and_then(|p| p.md.as_ref()).is_some_and(|md| md.array == mirror) => {
@@ -140,9 +140,9 @@ fn ours(
         }
         (Phase::Done, Some(Inside::Ours) | None) => {
             let after = if whole { Vec::new() } else { vec![draft.add(repair, &[])] };
-            let mounted = seen.is_some_and(|p| p.uses.mounts.contains(&draft.verdict.mount));
+            let mounted = seen.is_some_and(|p| p.uses.is_at(&draft.verdict.mount));
             if !mounted {
-                draft.mount(Target::Partition(partition), wanted_inside, &after);
+                draft.offer(Target::Partition(partition), wanted_inside, &after);
             }
             if whole {
                 draft.because(Verdict::Keep, "It is this node's state.")
@@ -153,13 +153,13 @@ fn ours(
     }
 }
 
-fn make(draft: &mut Draft, device: &Device, wanted: &Wanted, inside: &Filesystem<'_>, with_table: bool) {
+fn make(draft: &mut Draft, device: &Device, wanted: &Wanted, inside: &Holds<'_>, with_table: bool) {
     let (begin, partition) = table_step(device, wanted, false);
     let (end, _) = table_step(device, wanted, true);
     let after = if with_table { vec![draft.add(begin, &[])] } else { Vec::new() };
     let made = draft.make(Target::Partition(partition.clone()), inside, &after);
     let flipped = draft.add(end, &[made]);
-    draft.mount(Target::Partition(partition), inside, &[flipped]);
+    draft.offer(Target::Partition(partition), inside, &[flipped]);
 }
 
 fn started_from<'a>(context: &Context<'a>) -> Result<(&'a Device, &'a BootDisk), Box<Diagnostic>> {

@@ -43,6 +43,8 @@ pub enum Effect {
     Run(Uuid, String, Vec<PartitionRef>, bool),
     /// A file system is mounted.
     Mounted(Target, String),
+    /// A path leads to a raw volume.
+    Linked(Target, String),
     /// Something that was on a disk is zeroed.
     Zeroed(String, Trace),
     /// It is noted on the state partition that a permit was used.
@@ -113,6 +115,7 @@ impl Model {
                 self.read_only.extend(read_only.then_some(uuid));
             }
             Effect::Mounted(on, at) => self.mounts.push((on, at)),
+            Effect::Linked(on, at) => self.links.push((on, at)),
             Effect::Zeroed(disk, trace) => {
                 let Some(disk) = self.disk_mut(&disk) else { return };
                 disk.written += 1;

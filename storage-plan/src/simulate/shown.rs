@@ -26,7 +26,7 @@ impl Model {
                 sync_progress: None,
                 mismatches: 0,
                 signatures: self.array_contents.get(uuid).cloned().unwrap_or_default(),
-                uses: Uses { mounts: self.mounts_of(&Target::Array(*uuid)), ..Uses::default() },
+                uses: self.uses_of(&Target::Array(*uuid)),
             })
             .collect();
         let remembered = self.remembered.clone();
@@ -46,12 +46,14 @@ impl Model {
         of_it.map(|m| partition_name(&m.disk, m.number)).collect()
     }
 
-    fn mounts_of(&self, target: &Target) -> Vec<String> {
+    /// Without what is built on it.
+    fn uses_of(&self, target: &Target) -> Uses {
         let same = |t: &Target| match (t, target) {
             (Target::Partition(a), Target::Partition(b)) => (&a.disk, a.start) == (&b.disk, b.start),
             _ => t == target,
         };
-        self.mounts.iter().filter(|(t, _)| same(t)).map(|(_, at)| at.clone()).collect()
+        let of = |all: &[(Target, String)]| all.iter().filter(|(t, _)| same(t)).map(|(_, at)| at.clone()).collect();
+        Uses { mounts: of(&self.mounts), links: of(&self.links), ..Uses::default() }
     }
 
     pub(super) fn device(&self, disk: &ModelDisk) -> Device {
@@ -90,8 +92,7 @@ impl Model {
                     md: area.md,
                     uses: Uses {
                         holders: held.map(|(_, minor)| format!("md{minor}")).into_iter().collect(),
-                        mounts: self.mounts_of(&Target::Partition(at)),
-                        ..Uses::default()
+                        ..self.uses_of(&Target::Partition(at))
                     },
                 }
             })

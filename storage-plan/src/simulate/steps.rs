@@ -179,18 +179,29 @@ impl Model {
                 if let Some(other) = found.iter().find(|s| s.kind != made.kind || s.uuid != made.uuid) {
                     return Err(Impossible(format!("would overwrite {}", other.words())));
                 }
+                self.must_be_made(on)?;
                 Ok(match on {
                     Target::Partition(partition) => {
-                        self.must_be_provisioning(partition)?;
                         vec![Effect::Clear(partition.clone()), Effect::Filesystem(partition.clone(), made)]
                     }
                     Target::Array(uuid) => {
-                        self.must_be_writable(uuid)?;
-                        let members = self.running.get(uuid).map(|(_, m)| m.clone()).unwrap_or_default();
-                        members.iter().try_for_each(|m| self.must_be_provisioning(m))?;
                         vec![Effect::ArrayHolds(*uuid, Vec::new()), Effect::ArrayHolds(*uuid, vec![made])]
                     }
                 })
+            }
+            Action::Clear { on } => {
+                if let Some(other) = self.signatures(on)?.first() {
+                    return Err(Impossible(format!("would overwrite {}", other.words())));
+                }
+                self.must_be_made(on)?;
+                Ok(vec![match on {
+                    Target::Partition(partition) => Effect::Clear(partition.clone()),
+                    Target::Array(uuid) => Effect::ArrayHolds(*uuid, Vec::new()),
+                }])
+            }
+            Action::Link { on, at } => {
+                self.signatures(on)?;
+                Ok(vec![Effect::Linked(on.clone(), at.clone())])
             }
             Action::Mount { on, format, uuid, at, read_only, .. } => {
                 if let Target::Array(array) = on
@@ -254,6 +265,18 @@ impl Model {
                 Ok(self.array_contents.get(uuid).cloned().unwrap_or_default())
             }
             Target::Array(uuid) => Err(Impossible(format!("array {uuid} does not run"))),
+        }
+    }
+
+    /// What nobody uses yet may be written to: its partition, or all those of its array, are of type *provisioning*.
+    fn must_be_made(&self, on: &Target) -> Result<(), Impossible> {
+        match on {
+            Target::Partition(partition) => self.must_be_provisioning(partition),
+            Target::Array(uuid) => {
+                self.must_be_writable(uuid)?;
+                let (_, members) = self.running.get(uuid).cloned().unwrap_or_default();
+                members.iter().try_for_each(|m| self.must_be_provisioning(m))
+            }
         }
     }
 

@@ -144,7 +144,7 @@ fn taken_in(mut model: Model, config: &MachineConfig, at_work: &[&str], context:
         let disk = match effect {
             Effect::Sector { disk, .. } => disk,
             Effect::Clear(at) | Effect::Superblock(at, _) | Effect::Joined(_, at) => &at.disk,
-            Effect::Run(..) | Effect::Mounted(..) => continue,
+            Effect::Run(..) | Effect::Mounted(..) | Effect::Linked(..) => continue,
             Effect::Returned(..) | Effect::Copying(..) | Effect::Left(..) => panic!("{context}: not a new one"),
             Effect::Filesystem(..) | Effect::ArrayHolds(..) | Effect::Copied(..) => panic!("{context}: made anew"),
             Effect::Zeroed(..) | Effect::Used(..) => panic!("{context}: erased"),
@@ -292,7 +292,7 @@ fn retired(mut model: Model, config: &MachineConfig, cut: bool, context: &str) {
                     assert_eq!((from.disk.as_str(), onto.disk.as_str(), whole), ("vdc", "vdf", false), "{context}");
                 }
                 Effect::Left(_, at) => assert_eq!((at.disk.as_str(), whole), ("vdc", true), "{context}"),
-                Effect::Run(..) | Effect::Mounted(..) => {}
+                Effect::Run(..) | Effect::Mounted(..) | Effect::Linked(..) => {}
                 _ => panic!("{context}: {effect:?}"),
             }
         }

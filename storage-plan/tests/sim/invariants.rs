@@ -400,9 +400,9 @@ fn a_config_with_an_error_never_plans() {
     let (model, config) = full();
     type Breaking = fn(&mut MachineConfig);
     let broken: [(&str, Breaking); 6] = [
-        ("not below /var", |c| c.storage.each.get_mut("object").unwrap().mount = "/srv/{serial}".into()),
-        ("climbs", |c| c.storage.each.get_mut("object").unwrap().mount = "/var/../etc/{serial}".into()),
-        ("one place for two disks", |c| c.storage.each.get_mut("object").unwrap().mount = "/var/x".into()),
+        ("not below /var", |c| c.storage.each.get_mut("object").unwrap().mount = Some("/srv/{serial}".into())),
+        ("climbs", |c| c.storage.each.get_mut("object").unwrap().mount = Some("/var/../etc/{serial}".into())),
+        ("one place for two disks", |c| c.storage.each.get_mut("object").unwrap().mount = Some("/var/x".into())),
         ("no count", |c| {
             c.storage.array.get_mut("meta").unwrap().disks = machine_config::schema::Selector { count: None, ..ssds(2) }
         }),

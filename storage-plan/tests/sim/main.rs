@@ -11,6 +11,7 @@ mod lines;
 mod permits;
 mod picture;
 mod policies;
+mod raw;
 mod replacement;
 mod retirement;
 mod returning;

@@ -170,7 +170,7 @@ fn what_a_permit_comes_to_is_said_and_why_it_does_nothing() {
     let (mut narrow, mut broken) = (config.clone(), config.clone());
     narrow.storage.each.get_mut("object").unwrap().disks = serials(&["B2"]);
     assert_eq!(nothing(&narrow, "B1", "ext4 3f2a6c1e"), format!("no volume takes {words} anew"));
-    broken.storage.each.get_mut("object").unwrap().mount = "object".into();
+    broken.storage.each.get_mut("object").unwrap().mount = Some("object".into());
     assert_eq!(nothing(&broken, "B1", "ext4 3f2a6c1e"), "the configuration is refused");
 }
 
@@ -241,7 +241,7 @@ fn invariant_2_a_volume_of_the_configuration_is_never_erased() {
     model.power_cut();
     // The disk of "object" is asked for by another volume, and a permit says exactly what is on it.
     let mut other = each(serials(&["B1"]), true);
-    other.mount = "/var/lib/other".into();
+    other.mount = Some("/var/lib/other".into());
     config.storage.each.get_mut("object").unwrap().disks = serials(&["B2"]);
     config.storage.each.insert("other".into(), other);
     let granted = permit_for(&model, "vdd");

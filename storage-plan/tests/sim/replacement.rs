@@ -107,7 +107,7 @@ fn invariant_1_only_the_place_of_the_lost_member_counts_and_only_where_the_confi
         }),
         ("selected for another volume, which is not made either", |m, c| {
             let mut object = each(serials(&["A3"]), false);
-            object.mount = "/var/lib/volumes/b-{serial}".into();
+            object.mount = Some("/var/lib/volumes/b-{serial}".into());
             c.storage.each.insert("backup".into(), object);
             m.disk_mut("vdf").unwrap().device.read_only = true;
         }),

@@ -2,7 +2,7 @@
 
 use machine_config::permit::{Granted, Leave, Method, Permit};
 use machine_config::schema::{
-    Array, Cluster, DirtyDegraded, Each, Format, Level, MachineConfig, Media, Mkfs, Node, Rebuild, Replace, Scrub,
+    Array, Cluster, Content, DirtyDegraded, Each, Level, MachineConfig, Media, Mkfs, Node, Rebuild, Replace, Scrub,
     Selector, Storage, System, Time, Transport, Volume,
 };
 use machine_config::utc::Utc;
@@ -60,8 +60,8 @@ pub fn mirror(disks: Selector, mount: &str) -> Array {
 
 pub fn array(level: Level, disks: Selector, spares: u32, mount: &str) -> Array {
     let volume = Volume {
-        format: Format::Xfs,
-        mount: mount.into(),
+        format: Content::Xfs,
+        mount: Some(mount.into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
         class: None,
@@ -106,8 +106,8 @@ pub fn striped() -> (Model, MachineConfig) {
 pub fn each(disks: Selector, required: bool) -> Each {
     Each {
         disks,
-        format: Format::Ext4,
-        mount: "/var/lib/volumes/{serial}".into(),
+        format: Content::Ext4,
+        mount: Some("/var/lib/volumes/{serial}".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
         class: None,
@@ -264,6 +264,16 @@ pub fn full() -> (Model, MachineConfig) {
     (model, config)
 }
 
+/// The node of [`full`], whose volumes are all raw.
+pub fn raw() -> (Model, MachineConfig) {
+    let (model, mut config) = full();
+    let object = config.storage.each.get_mut("object").unwrap();
+    (object.format, object.mount) = (Content::Raw, None);
+    let db = config.storage.array.get_mut("meta").unwrap().volume.get_mut("db").unwrap();
+    (db.format, db.mount) = (Content::Raw, None);
+    (model, config)
+}
+
 /// The node of [`full`] as it runs, its mirror without `vdc` (A2), and a blank disk `vdf` (A3) in the place where that was;
 /// the configuration names it where `named`, and asks for the same slot where not.
 pub fn lost(named: bool) -> (Model, MachineConfig) {
@@ -365,7 +375,8 @@ pub fn steps(plan: &Plan) -> Vec<&'static str> {
         Action::ReleaseMember { .. } => "release",
         Action::AssembleArray { .. } => "assemble",
         Action::Mount { .. } => "mount",
-        Action::CreateArray { .. } | Action::MakeFilesystem { .. } => "make",
+        Action::Link { .. } => "link",
+        Action::CreateArray { .. } | Action::MakeFilesystem { .. } | Action::Clear { .. } => "make",
     };
     plan.graph.steps.iter().map(|s| word(&s.action)).collect()
 }
