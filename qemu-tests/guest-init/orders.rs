@@ -15,7 +15,8 @@ use storage_plan::inventory::RunningArray;
 
 /// How long arrays may take until they are at rest.
 const REST: Duration = Duration::from_secs(60);
-/// A member that the kernel has not begun to fill by then stays as it is: what it would be filled from has failed.
+/// A member that the kernel has not begun to fill by then stays as it is: what it would be filled from has failed. Where nothing
+/// fails it is filled, however late a busy machine begins.
 const BEGINS: Duration = Duration::from_secs(10);
 /// So many files are written to a volume while its array is rebuilt.
 const SMALL_FILES: usize = 4;
@@ -58,7 +59,7 @@ fn obey(order: &Order) -> Said {
                 mounts().iter().for_each(|at| write(&format!("{at}/{FILE}"), &talk::contents()));
             }
             if run.settle {
-                settle(run.fill);
+                settle(run.fill, if run.fill { REST } else { BEGINS });
             }
             Said::Ran(ran)
         }
@@ -96,14 +97,14 @@ fn write(path: &str, bytes: &[u8]) {
     }
 }
 
-/// Waits until arrays are at rest, and writes to their volumes meanwhile unless `quietly`: what a node does does not stop
-/// for a rebuild.
-fn settle(quietly: bool) {
+/// Waits until arrays are at rest, a spare as long as `begins_within` for its turn, and writes to their volumes meanwhile unless
+/// `quietly`: what a node does does not stop for a rebuild.
+fn settle(quietly: bool, begins_within: Duration) {
     let clock = Instant::now();
     firstboot::apply::release_syncs(&[]);
     // One that lacks a member and has a spare is about to fill it, also while the kernel has not begun to.
     let lacks = |array: &RunningArray| (array.members.len() as u64) < u64::from(array.wanted);
-    let begins = |array: &RunningArray| lacks(array) && !array.spares.is_empty() && clock.elapsed() < BEGINS;
+    let begins = |array: &RunningArray| lacks(array) && !array.spares.is_empty() && clock.elapsed() < begins_within;
     let busy = || observe::arrays().unwrap().iter().any(|array| array.sync_action != "idle" || begins(array));
     let mut files = 0..SMALL_FILES;
     while busy() {
@@ -127,7 +128,7 @@ fn compare() -> Compared {
         }
         let file = |name: &str| format!("/sys/block/{}/md/{name}", array.name);
         fs::write(file("sync_action"), "check").unwrap();
-        settle(true);
+        settle(true, BEGINS);
         compared.mismatches += fs::read_to_string(file("mismatch_cnt")).unwrap().trim().parse::<u64>().unwrap();
     }
     compared
