@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     };
     // The longest first: what is left runs beside it.
     let trials: Vec<Trial> = vec![
+        test("the agent is the same bytes on another host", agent::same_on_another_host),
         test("builds ended at random moments leave a store that the next one uses", ends::at_random_moments),
         test("a sealed root is sound and the same from another store", sealing::sound_and_the_same),
         test("a second seal takes what the store has", sealing::second_run),
@@ -79,7 +80,6 @@ fn main() -> ExitCode {
         test("a component is the same bytes from another store", components::same_bytes),
         test("the tools tree compiles and links c statically", components::static_c),
         test("the composed root is what the distribution's tools install", twin::same_as_installed),
-        test("the agent is the same bytes on another host", agent::same_on_another_host),
         test("images of the root come, stay and go with it", components::images_of_the_root),
         test("two people without a network build the same bytes, one after a killed build", whole::same_bytes),
     ];
