@@ -8,10 +8,6 @@ use storage_plan::inventory::{Device, Inventory, Rest};
 use storage_plan::simulate::Model;
 use storage_plan::{Action, Plan, Verdict, plan};
 
-fn codes(plan: &Plan) -> Vec<String> {
-    plan.all_refusals().into_iter().map(|d| d.code).collect()
-}
-
 fn verdict(plan: &Plan, volume: &str) -> Verdict {
     plan.volumes.iter().find(|v| v.volume == volume).unwrap_or_else(|| panic!("no {volume}")).verdict
 }

@@ -7,10 +7,6 @@ use storage_plan::inventory::{Device, Rest, Signature};
 use storage_plan::simulate::{Effect, Model};
 use storage_plan::{Action, Inventory, Plan, Verdict, erase, explain, plan};
 
-fn codes(plan: &Plan) -> Vec<String> {
-    plan.all_refusals().into_iter().map(|d| d.code).collect()
-}
-
 /// Kernel names of the disks that a plan erases.
 fn erased(plan: &Plan) -> Vec<&str> {
     let erases = |s: &'_ &storage_plan::Step| matches!(s.action, Action::Erase { .. });

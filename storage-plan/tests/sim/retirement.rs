@@ -24,12 +24,7 @@ fn array<'a>(inventory: &'a Inventory, level: &str) -> &'a storage_plan::invento
 /// Nothing begins: the mirror runs as it was, and says what is waited for.
 fn it_waits(model: &Model, config: &MachineConfig, refused: &[&str], words: &str, context: &str) {
     let plan = plan(&model.inventory(), config);
-    assert_eq!(
-        (codes(&plan), plan.is_blocked()),
-        (refused.iter().map(|c| (*c).to_owned()).collect(), false),
-        "{context}"
-    );
-    assert_eq!((volume(&plan, MIRROR).verdict, plan.writes()), (Verdict::Keep, 0), "{context}");
+    writes_nothing(&plan, MIRROR, refused, context);
     assert_eq!(stages(&plan, MIRROR), [Stage::Waits], "{context}");
     let says = &volume(&plan, MIRROR).retiring[0].says;
     assert!(says.contains(words) && says.contains("It serves until then."), "{context}: {says}");

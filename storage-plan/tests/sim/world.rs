@@ -10,7 +10,7 @@ use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
 use std::collections::{BTreeMap, BTreeSet};
 use storage_plan::inventory::{BootDisk, Device, Rest, Signature, Uses};
 use storage_plan::simulate::{Area, Effect, Model};
-use storage_plan::{Action, Plan, VolumeVerdict, plan};
+use storage_plan::{Action, Plan, Verdict, VolumeVerdict, plan};
 use uuid::Uuid;
 
 pub const GIB: u64 = 1 << 30;
@@ -356,6 +356,16 @@ pub fn volume<'a>(plan: &'a Plan, name: &str) -> &'a VolumeVerdict {
 
 pub fn codes(plan: &Plan) -> Vec<String> {
     plan.all_refusals().into_iter().map(|d| d.code).collect()
+}
+
+/// The volume is kept, nothing is written for any, and just this is refused of what was asked for beside them.
+pub fn writes_nothing(plan: &Plan, name: &str, refused: &[&str], context: &str) {
+    assert_eq!(
+        (codes(plan), plan.is_blocked()),
+        (refused.iter().map(|c| (*c).to_owned()).collect(), false),
+        "{context}"
+    );
+    assert_eq!((volume(plan, name).verdict, plan.writes()), (Verdict::Keep, 0), "{context}");
 }
 
 pub fn written(plan: &Plan) -> BTreeSet<String> {
