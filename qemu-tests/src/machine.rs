@@ -18,8 +18,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How long a boot may take to a page or to Ready. In software on two shared processors it takes some 30 s.
-pub const BOOT: Duration = Duration::from_secs(240);
+/// How long a boot may take to a page or to Ready. In software on two processors it takes some 30 s, and many times that where they
+/// are shared with others.
+pub const BOOT: Duration = Duration::from_secs(480);
 
 /// A machine with its disks.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// How long the boot may take with all its cases; in software on two shared processors it takes a few minutes while nothing
 /// else runs there.
-const PATIENCE: Duration = Duration::from_secs(1500);
+const PATIENCE: Duration = Duration::from_secs(2400);
 /// How long a kernel that has broken down may take to begin with the cases all the same.
 const START: Duration = Duration::from_secs(40);
 

@@ -29,7 +29,7 @@ const CHECKS: [(&str, Check); 5] = [
 /// Memory of every machine in MiB, to find how little will do.
 const MEMORY: &str = "BEDPLATE_MEMORY";
 /// Firmware in software emulation fetches some megabytes a second.
-const FETCH: Duration = Duration::from_secs(300);
+const FETCH: Duration = Duration::from_secs(900);
 
 fn main() -> ExitCode {
     let bench: Arc<Shared<Bench>> = Arc::default();
