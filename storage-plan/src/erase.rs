@@ -366,8 +366,12 @@ mod tests {
 
     #[test]
     fn no_byte_of_a_note_can_change() {
+        [Method::Wipe, Method::WriteZeroes, Method::Discard].into_iter().for_each(no_byte_of_a_note_by_it_can_change);
+    }
+
+    fn no_byte_of_a_note_by_it_can_change(method: Method) {
         let layers = vec!["ext4 3f2a6c1e".to_owned(), "boot sector".to_owned()];
-        let note = Note::new(Uuid::from_u128(9), Method::Wipe, &layers);
+        let note = Note::new(Uuid::from_u128(9), method, &layers);
         let sector = note.sector(&owner(), "S1", 512);
         assert_eq!(sector.len(), 512);
         assert!(sector[LAYERS_AT + 16 * MOST_LAYERS..].iter().all(|b| *b == 0), "places of other signatures");

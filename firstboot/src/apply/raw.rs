@@ -7,6 +7,7 @@ use super::locked_device;
 use crate::observe;
 use anyhow::{Context, bail};
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -46,7 +47,11 @@ pub(super) fn link(node: &Path, at: &str) -> anyhow::Result<()> {
 /// When one can't be removed.
 pub fn unlink(wrong: &[String]) -> anyhow::Result<()> {
     for at in observe::dangling_links()?.iter().chain(wrong) {
-        fs::remove_file(at).with_context(|| format!("cannot take away {at}, which leads to no volume any more"))?;
+        if let Err(e) = fs::remove_file(at)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            return Err(e).with_context(|| format!("cannot take away {at}, which leads to no volume any more"));
+        }
     }
     Ok(())
 }
