@@ -7,10 +7,14 @@ use machine_config::schema::{Rebuild, WriteHole};
 use run_tool::Command;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use storage_plan::PartitionRef;
 use storage_plan::inventory::MdMember;
 use storage_plan::layer::md;
 use uuid::Uuid;
+
+/// How long an array may take to note something on a member: a moment, and longer where its disks are busy.
+const NOTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Held while a free number is chosen and taken, so that two arrays don't choose the same.
 static NUMBERS: Mutex<()> = Mutex::new(());
@@ -157,7 +161,7 @@ fn drop_failed(uuid: &Uuid) -> anyhow::Result<()> {
             let _ = std::fs::write(&state, "remove");
             let gone = !folder.exists();
             if !gone {
-                std::thread::sleep(std::time::Duration::from_millis(50));
+                std::thread::sleep(Duration::from_millis(50));
             }
             gone
         });
@@ -177,15 +181,17 @@ fn wait_until_noted(uuid: &Uuid, node: &Path, says: impl Fn(&MdMember) -> bool) 
         let members = array.context("the array does not run any more")?.members;
         Ok(members.iter().filter_map(|name| of(&Path::new("/dev").join(name))).collect())
     };
-    for _ in 0..200 {
+    let clock = Instant::now();
+    while clock.elapsed() < NOTED_WITHIN {
         if let Some(own) = of(node).filter(|md| says(md))
             && others()?.iter().all(|md| md::knows(md, &own))
         {
             return Ok(());
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
-    bail!("the array did not note within 10 s on {} what it is in it", node.display())
+    let limit = NOTED_WITHIN.as_secs();
+    bail!("the array did not note within {limit} s on {} what it is in it", node.display())
 }
 
 /// What mdadm(8) is told of an array beside its members.
@@ -258,7 +264,7 @@ fn wait_for(node: &Path) -> anyhow::Result<()> {
         if std::fs::File::open(node).is_ok() {
             return Ok(());
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
     bail!("the array's node {} did not appear within 5 s", node.display())
 }
