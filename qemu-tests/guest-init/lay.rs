@@ -58,10 +58,28 @@ pub fn read_anew(serial: &str) {
         nix::ioctl_none!(read_table, 0x12, 95);
     }
     let disk = OpenOptions::new().read(true).open(node(serial)).unwrap();
-    // SAFETY: both take no argument, and the descriptor is open.
-    unsafe {
-        ioctl::flush_buffers(disk.as_raw_fd()).unwrap();
-        ioctl::read_table(disk.as_raw_fd()).unwrap();
+    patiently(&format!("the table of {serial} can't be read anew"), || {
+        // SAFETY: both take no argument, and the descriptor is open.
+        unsafe {
+            ioctl::flush_buffers(disk.as_raw_fd())?;
+            ioctl::read_table(disk.as_raw_fd())
+        }
+    });
+}
+
+/// Does what the kernel refuses while something is in use: it lets go of the members of an array that was stopped, and of what
+/// a killed program had open, after it has said that it did.
+pub fn patiently<T>(what: &str, mut act: impl FnMut() -> nix::Result<T>) -> T {
+    let clock = std::time::Instant::now();
+    loop {
+        match act() {
+            Ok(done) => return done,
+            Err(nix::Error::EBUSY) if clock.elapsed().as_secs() < 10 => {
+                println!("{what}: it is in use, and tried again");
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            Err(error) => panic!("{what}: {error}"),
+        }
     }
 }
 
