@@ -70,16 +70,18 @@ pub fn what_is_not_there_has_a_reason() {
 }
 
 /// Packages whose rules, units and timers assemble, activate, mount, trim, check or resync; those of the rest are named.
-const OF_DISKS: [&str; 10] = [
+const OF_DISKS: [&str; 12] = [
     "bcache-tools",
     "btrfs-progs",
     "cryptsetup",
+    "cryptsetup-bin",
     "dmraid",
     "dmsetup",
     "e2fsprogs",
     "lvm2",
     "mdadm",
     "multipath-tools",
+    "systemd-cryptsetup",
     "xfsprogs",
 ];
 const NAMED: [&str; 5] =
