@@ -21,6 +21,7 @@ pub mod observe;
 pub mod permits;
 pub mod report;
 pub mod run;
+pub mod secrets;
 pub mod stage1;
 pub mod state_file;
 pub mod storage;

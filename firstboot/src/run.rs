@@ -9,6 +9,7 @@ use crate::permits;
 use crate::report::console::Consoles;
 use crate::report::page::{Page, Title};
 use crate::report::status::{ConfigStatus, State, Status, seconds};
+use crate::secrets::Secrets;
 use crate::storage::{self, StorageOutcome};
 use anyhow::{Context, Result};
 use machine_config::Diagnostic;
@@ -155,7 +156,9 @@ fn provision(chosen: &Chosen, boot: Option<&BootRecord>, consoles: &Consoles) ->
             consoles.line(&format!("bedplate: {step}"));
         }
     };
-    let outcome = storage::run(&chosen.config, boot, &permits, &tell);
+    let recovery = sources::recovery(&chosen.config.name);
+    let secrets = Secrets::gather(boot, &chosen.config.name, chosen.passphrase.clone(), recovery);
+    let outcome = storage::run(&chosen.config, boot, &permits, &secrets, &tell);
     tracing::info!("{}", outcome.table);
     if outcome.status == storage::Status::Stopped {
         return Err(Refused { refusals: outcome.refusals, volumes: outcome.volumes });

@@ -7,11 +7,12 @@ use crate::controllers;
 use crate::locate;
 use crate::observe::{self, World};
 use crate::permits::{self, Permits, Records};
+use crate::secrets::Secrets;
 use machine_config::Diagnostic;
 use machine_config::schema::MachineConfig;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
-use storage_plan::inventory::{Inventory, Remembered, RunningArray};
+use storage_plan::inventory::{Inventory, Keys, Remembered, RunningArray};
 use storage_plan::verdict::Retiring;
 use storage_plan::{Action, ApprovedPlan, Graph, Plan, Verdict, VolumeVerdict, refusal};
 
@@ -46,6 +47,9 @@ pub struct VolumeState {
     pub format: String,
     /// UUID of the file system; of a raw volume nothing is written with it.
     pub filesystem: uuid::Uuid,
+    /// Whether what it holds is encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
     /// Storage class, if it has one.
     pub class: Option<String>,
     /// RAID level, if it is on an array.
@@ -161,17 +165,18 @@ pub struct StorageOutcome {
 ///
 /// `boot` is what stage 1 found; without it the state partition is refused. `permits` gives those that are at hand for this
 /// machine, and is asked only if a disk is refused that one could be for; whether one was used already is for the state
-/// partition to tell.
+/// partition to tell. `secrets` make and open encrypted volumes.
 pub fn run(
     config: &MachineConfig,
     boot: Option<&BootRecord>,
     permits: &dyn Fn() -> Permits,
+    secrets: &Secrets,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> StorageOutcome {
     let line = || {
         let began = Instant::now();
         let world = World::read(boot)?;
-        let mut inventory = observe::read(boot)?;
+        let mut inventory = Inventory { keys: secrets.at_hand(), ..observe::read(boot)? };
         let mut idle = Vec::new();
         let mut plan = storage_plan::plan_with(&mut inventory, config, |inventory| {
             let permits = permits().unused(permits::records(inventory, config));
@@ -195,7 +200,7 @@ pub fn run(
             }
         };
         let look = began.elapsed().as_secs_f64();
-        match act(&plan, &approved, &inventory, &world, progress)? {
+        match act(&plan, &approved, (&inventory, &world), secrets, progress)? {
             Ok(mut outcome) => {
                 outcome.took.look = look;
                 settle(&plan);
@@ -239,8 +244,8 @@ pub fn keep_up(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<KeptUp> {
     let world = World::read(boot)?;
-    // Nothing is erased while the node runs, so no permit is looked for.
-    let inventory = observe::read(boot)?;
+    // Nothing is erased or opened while the node runs, so no permit is looked for, and no key.
+    let inventory = Inventory { keys: Keys::ALL, ..observe::read(boot)? };
     let plan = storage_plan::plan(&inventory, config);
     apply::unlink(&storage_plan::links::wrong(&inventory, &plan))?;
     let mut repairs = plan.repairs();
@@ -250,7 +255,7 @@ pub fn keep_up(
         repairs.graph = Graph::default();
     }
     let approved = repairs.approve().map_err(|_| anyhow::anyhow!("repairs were refused"))?;
-    let mut outcome = match act(&plan, &approved, &inventory, &world, progress)? {
+    let mut outcome = match act(&plan, &approved, (&inventory, &world), &Secrets::default(), progress)? {
         Ok(outcome) => outcome,
         Err(missing) => {
             let volumes = states(&plan, &[], &observe::arrays()?, &observe::places()?);
@@ -269,8 +274,8 @@ pub fn keep_up(
 fn act(
     plan: &Plan,
     approved: &ApprovedPlan,
-    inventory: &Inventory,
-    world: &World,
+    (inventory, world): (&Inventory, &World),
+    secrets: &Secrets,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<Result<StorageOutcome, Vec<Diagnostic>>> {
     let tools = match Tools::find(approved.plan()) {
@@ -281,7 +286,7 @@ fn act(
         |a: &&RunningArray| plan.volumes.iter().any(|v| v.array.as_ref().is_some_and(|own| a.uuid == Some(own.uuid)));
     apply::thaw(&inventory.arrays.iter().filter(ours).cloned().collect::<Vec<_>>());
     let began = Instant::now();
-    let Done { failed, took } = apply::carry_out(approved, inventory, world, &tools, progress)?;
+    let Done { failed, took } = apply::carry_out(approved, inventory, world, &tools, secrets, progress)?;
     let took = Took {
         look: 0.0,
         steps: began.elapsed().as_secs_f64(),
@@ -326,6 +331,7 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
             mount: v.mount.clone(),
             format: v.format.clone(),
             filesystem: v.filesystem,
+            encrypted: v.encrypted,
             class: v.class.clone(),
             level: v.array.as_ref().map(|a| a.level),
             disks: v.disks.clone(),
@@ -397,6 +403,7 @@ mod tests {
             mount: "/var/v".into(),
             format: "xfs".into(),
             filesystem: uuid::Uuid::nil(),
+            encrypted: false,
             class: None,
             level,
             disks: Vec::new(),
@@ -440,6 +447,7 @@ mod tests {
             mount: "/var/lib/volumes/db".into(),
             format: "xfs".into(),
             filesystem: uuid::Uuid::nil(),
+            encrypted: false,
             array: None,
             read_only: false,
             retiring: Vec::new(),

@@ -6,7 +6,7 @@
 use crate::document;
 use crate::identity::{self, Facts};
 use crate::merge;
-use crate::schema::{Bundle, Join, MachineConfig};
+use crate::schema::{Bundle, Join, MachineConfig, Passphrase};
 use crate::signature::{self, PublicKey};
 use crate::site::SiteFile;
 use crate::{Diagnostic, check};
@@ -27,8 +27,10 @@ pub struct Delivered {
     pub revision: u64,
     /// The machine a bundle is for; `None` for a bare site file.
     pub machine: Option<String>,
-    /// The secrets of a bundle.
+    /// The credentials of a bundle.
     pub join: Option<Join>,
+    /// What a bundle brings to open encrypted volumes.
+    pub passphrase: Option<Passphrase>,
     /// Name of the key that signed it; `None` if no key was asked for.
     pub signed_by: Option<String>,
 }
@@ -61,7 +63,8 @@ pub fn open(text: &str, file: &str, keys: &[PublicKey]) -> Result<Delivered, Vec
     if !is_bundle(text) {
         let site = SiteFile::read(text, file)?;
         let revision = site.site.revision;
-        return Ok(Delivered { file: file.into(), site: text.into(), revision, machine: None, join: None, signed_by });
+        let (file, site) = (file.into(), text.into());
+        return Ok(Delivered { file, site, revision, machine: None, join: None, passphrase: None, signed_by });
     }
     let bundle: Bundle = document::parse(text, file)?;
     if bundle.bundle != BUNDLE_FORMAT {
@@ -80,9 +83,12 @@ pub fn open(text: &str, file: &str, keys: &[PublicKey]) -> Result<Delivered, Vec
     if let Some(join) = &bundle.join {
         credentials(join).map_err(|fault| vec![fault])?;
     }
+    if let Some(passphrase) = &bundle.disk_passphrase {
+        good(passphrase).map_err(|fault| vec![fault])?;
+    }
     let revision = site.site.revision;
-    let (machine, join) = (Some(bundle.machine), bundle.join);
-    Ok(Delivered { file: inner, site: bundle.site, revision, machine, join, signed_by })
+    let (machine, join, passphrase) = (Some(bundle.machine), bundle.join, bundle.disk_passphrase);
+    Ok(Delivered { file: inner, site: bundle.site, revision, machine, join, passphrase, signed_by })
 }
 
 /// Whether a text means to be a bundle: a site file has no key `bundle`.
@@ -148,9 +154,23 @@ impl fmt::Debug for Delivered {
             .field("revision", &self.revision)
             .field("machine", &self.machine)
             .field("join", &self.join.as_ref().map(|_| "(secret)"))
+            .field("passphrase", &self.passphrase)
             .field("signed_by", &self.signed_by)
             .finish_non_exhaustive()
     }
+}
+
+/// A passphrase that is worth one.
+pub(crate) fn good(passphrase: &Passphrase) -> Result<(), Diagnostic> {
+    if passphrase.is_good() {
+        return Ok(());
+    }
+    Err(fault(
+        "BP-C082",
+        format!("the passphrase for disks has fewer than {} characters, or such as nobody sees", Passphrase::LEAST),
+        "Whoever has a disk can try passphrases for as long as he likes, so it is best drawn at random.".into(),
+        "Draw another, such as with: openssl rand -base64 32",
+    ))
 }
 
 /// Certificate and key, or a token; never half of it.

@@ -2,6 +2,7 @@
 
 mod altered;
 mod before_writing;
+mod encryption;
 mod erasing;
 mod policies;
 mod raw;
@@ -9,14 +10,16 @@ mod replacing;
 mod retiring;
 mod returning;
 pub mod system_disks;
+mod tpm;
 
 use crate::{lay, model, tool};
 use firstboot::apply::Progress;
 use firstboot::boot_record::{BootRecord, MachineIdSource};
 use firstboot::observe;
 use firstboot::permits::Permits;
+use firstboot::secrets::Secrets;
 use firstboot::storage::{self, Status, StorageOutcome};
-use machine_config::schema::{Array, Format, Level, MachineConfig, Volume};
+use machine_config::schema::{Array, Format, Level, MachineConfig, Passphrase, Volume};
 use qemu_tests::fault::foreign::Foreign;
 use qemu_tests::guest::config::{config, serials};
 use qemu_tests::guest::{FOREIGN, FORMATS, LZ4_IMAGE, MISSING, OBSERVE, TAKEN_PLACE, ZSTD_IMAGE, disks, images};
@@ -95,6 +98,14 @@ const OWN: &[(&str, fn())] = &[
     (
         "raw volumes are made, left alone whatever is on them, and found by a path",
         raw::raw_volumes_are_made_and_left_alone,
+    ),
+    (
+        "encrypted volumes are made, opened with the passphrase and with no other, and hold nothing that can be read without",
+        encryption::encrypted_volumes_are_made_and_opened,
+    ),
+    (
+        "what the TPM opens is opened under releases of the same key alone, and with the recovery key when the TPM is cleared",
+        tpm::the_tpm_opens_what_it_should,
     ),
     (
         "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
@@ -194,17 +205,31 @@ pub fn run_watched(config: &MachineConfig) -> (StorageOutcome, Vec<String>) {
 }
 
 fn run_with(config: &MachineConfig, permits: Permits) -> (StorageOutcome, Vec<String>) {
-    run_by(&boot(), config, permits)
+    run_by(&boot(), config, permits, &secrets())
+}
+
+/// What opens encrypted volumes.
+fn passphrase() -> Passphrase {
+    Passphrase::new("of the guest, and of no other")
+}
+
+fn secrets() -> Secrets {
+    Secrets { passphrase: Some(passphrase()), ..Secrets::default() }
 }
 
 /// As [`run_watched`], on a node that was started so.
 fn run_from(boot: &BootRecord, config: &MachineConfig) -> (StorageOutcome, Vec<String>) {
-    run_by(boot, config, Permits::default())
+    run_by(boot, config, Permits::default(), &secrets())
 }
 
-fn run_by(boot: &BootRecord, config: &MachineConfig, permits: Permits) -> (StorageOutcome, Vec<String>) {
+fn run_by(
+    boot: &BootRecord,
+    config: &MachineConfig,
+    permits: Permits,
+    secrets: &Secrets,
+) -> (StorageOutcome, Vec<String>) {
     let (clock, steps) = (std::time::Instant::now(), Mutex::new(Vec::new()));
-    let outcome = storage::run(config, Some(boot), &|| permits.clone(), &|progress| {
+    let outcome = storage::run(config, Some(boot), &|| permits.clone(), secrets, &|progress| {
         println!("  {:6.2} {progress}", clock.elapsed().as_secs_f64());
         if let Progress::Began { step, .. } = progress {
             steps.lock().unwrap().push(step);
@@ -475,12 +500,17 @@ fn a_mirror_without_one_disk_runs() {
     assert_eq!(fs::read_to_string(witness("/var/lib/volumes/db")).unwrap(), "/var/lib/volumes/db");
 }
 
-/// As [`stop`], whatever runs, and without paths to raw volumes: nodes and links are made anew at each boot.
+/// As [`stop`], whatever runs or is open, and without paths to raw volumes: nodes and links are made anew at each boot.
 pub fn stop_all() {
     let _ = fs::remove_dir_all(RAW);
     let mut mounts: Vec<String> = observe::places().unwrap().into_iter().filter(|m| m.starts_with("/var")).collect();
     mounts.sort();
-    mounts.iter().rev().for_each(|at| nix::mount::umount(at.as_str()).unwrap());
+    for at in mounts.iter().rev() {
+        lay::patiently(&format!("{at} is not unmounted"), || nix::mount::umount(at.as_str()));
+    }
+    for opened in observe::opened().unwrap() {
+        tool("/usr/sbin/cryptsetup", &["close", &format!("luks-{}", opened.uuid)]);
+    }
     for array in observe::arrays().unwrap() {
         tool("/usr/sbin/mdadm", &["--stop", &format!("/dev/{}", array.name)]);
     }

@@ -83,6 +83,6 @@ pub fn words(panic: &(dyn Any + Send)) -> String {
 
 /// Runs a tool of the guest and insists that it ends well.
 pub fn tool(program: &str, args: &[&str]) {
-    let done = Command::new(program).args(args).env("MDADM_NO_UDEV", "1").output().unwrap();
+    let done = Command::new(program).args(args).env("MDADM_NO_UDEV", "1").env("DM_DISABLE_UDEV", "1").output().unwrap();
     assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
 }

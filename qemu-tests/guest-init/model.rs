@@ -4,6 +4,7 @@
 use crate::cases::{boot, striped, wait_for_syncs};
 use firstboot::apply::{Tools, carry_out};
 use firstboot::observe::{self, World};
+use firstboot::secrets::Secrets;
 use machine_config::schema::{Level, MachineConfig};
 use qemu_tests::guest::disks;
 use storage_plan::inventory::{Device, Inventory, Signature, Uses};
@@ -39,7 +40,7 @@ fn one_step(whole: &Plan, step: &Step, now: &Inventory) {
     let only = Plan { graph, ..whole.clone() };
     let tools = Tools::find(&only).unwrap();
     let world = World::read(Some(&boot())).unwrap();
-    let done = carry_out(&only.approve().unwrap(), now, &world, &tools, &|_| ()).unwrap();
+    let done = carry_out(&only.approve().unwrap(), now, &world, &tools, &Secrets::default(), &|_| ()).unwrap();
     assert!(done.failed.is_empty(), "{done:?}");
 }
 

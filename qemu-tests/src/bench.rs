@@ -94,8 +94,9 @@ impl Bench {
     /// When the site file has faults, or the key can't be read.
     pub fn bundle(&self, site: &str, name: &str, join: &Join) -> Result<String> {
         let credentials = toml::to_string(join)?;
-        let bundle = machine_config::render::bundle((site, "site.toml"), name, (&credentials, "credentials.toml"))
-            .map_err(|faults| refused(&faults))?;
+        let bundle =
+            machine_config::render::bundle((site, "site.toml"), name, (&credentials, "credentials.toml"), None)
+                .map_err(|faults| refused(&faults))?;
         self.sign(&bundle)
     }
 

@@ -12,6 +12,7 @@ mod initrd;
 pub mod kit;
 mod libraries;
 pub mod many;
+pub mod policies;
 
 use crate::fault::foreign::Foreign;
 
@@ -49,6 +50,8 @@ pub const CASES: &[&str] = &[
     "a volume whose generation is raised is made anew with a permit, and no other",
     "a volume is made and mounted with the options that the site file gives",
     "raw volumes are made, left alone whatever is on them, and found by a path",
+    "encrypted volumes are made, opened with the passphrase and with no other, and hold nothing that can be read without",
+    "what the TPM opens is opened under releases of the same key alone, and with the recovery key when the TPM is cleared",
     "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
     "invariant 5: each disk is locked and looked at again before the first write to any",
     "invariant 7: a program that is missing is named before anything is written",

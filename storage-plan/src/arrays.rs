@@ -61,6 +61,7 @@ pub fn mirror(system: &System) -> Option<Asked<'_>> {
         mount: Some("/var".into()),
         mount_options: system.mount_options.clone(),
         mkfs: Mkfs::default(),
+        encrypt: None,
         class: None,
         required: true,
     };

@@ -13,7 +13,7 @@ pub fn table(plan: &Plan) -> String {
                 .array
                 .as_ref()
                 .map_or_else(|| "single".into(), |a| format!("RAID{} {}/{}", a.level, a.present, a.wanted));
-            [v.volume.clone(), v.verdict.word().into(), v.format.clone(), level, v.mount.clone()]
+            [v.volume.clone(), v.verdict.word().into(), v.content(), level, v.mount.clone()]
         })
         .collect();
     let head = ["volume", "verdict", "format", "level", "mount"].map(str::to_owned);

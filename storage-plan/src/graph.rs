@@ -1,7 +1,7 @@
 //! The actions of a plan, on named devices, and what has to come before what.
 
 use crate::erase::{self, Erase};
-use machine_config::schema::{Format, Mkfs, WriteHole};
+use machine_config::schema::{Encrypt, Format, Mkfs, WriteHole};
 use on_disk::gpt::{Partition, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -32,6 +32,8 @@ pub enum Target {
     Partition(PartitionRef),
     /// An array, by UUID: its kernel name is known only once it runs.
     Array(Uuid),
+    /// What an encrypted volume shows once it is open, by the UUID of its LUKS header.
+    Opened(Uuid),
 }
 
 /// One thing to do. Those that write a disk name it and nothing else.
@@ -141,6 +143,33 @@ pub enum Action {
         /// The member.
         member: PartitionRef,
     },
+    /// Makes an encrypted volume: a LUKS header with a key of its own. One that an interrupted run left open is closed before.
+    Encrypt {
+        /// Where.
+        on: Target,
+        /// UUID of the header.
+        uuid: Uuid,
+        /// What is to open it.
+        by: Encrypt,
+    },
+    /// Sees that the TPM opens an encrypted volume that the recovery key opens; in place of a TPM that it was made with.
+    Seal {
+        /// Where it is.
+        on: Target,
+        /// UUID of its header.
+        uuid: Uuid,
+    },
+    /// Opens an encrypted volume, after a look at whether it is the right one. Writes nothing to it.
+    Open {
+        /// Where it is.
+        on: Target,
+        /// UUID of its header.
+        uuid: Uuid,
+        /// Whether nothing may be written to what it shows.
+        read_only: bool,
+        /// What opens it.
+        by: Encrypt,
+    },
     /// Makes a file system.
     MakeFilesystem {
         /// Where.
@@ -186,7 +215,7 @@ pub enum Action {
 impl Action {
     /// Whether it writes to a disk.
     pub fn writes(&self) -> bool {
-        !matches!(self, Action::AssembleArray { .. } | Action::Mount { .. } | Action::Link { .. })
+        !matches!(self, Action::AssembleArray { .. } | Action::Open { .. } | Action::Mount { .. } | Action::Link { .. })
     }
 
     /// Whether it changes who is a member of an array that runs. The volume is there without.
@@ -200,9 +229,11 @@ impl Action {
         )
     }
 
-    /// Whether it puts right what is around the data of a volume, which is there without: a table, a copy of the image, a member.
+    /// Whether it puts right what is around the data of a volume, which is there without: a table, a copy of the image, a member,
+    /// the TPM.
     pub fn mends(&self) -> bool {
-        matches!(self, Action::WriteTable { .. } | Action::CopyImage { .. }) || self.changes_members()
+        let around = matches!(self, Action::WriteTable { .. } | Action::CopyImage { .. } | Action::Seal { .. });
+        around || self.changes_members()
     }
 
     /// The permit that it needs.
@@ -218,7 +249,7 @@ impl Action {
     pub fn disks(&self) -> Vec<&str> {
         let of = |target: &'_ Target| match target {
             Target::Partition(partition) => Some(partition.disk.clone()),
-            Target::Array(_) => None,
+            Target::Array(_) | Target::Opened(_) => None,
         };
         match self {
             Action::Erase { disk, .. } | Action::WriteTable { disk, .. } | Action::CopyImage { disk, .. } => vec![disk],
@@ -229,7 +260,10 @@ impl Action {
             | Action::ReturnMember { member, .. }
             | Action::ReleaseMember { member, .. } => vec![&member.disk],
             Action::CopyMember { member, onto, .. } => vec![&member.disk, &onto.disk],
-            Action::MakeFilesystem { on, .. }
+            Action::Encrypt { on, .. }
+            | Action::Seal { on, .. }
+            | Action::Open { on, .. }
+            | Action::MakeFilesystem { on, .. }
             | Action::Mount { on, .. }
             | Action::Clear { on }
             | Action::Link { on, .. } => match (of(on), on) {
@@ -279,6 +313,10 @@ impl Action {
             Action::MakeFilesystem { on, format, .. } => {
                 format!("make {} on {}", crate::layer::filesystem::kind(*format), target(on))
             }
+            Action::Encrypt { on, .. } => format!("encrypt {}", target(on)),
+            Action::Seal { on, .. } => format!("see that the TPM opens {}", target(on)),
+            Action::Open { on, read_only: true, .. } => format!("open {} read-only", target(on)),
+            Action::Open { on, .. } => format!("open {}", target(on)),
             Action::Clear { on } => format!("clear both ends of {}", target(on)),
             Action::Link { on, at } => format!("let {at} lead to {}", target(on)),
             Action::Mount { on, at, read_only: true, .. } => format!("mount {} read-only on {at}", target(on)),
@@ -298,6 +336,7 @@ fn target(target: &Target) -> String {
     match target {
         Target::Partition(p) => format!("{} partition {}", p.disk, p.number),
         Target::Array(_) => "the array".into(),
+        Target::Opened(_) => "what is encrypted".into(),
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Layer {
     Partition,
     /// An md array.
     Array,
+    /// A LUKS header.
+    Luks,
     /// A file system.
     Filesystem,
 }
@@ -25,6 +27,7 @@ impl Layer {
             Layer::Disk => "disk",
             Layer::Partition => "partition",
             Layer::Array => "array",
+            Layer::Luks => "luks",
             Layer::Filesystem => "filesystem",
         }
     }

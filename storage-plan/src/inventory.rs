@@ -18,6 +18,9 @@ pub struct Inventory {
     pub devices: Vec<Device>,
     /// md arrays that run.
     pub arrays: Vec<RunningArray>,
+    /// Encrypted volumes that are open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opened: Vec<Opened>,
     /// The disk the node was started from, if it was started from one.
     pub boot: Option<BootDisk>,
     /// Whether the node runs without such a disk: its root came with the image that was started.
@@ -29,10 +32,36 @@ pub struct Inventory {
     /// Hardware RAID controllers, where they were asked; see [`crate::controller`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub controllers: Vec<Controller>,
+    /// What is at hand to open encrypted volumes with. `firstboot observe` shows none: it is not of the disks.
+    #[serde(default, skip_serializing_if = "Keys::is_none")]
+    pub keys: Keys,
     /// Permits that were found, whose signature and time are good, and which were not used. `firstboot observe` shows
     /// none: they are not of the disks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permits: Vec<Granted>,
+}
+
+/// What is at hand to open encrypted volumes with; never the keys themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Keys {
+    /// The bundle brings a passphrase.
+    pub passphrase: bool,
+    /// There is a recovery key.
+    pub recovery: bool,
+    /// There is a TPM.
+    pub tpm: bool,
+    /// The release that runs carries a signed policy for the TPM, and the firmware checked it.
+    pub is_sealed: bool,
+}
+
+impl Keys {
+    /// All that there could be: for a plan that is only to be looked at.
+    pub const ALL: Keys = Keys { passphrase: true, recovery: true, tpm: true, is_sealed: true };
+
+    fn is_none(&self) -> bool {
+        *self == Keys::default()
+    }
 }
 
 /// Where a member of an array was when it was last seen at work. Once it is lost, nothing else tells.
@@ -188,6 +217,20 @@ impl Uses {
         words.extend(self.multipath.then(|| "one of the paths of a multipath map".to_owned()));
         (!words.is_empty()).then(|| words.join(", "))
     }
+}
+
+/// An encrypted volume that is open: what device mapper shows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Opened {
+    /// Kernel name in this boot (`dm-0`).
+    pub name: String,
+    /// UUID of its LUKS header.
+    pub uuid: Uuid,
+    /// Signatures on what it shows.
+    pub signatures: Vec<Signature>,
+    /// What uses what it shows.
+    pub uses: Uses,
 }
 
 /// A signature that was recognised.

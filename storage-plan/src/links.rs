@@ -9,7 +9,8 @@ use crate::verdict::{Plan, Verdict};
 /// The paths of `inventory` that do not lead to the volume that `plan` knows by them.
 pub fn wrong(inventory: &Inventory, plan: &Plan) -> Vec<String> {
     let of_devices = inventory.devices.iter().flat_map(|d| d.partitions.iter().map(|p| &p.uses).chain([&d.uses]));
-    let all = of_devices.chain(inventory.arrays.iter().map(|a| &a.uses)).flat_map(|uses: &Uses| &uses.links);
+    let built = inventory.arrays.iter().map(|a| &a.uses).chain(inventory.opened.iter().map(|o| &o.uses));
+    let all = of_devices.chain(built).flat_map(|uses: &Uses| &uses.links);
     // Where it leads to the volume already, the plan does not let it.
     let is_let =
         |link: &str| plan.graph.steps.iter().any(|s| matches!(&s.action, Action::Link { at, .. } if at == link));

@@ -102,7 +102,7 @@ fn of_volume<'a>(plan: &'a Plan, volume: &'a VolumeVerdict) -> Item<'a> {
     let need = if volume.required { "" } else { " (the node joins without it)" };
     let head = format!("{}: {}{need}", volume.volume, volume.verdict.word());
     let level = volume.array.as_ref().map(|a| format!("RAID{} of {}, {} there; ", a.level, a.wanted, a.present));
-    let mut lines = wrap(&format!("{}{} on {}", level.unwrap_or_default(), volume.format, volume.mount));
+    let mut lines = wrap(&format!("{}{} on {}", level.unwrap_or_default(), volume.content(), volume.mount));
     lines.extend(volume.reasons.iter().flat_map(|reason| wrap(reason)));
     for (number, step) in plan.graph.steps.iter().enumerate().filter(|(_, step)| step.volume == volume.volume) {
         lines.extend(wrap(&format!("{}. {}", number + 1, step.action.words())));

@@ -39,6 +39,12 @@ pub const BOOT_DISK: &str = "BP-S020";
 pub const IN_MEMORY: &str = "BP-S021";
 /// An array of ours was made with another level than the configuration says now.
 pub const OTHER_LEVEL: &str = "BP-S022";
+/// A volume of ours is encrypted and is not to be, or the reverse.
+pub const OTHER_ENCRYPTION: &str = "BP-S023";
+/// A volume is encrypted, and what opens it is not at hand.
+pub const NO_KEY: &str = "BP-S024";
+/// A volume is to be encrypted with the TPM, and that would protect nothing.
+pub const NOT_SEALED: &str = "BP-S026";
 /// A permit that was used already, or permits that nobody can tell whether they were.
 pub const PERMIT: &str = "BP-S043";
 /// The configuration of storage contradicts itself.

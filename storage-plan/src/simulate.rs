@@ -12,7 +12,7 @@ mod steps;
 pub use effects::{Effect, Trace};
 
 use crate::graph::{PartitionRef, Target};
-use crate::inventory::{BootDisk, Device, Inventory, MdMember, Partition, Remembered, Signature};
+use crate::inventory::{BootDisk, Device, Inventory, Keys, MdMember, Partition, Remembered, Signature};
 use machine_config::permit::Granted;
 use on_disk::gpt::{Copy, Found, ProtectiveMbr, SectorSize, read};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,10 @@ pub struct Model {
     /// What each array holds, whether it runs or not.
     array_contents: BTreeMap<Uuid, Vec<Signature>>,
     running: BTreeMap<Uuid, (String, Vec<PartitionRef>)>,
+    /// What each encrypted volume holds, whether it is open or not, by the UUID of its LUKS header.
+    encrypted_contents: BTreeMap<Uuid, Vec<Signature>>,
+    /// Where those are that are open.
+    opened: BTreeMap<Uuid, Target>,
     /// Which of them were started so that nothing is written to them.
     read_only: BTreeSet<Uuid>,
     /// Members of arrays that run which these call faulty.
@@ -35,6 +39,8 @@ pub struct Model {
     links: Vec<(Target, String)>,
     /// What the agent has kept of where members were.
     pub remembered: Vec<Remembered>,
+    /// What is at hand to open encrypted volumes with.
+    pub keys: Keys,
     /// Permits that are at hand.
     permits: Vec<Granted>,
     /// Permits that were used, as the state partition has it noted.
@@ -83,8 +89,8 @@ impl Model {
     /// kernel does not show.
     pub fn of(inventory: &Inventory) -> Model {
         let (boot, remembered) = (inventory.boot.clone(), inventory.remembered.clone());
-        let permits = inventory.permits.clone();
-        let mut model = Model { boot, remembered, permits, ..Model::default() };
+        let (permits, keys) = (inventory.permits.clone(), inventory.keys);
+        let mut model = Model { boot, remembered, keys, permits, ..Model::default() };
         for device in &inventory.devices {
             let sectors = device.ends.iter().map(|sector| (sector.offset, sector.bytes.clone())).collect();
             let area = |p: &Partition| (p.start, Area { signatures: p.signatures.clone(), md: p.md.clone() });
@@ -113,6 +119,16 @@ impl Model {
             model.read_only.extend(array.read_only.then_some(uuid));
             model.mounts.extend(at(&Target::Array(uuid), &array.uses.mounts));
             model.links.extend(at(&Target::Array(uuid), &array.uses.links));
+        }
+        for opened in &inventory.opened {
+            let shows = Target::Opened(opened.uuid);
+            let partition = all.iter().find(|(_, p)| p.uses.holders.contains(&opened.name));
+            let array = inventory.arrays.iter().find(|a| a.uses.holders.contains(&opened.name)).and_then(|a| a.uuid);
+            let on = partition.map(|(at, _)| Target::Partition(at.clone())).or(array.map(Target::Array));
+            model.opened.extend(on.map(|on| (opened.uuid, on)));
+            model.encrypted_contents.insert(opened.uuid, opened.signatures.clone());
+            model.mounts.extend(at(&shows, &opened.uses.mounts));
+            model.links.extend(at(&shows, &opened.uses.links));
         }
         model
     }
@@ -166,6 +182,7 @@ impl Model {
         self.running.clear();
         self.read_only.clear();
         self.faulty.clear();
+        self.opened.clear();
         self.mounts.clear();
         self.links.clear();
     }

@@ -68,6 +68,9 @@ pub struct VolumeVerdict {
     pub format: String,
     /// UUID of its file system; of a raw volume nothing is written with it.
     pub filesystem: uuid::Uuid,
+    /// Whether what it holds is encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
     /// Its array, if it is on one.
     pub array: Option<ArrayVerdict>,
     /// Whether it can only be read: its array was cut off in the middle of a write, and lacks a member.
@@ -83,6 +86,13 @@ pub struct VolumeVerdict {
     pub place: Option<Place>,
     /// Why it is refused; of a volume that is not, what was asked for beside it and can't be had.
     pub refusals: Vec<Diagnostic>,
+}
+
+impl VolumeVerdict {
+    /// What it holds: `xfs`, or `xfs, encrypted`.
+    pub fn content(&self) -> String {
+        if self.encrypted { format!("{}, encrypted", self.format) } else { self.format.clone() }
+    }
 }
 
 /// The array under a volume.

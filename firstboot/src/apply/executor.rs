@@ -1,9 +1,10 @@
 //! Runs a plan's steps: in order, independent branches side by side.
 
 use super::meter::Meter;
-use super::{LockedDevice, Tools, erase, filesystem, image, md, mount, partition, raw};
+use super::{LockedDevice, Tools, erase, filesystem, image, luks, md, mount, partition, raw};
 use crate::observe::World;
 use crate::report::estimate::{self, Amount};
+use crate::secrets::Secrets;
 use machine_config::schema::Rebuild;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
@@ -81,7 +82,7 @@ impl std::fmt::Display for Progress {
     }
 }
 
-/// Carries out `plan`, which was made from `inventory`.
+/// Carries out `plan`, which was made from `inventory`. `secrets` make and open encrypted volumes.
 ///
 /// # Errors
 /// When a disk can't be locked or is not as it was planned on; then nothing was written to any. A disk that is only to
@@ -92,6 +93,7 @@ pub fn carry_out(
     inventory: &Inventory,
     world: &World,
     tools: &Tools,
+    secrets: &Secrets,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> anyhow::Result<Done> {
     let (steps, replacements) = (&plan.plan().graph.steps, plan.plan().graph.replacements());
@@ -103,7 +105,7 @@ pub fn carry_out(
     }
     let arrays = plan.plan().volumes.iter().filter_map(|volume| volume.array.as_ref());
     let speeds = arrays.map(|array| (array.uuid, array.rebuild)).collect();
-    let hands = Hands { disks, tools, world, speeds };
+    let hands = Hands { disks, tools, world, secrets, speeds };
 
     let (failed, took) = run(steps, &|action, meter| hands.act(action, meter), estimate::next, progress);
     let told = |(i, error): (usize, Option<anyhow::Error>)| Failed {
@@ -218,6 +220,7 @@ struct Hands<'a> {
     disks: BTreeMap<String, anyhow::Result<LockedDevice>>,
     tools: &'a Tools,
     world: &'a World,
+    secrets: &'a Secrets,
     /// How fast arrays are rebuilt.
     speeds: BTreeMap<uuid::Uuid, Rebuild>,
 }
@@ -254,16 +257,23 @@ impl Hands<'_> {
                 self.disk(&member.disk)?;
                 md::release(self.tools, uuid, member)
             }
+            Action::Encrypt { on, uuid, by } => {
+                self.locked(on)?;
+                luks::format(self.tools, &self.node(on)?, uuid, *by, self.secrets)
+            }
+            Action::Seal { on, .. } => {
+                self.locked(on)?;
+                luks::seal(self.tools, &self.node(on)?, self.secrets)
+            }
+            Action::Open { on, uuid, read_only, by } => {
+                luks::open(self.tools, &self.node(on)?, uuid, *read_only, *by, self.secrets)
+            }
             Action::MakeFilesystem { on, format, uuid, label, mkfs } => {
-                if let Target::Partition(partition) = on {
-                    self.disk(&partition.disk)?;
-                }
+                self.locked(on)?;
                 filesystem::make(self.tools, &self.node(on)?, *format, uuid, label, mkfs)
             }
             Action::Clear { on } => {
-                if let Target::Partition(partition) = on {
-                    self.disk(&partition.disk)?;
-                }
+                self.locked(on)?;
                 raw::clear(&self.node(on)?)
             }
             Action::Link { on, at } => raw::link(&self.node(on)?, at),
@@ -285,6 +295,14 @@ impl Hands<'_> {
         taken.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 
+    /// Whether the disk is locked that this is on.
+    fn locked(&self, on: &Target) -> anyhow::Result<()> {
+        match on {
+            Target::Partition(partition) => self.disk(&partition.disk).map(|_| ()),
+            Target::Array(_) | Target::Opened(_) => Ok(()),
+        }
+    }
+
     /// mdadm is given members only: a partition of ours that lost its superblock stays out.
     fn members_with_superblock(&self, members: &[PartitionRef], uuid: &uuid::Uuid) -> Vec<PartitionRef> {
         let has = |member: &&PartitionRef| {
@@ -298,6 +316,7 @@ impl Hands<'_> {
         match target {
             Target::Partition(partition) => partition::node(partition),
             Target::Array(uuid) => md::running(uuid),
+            Target::Opened(uuid) => luks::shown(uuid),
         }
     }
 }

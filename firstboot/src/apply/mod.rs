@@ -11,6 +11,7 @@ mod executor;
 mod filesystem;
 mod image;
 mod locked_device;
+mod luks;
 mod md;
 mod meter;
 mod mount;

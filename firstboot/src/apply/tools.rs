@@ -5,10 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 use storage_plan::{Action, Plan};
 
-/// mdadm, mkfs.xfs and mkfs.ext4, as far as a plan needs them.
+/// mdadm, cryptsetup, systemd-cryptenroll, mkfs.xfs and mkfs.ext4, as far as a plan needs them.
 #[derive(Debug, Default)]
 pub struct Tools {
     mdadm: Option<Tool>,
+    cryptsetup: Option<Tool>,
+    cryptenroll: Option<Tool>,
     mkfs_xfs: Option<Tool>,
     mkfs_ext4: Option<Tool>,
 }
@@ -27,7 +29,7 @@ impl Tools {
     /// # Errors
     /// Every tool that is missing or too old, at once.
     pub fn find(plan: &Plan) -> Result<Tools, Vec<ToolError>> {
-        use machine_config::schema::Format;
+        use machine_config::schema::{Encrypt, Format};
         let needs = |want: fn(&Action) -> bool| plan.graph.steps.iter().any(|s| want(&s.action));
         let limit = limit();
         let mut errors = Vec::new();
@@ -48,8 +50,12 @@ impl Tools {
         let md = needs(of_arrays);
         let xfs = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Xfs, .. }));
         let ext4 = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Ext4, .. }));
+        let luks = needs(|a| matches!(a, Action::Encrypt { .. } | Action::Seal { .. } | Action::Open { .. }));
+        let tpm = needs(|a| matches!(a, Action::Encrypt { by: Encrypt::Tpm, .. } | Action::Seal { .. }));
         let tools = Tools {
             mdadm: find(md, "mdadm", "--version", &[4, 4]),
+            cryptsetup: find(luks, "cryptsetup", "--version", &[2, 7]),
+            cryptenroll: find(tpm, "systemd-cryptenroll", "--version", &[257]),
             mkfs_xfs: find(xfs, "mkfs.xfs", "-V", &[6, 13]),
             mkfs_ext4: find(ext4, "mkfs.ext4", "-V", &[1, 47]),
         };
@@ -58,6 +64,14 @@ impl Tools {
 
     pub(super) fn mdadm(&self) -> anyhow::Result<&Tool> {
         self.mdadm.as_ref().ok_or_else(|| anyhow::anyhow!("mdadm was not looked for"))
+    }
+
+    pub(super) fn cryptsetup(&self) -> anyhow::Result<&Tool> {
+        self.cryptsetup.as_ref().ok_or_else(|| anyhow::anyhow!("cryptsetup was not looked for"))
+    }
+
+    pub(super) fn cryptenroll(&self) -> anyhow::Result<&Tool> {
+        self.cryptenroll.as_ref().ok_or_else(|| anyhow::anyhow!("systemd-cryptenroll was not looked for"))
     }
 
     pub(super) fn mkfs(&self, format: machine_config::schema::Format) -> anyhow::Result<&Tool> {

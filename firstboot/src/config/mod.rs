@@ -8,7 +8,7 @@ pub mod sources;
 use machine_config::Diagnostic;
 use machine_config::delivered::{self, Candidate};
 use machine_config::identity::Facts;
-use machine_config::schema::{Join, MachineConfig};
+use machine_config::schema::{Join, MachineConfig, Passphrase};
 use machine_config::signature::PublicKey;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct Chosen {
     pub config: MachineConfig,
     /// The machine's secrets, if it came as a bundle.
     pub join: Option<Join>,
+    /// What opens its encrypted volumes. For the storage unit alone: it is not handed on.
+    #[serde(skip)]
+    pub passphrase: Option<Passphrase>,
     /// The text as it was found, to be kept.
     #[serde(skip)]
     pub text: String,
@@ -75,6 +78,7 @@ pub fn choose(
         signed_by: delivered.signed_by,
         config,
         join: delivered.join,
+        passphrase: delivered.passphrase,
         text: candidate.text.to_owned(),
     })
 }

@@ -8,6 +8,7 @@ use crate::boot_record::BootRecord;
 use crate::stage1::find::read_table;
 use base64::Engine;
 use libblkid_rs::{BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
+use machine_config::schema::{Passphrase, recovery_file};
 use machine_config::signature::PublicKey;
 use on_disk::gpt;
 use std::fs::{self, File};
@@ -61,6 +62,16 @@ pub fn permits(boot: Option<&BootRecord>) -> Vec<Found> {
         found.extend(on_volume(&esp, "vfat", "", read).unwrap_or_default());
     }
     found
+}
+
+/// The recovery key of the machine with this name, as long as it is plugged in. It is looked for where it can be taken out again.
+#[must_use]
+pub fn recovery(machine: &str) -> Option<Passphrase> {
+    let file = recovery_file(machine);
+    let on_volume = |(kind, name): (String, String)| on_volume(&name, &kind, "", |at| read_limited(&at.join(&file)))?;
+    let bytes = fw_cfg("recovery").map(|found| found.bytes);
+    let bytes = bytes.or_else(|| labelled_volumes().into_iter().find_map(on_volume))?;
+    Some(Passphrase::new(std::str::from_utf8(&bytes).ok()?)).filter(Passphrase::is_good)
 }
 
 fn permits_in(folder: &Path, source: &str) -> Vec<Found> {

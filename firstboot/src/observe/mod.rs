@@ -6,6 +6,7 @@ mod blank;
 mod blkid;
 mod disk;
 mod md;
+mod opened;
 pub mod remembered;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -20,7 +21,7 @@ pub use md::{data_of_member, parse_superblock, parse_sync_completed, superblock}
 use crate::boot_record::BootRecord;
 use anyhow::Context;
 use std::path::Path;
-use storage_plan::inventory::{BootDisk, Inventory, RunningArray, Signature};
+use storage_plan::inventory::{BootDisk, Inventory, Keys, Opened, RunningArray, Signature};
 
 /// What a look at the machine needs beyond the machine itself.
 #[derive(Debug, Clone, Default)]
@@ -58,12 +59,12 @@ pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<Inventory> {
             .map(|look| look.join().unwrap_or_else(|_| Err(anyhow::anyhow!("looking at a disk panicked"))))
             .collect::<anyhow::Result<Vec<_>>>()
     })?;
-    let arrays = md::running(&world.uses)?;
+    let (arrays, opened) = (md::running(&world.uses)?, opened::opened(&world.uses)?);
     let root_in_memory = boot.is_some_and(|boot| boot.disk.is_none());
     let remembered = remembered::read();
     // Only the disks themselves say what they are and hold: who asks their controllers adds what those tell.
-    let (controllers, permits) = (Vec::new(), Vec::new());
-    Ok(Inventory { devices, arrays, boot: world.boot, root_in_memory, remembered, controllers, permits })
+    let (controllers, permits, keys) = (Vec::new(), Vec::new(), Keys::default());
+    Ok(Inventory { devices, arrays, opened, boot: world.boot, root_in_memory, remembered, controllers, keys, permits })
 }
 
 /// The arrays that run, with their state; cheap enough to ask often.
@@ -72,6 +73,14 @@ pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<Inventory> {
 /// As [`read`].
 pub fn arrays() -> anyhow::Result<Vec<RunningArray>> {
     md::running(&uses::read()?)
+}
+
+/// The encrypted volumes that are open.
+///
+/// # Errors
+/// As [`read`].
+pub fn opened() -> anyhow::Result<Vec<Opened>> {
+    opened::opened(&uses::read()?)
 }
 
 /// Every signature on the device with this node.

@@ -104,6 +104,7 @@ pub(super) mod tests {
             mount: "/var/lib/volumes/db".into(),
             format: "xfs".into(),
             filesystem: uuid::Uuid::nil(),
+            encrypted: false,
             class: None,
             level: Some(1),
             disks: vec!["bay 1".into(), "bay 2".into()],

@@ -98,7 +98,15 @@ pub fn public_key(certificate: &x509_cert::Certificate) -> Result<String> {
 /// # Errors
 /// When the signer fails.
 pub fn sign(image: &Image, signer: &dyn Signer) -> Result<String> {
-    let policy = policy(&measured(image));
+    sign_value(&measured(image), signer)
+}
+
+/// The same for an image that leaves this value in PCR 11.
+///
+/// # Errors
+/// When the signer fails.
+pub fn sign_value(pcr: &[u8; 32], signer: &dyn Signer) -> Result<String> {
+    let policy = policy(pcr);
     let key = signer.certificate().tbs_certificate.subject_public_key_info.subject_public_key.raw_bytes();
     let signed = Signed {
         pcrs: vec![PCR],

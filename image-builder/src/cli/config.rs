@@ -9,6 +9,7 @@ use super::Console;
 use crate::sign::keys::public_key;
 use anyhow::{Context, Result};
 use clap::Subcommand;
+use machine_config::schema::Passphrase;
 use machine_config::signature::{self, PrivateKey};
 use machine_config::site::SiteFile;
 use machine_config::{Diagnostic, check, delivered, document, merge, render, schema};
@@ -69,7 +70,12 @@ Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage.")]
     /// Put the site file and one machine's secrets into that machine's bundle.
     #[command(after_help = "Example:
   bedplate config render site.toml --machine n1 --credentials n1.credentials.toml \\
-    --key keys/config.key --out n1.bundle.toml")]
+    --key keys/config.key --out n1.bundle.toml
+
+With volumes that are encrypted:
+  openssl rand -base64 32 > n1.passphrase
+  bedplate config render site.toml --machine n1 --credentials n1.credentials.toml \\
+    --disk-passphrase n1.passphrase --key keys/config.key --out n1.bundle.toml")]
     Render {
         /// The site file.
         site: PathBuf,
@@ -79,6 +85,9 @@ Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage.")]
         /// Its secrets: TOML with `ca`, and `certificate` and `key` or `token` (docs/site-file.md).
         #[arg(long, value_name = "FILE")]
         credentials: PathBuf,
+        /// What opens its encrypted volumes: a file with a passphrase of at least 16 characters.
+        #[arg(long, value_name = "FILE")]
+        disk_passphrase: Option<PathBuf>,
         /// Sign the bundle with this private config key.
         #[arg(long, value_name = "KEY")]
         key: Option<PathBuf>,
@@ -129,8 +138,9 @@ impl Config {
             }
             Config::Sign { file, key, out } => sign(file, key, out.as_deref()),
             Config::Show { name, file, origin } => show(name, file, *origin),
-            Config::Render { site, machine, credentials, key, out } => {
-                bundle(site, machine, credentials, key.as_deref(), out)
+            Config::Render { site, machine, credentials, disk_passphrase, key, out } => {
+                let secrets = Secrets { credentials, passphrase: disk_passphrase.as_deref() };
+                bundle(site, machine, &secrets, key.as_deref(), out)
             }
         }
     }
@@ -191,17 +201,26 @@ fn show(machine: &str, path: &Path, origin: bool) -> Result<Outcome> {
     Ok(Outcome { stdout, ..Outcome::default() })
 }
 
-fn bundle(site: &Path, machine: &str, credentials: &Path, key: Option<&Path>, out: &Path) -> Result<Outcome> {
+/// Files with what only one machine may know.
+struct Secrets<'a> {
+    credentials: &'a Path,
+    passphrase: Option<&'a Path>,
+}
+
+fn bundle(site: &Path, machine: &str, secrets: &Secrets<'_>, key: Option<&Path>, out: &Path) -> Result<Outcome> {
     let key = key.map(private_key).transpose()?;
-    let (site_text, credentials_text) = match (read(site)?, read(credentials)?) {
-        (Ok(site), Ok(credentials)) => (site, credentials),
-        (site, credentials) => {
-            let faults: Vec<Diagnostic> = [site.err(), credentials.err()].into_iter().flatten().collect();
-            return Ok(refused(&faults));
+    let Secrets { credentials, passphrase } = secrets;
+    let passphrase = passphrase.map(read).transpose()?.transpose();
+    let (site_text, credentials_text, passphrase) = match (read(site)?, read(credentials)?, passphrase) {
+        (Ok(site), Ok(credentials), Ok(passphrase)) => (site, credentials, passphrase),
+        (site, credentials, passphrase) => {
+            let faults = [site.err(), credentials.err(), passphrase.err()];
+            return Ok(refused(&faults.into_iter().flatten().collect::<Vec<_>>()));
         }
     };
+    let passphrase = passphrase.map(|written| Passphrase::new(&written));
     let parts = ((site_text.as_str(), &*name(site)), (credentials_text.as_str(), &*name(credentials)));
-    match render::bundle(parts.0, machine, parts.1) {
+    match render::bundle(parts.0, machine, parts.1, passphrase) {
         Err(faults) => Ok(refused(&faults)),
         Ok(text) => {
             let text = key.as_ref().map_or_else(|| text.clone(), |key| signature::sign(&text, key));
@@ -378,12 +397,15 @@ mod tests {
         );
         let out = folder.0.path().join("n1.bundle.toml");
         let site = folder.file("site.toml", SITE);
-        let render = Config::Render { site, machine: "n1".into(), credentials, key: Some(key), out: out.clone() };
+        let (machine, disk_passphrase) =
+            ("n1".to_owned(), Some(folder.file("n1.passphrase", "drawn at random, mostly\n")));
+        let render = Config::Render { site, machine, credentials, disk_passphrase, key: Some(key), out: out.clone() };
         render.run(&silent()).expect("renders");
         assert_eq!(mode(&out), 0o600);
         let text = std::fs::read_to_string(&out).expect("reads");
         let opened = delivered::open(&text, "f", &[public]).expect("opens");
         assert_eq!((opened.machine.as_deref(), opened.site.as_str()), (Some("n1"), SITE));
+        assert_eq!(opened.passphrase.expect("one").bytes(), b"drawn at random, mostly", "without the line's end");
         let check = Config::Check { file: out, machine: None }.outcome(false).expect("reads");
         assert!(!check.failed, "{}", check.stderr);
     }

@@ -16,6 +16,7 @@ use machine_config::utc::Utc;
 use machine_config::{Diagnostic, check, delivered, document, merge};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use storage_plan::inventory::Keys;
 use storage_plan::{Inventory, erase, explain, picture, plan_with};
 
 /// Tell what a node would do with its disks, without the node.
@@ -78,6 +79,8 @@ impl Plan {
             Ok(config) => config,
             Err(faults) => return told(console, &faults),
         };
+        // Which keys a node has is not seen at a desk, and is no matter of its disks.
+        inventory.keys = Keys::ALL;
         let permits = self.permits(&config, now()?)?;
         let granted = || permits.iter().filter_map(|(_, worth)| counts(worth)).cloned().collect();
         let plan = plan_with(&mut inventory, &config, |_| granted());

@@ -20,7 +20,7 @@ fn codes<T: fmt::Debug>(result: Result<T, Vec<Diagnostic>>) -> Vec<String> {
 }
 
 fn bundle(machine: &str) -> String {
-    render::bundle((SITE, "rack.toml"), machine, (CREDENTIALS, "n1.credentials.toml")).expect("renders")
+    render::bundle((SITE, "rack.toml"), machine, (CREDENTIALS, "n1.credentials.toml"), None).expect("renders")
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn with_keys_only_what_they_signed_counts() {
     }
     // A signed site file inside a bundle does not sign the bundle: its secrets would be anybody's.
     let inner = sign(SITE, &key(1));
-    let outer = render::bundle((&inner, "rack.toml"), "n1", (CREDENTIALS, "c")).expect("renders");
+    let outer = render::bundle((&inner, "rack.toml"), "n1", (CREDENTIALS, "c"), None).expect("renders");
     assert_eq!(codes(open(&outer, "f", &keys)), ["BP-C070"]);
     assert_eq!(open(&sign(&outer, &key(1)), "f", &keys).expect("opens").site, inner);
 }
@@ -96,11 +96,32 @@ fn half_a_credential_is_refused() {
         ("token = \"abcdef.0123456789abcdef\"\nproxy-key = \"k\"\n", false),
     ] {
         let text = format!("{pem}{rest}");
-        let result = render::bundle((SITE, "f"), "n1", (&text, "c"));
+        let result = render::bundle((SITE, "f"), "n1", (&text, "c"), None);
         assert_eq!(result.is_ok(), good, "{rest:?}");
     }
-    assert_eq!(codes(render::bundle((SITE, "f"), "n1", ("ca = \"x\"\n", "c"))), ["BP-C080"]);
-    assert_eq!(codes(render::bundle((SITE, "f"), "n9", (CREDENTIALS, "c"))), ["BP-C014"]);
+    assert_eq!(codes(render::bundle((SITE, "f"), "n1", ("ca = \"x\"\n", "c"), None)), ["BP-C080"]);
+    assert_eq!(codes(render::bundle((SITE, "f"), "n9", (CREDENTIALS, "c"), None)), ["BP-C014"]);
+}
+
+#[test]
+fn a_bundle_brings_the_passphrase_of_encrypted_volumes_and_is_not_made_without() {
+    let site = SITE.replace("class = \"object-hdd\"\n", "class = \"object-hdd\"\nencrypt = \"passphrase\"\n");
+    assert_ne!(site, SITE);
+    let rendered = |site: &str, written: Option<&str>| {
+        render::bundle((site, "f"), "n1", (CREDENTIALS, "c"), written.map(Passphrase::new))
+    };
+    assert_eq!(codes(rendered(&site, None)), ["BP-C083"]);
+    assert!(rendered(&site.replace("\"passphrase\"", "\"tpm\""), None).is_ok(), "the TPM needs none");
+    for poor in ["too short", "fifteen letters", "with a \u{7} bell in it"] {
+        assert_eq!(codes(rendered(&site, Some(poor))), ["BP-C082"], "{poor}");
+    }
+    let text = rendered(&site, Some("drawn at random, mostly\n")).expect("renders");
+    let bundle = open(&text, "f", &[]).expect("opens");
+    assert!(!format!("{bundle:?}").contains("drawn"), "a debug print leaks no secret");
+    assert_eq!(bundle.passphrase.expect("one").bytes(), b"drawn at random, mostly");
+    let altered = text.replace("drawn at random, mostly", "short");
+    assert_eq!(codes(open(&altered, "f", &[])), ["BP-C082"]);
+    assert!(open(SITE, "f", &[]).expect("opens").passphrase.is_none());
 }
 
 proptest! {
@@ -108,7 +129,7 @@ proptest! {
     fn a_bundle_carries_any_comment_of_the_site_unchanged(comment in "[^\\p{Cc}]*", crlf: bool) {
         let newline = if crlf { "\r\n" } else { "\n" };
         let site = format!("{SITE}# {comment} ''' \"\"\" \\{newline}");
-        let bundle = render::bundle((&site, "f"), "n1", (CREDENTIALS, "c")).expect("renders");
+        let bundle = render::bundle((&site, "f"), "n1", (CREDENTIALS, "c"), None).expect("renders");
         prop_assert_eq!(open(&bundle, "f", &[]).expect("opens").site, site);
     }
 

@@ -1,5 +1,6 @@
 //! The bundle: one machine's copy of the site file and just the secrets that machine needs.
 
+use super::Passphrase;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -13,6 +14,8 @@ pub struct Bundle {
     pub machine: String,
     /// The site file's text, with its own signature line if it has one.
     pub site: String,
+    /// What opens the machine's encrypted volumes: at least 16 characters.
+    pub disk_passphrase: Option<Passphrase>,
     /// How the machine authenticates to the cluster.
     pub join: Option<Join>,
 }

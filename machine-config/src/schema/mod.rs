@@ -4,6 +4,7 @@
 
 mod array_policy;
 mod bundle;
+mod encryption;
 mod mkfs;
 mod network;
 mod site;
@@ -12,6 +13,7 @@ mod text;
 
 pub use array_policy::{DirtyDegraded, Rebuild, Scrub, WriteHole};
 pub use bundle::{Bundle, Join};
+pub use encryption::{Encrypt, Passphrase, recovery_file};
 pub use mkfs::Mkfs;
 pub use network::{BondMode, Interface, Member};
 pub use site::{Cluster, MachineConfig, MachineEntry, Match, Node, Part, Profile, Site, Taint, Time};

@@ -1,6 +1,6 @@
 //! Disks: selectors, the system disk, file systems on each disk, arrays and their volumes.
 
-use super::{DirtyDegraded, Mkfs, Rebuild, Scrub, WriteHole};
+use super::{DirtyDegraded, Encrypt, Mkfs, Rebuild, Scrub, WriteHole};
 use crate::Places;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,6 +17,15 @@ pub struct Storage {
     /// Where all of that was written.
     #[serde(default)]
     pub places: Places,
+}
+
+impl Storage {
+    /// Whether a volume is encrypted with the passphrase of the bundle.
+    pub fn wants_passphrase(&self) -> bool {
+        let each = self.each.values().map(|each| each.encrypt);
+        let volumes = self.array.values().flat_map(|array| array.volume.values()).map(|volume| volume.encrypt);
+        each.chain(volumes).any(|encrypt| encrypt == Some(Encrypt::Passphrase))
+    }
 }
 
 /// The disk, or disks, that hold the image and the state partition.
@@ -195,6 +204,9 @@ pub struct Each {
     /// How the file system is made.
     #[serde(default)]
     pub mkfs: Mkfs,
+    /// Encrypts what it holds (LUKS2): `"tpm"`, opened by the machine's TPM, and else by its recovery key; `"passphrase"`, opened
+    /// by `disk-passphrase` of the machine's bundle. Counts when it is made.
+    pub encrypt: Option<Encrypt>,
     /// Storage class of the volumes.
     #[schemars(extend("format" = "dns-name"))]
     pub class: Option<String>,
@@ -359,6 +371,9 @@ pub struct Volume {
     /// How the file system is made.
     #[serde(default)]
     pub mkfs: Mkfs,
+    /// Encrypts what it holds (LUKS2): `"tpm"`, opened by the machine's TPM, and else by its recovery key; `"passphrase"`, opened
+    /// by `disk-passphrase` of the machine's bundle. Counts when it is made.
+    pub encrypt: Option<Encrypt>,
     /// Storage class of the volume.
     #[schemars(extend("format" = "dns-name"))]
     pub class: Option<String>,

@@ -4,6 +4,7 @@ use super::{boot, clear, codes, run_watched, stop_all, striped};
 use crate::lay;
 use firstboot::apply::{Progress, Tools, carry_out};
 use firstboot::observe::{self, World};
+use firstboot::secrets::Secrets;
 use firstboot::storage::Status;
 use machine_config::schema::Level;
 use nix::fcntl::{Flock, FlockArg};
@@ -28,7 +29,7 @@ pub(super) fn disks_are_locked_and_looked_at_again() {
     let plan = plan.approve().unwrap();
     lay::write(pair[1], 8 << 20, &[7; 512]);
     let before = pair.map(lay::writes);
-    let error = carry_out(&plan, &inventory, &world, &tools, &|_| ()).unwrap_err().to_string();
+    let error = carry_out(&plan, &inventory, &world, &tools, &Secrets::default(), &|_| ()).unwrap_err().to_string();
     assert!(error.contains(pair[1]) && error.contains("has changed since the plan was made"), "{error}");
     assert_eq!(pair.map(lay::writes), before, "something was written");
 
@@ -41,7 +42,7 @@ pub(super) fn disks_are_locked_and_looked_at_again() {
             released.store(true, Ordering::SeqCst);
             drop(held);
         });
-        carry_out(&plan, &inventory, &world, &tools, &|progress| {
+        carry_out(&plan, &inventory, &world, &tools, &Secrets::default(), &|progress| {
             println!("  {progress}");
             early.fetch_or(!released.load(Ordering::SeqCst), Ordering::SeqCst);
             // Nobody else gets one while steps are done.

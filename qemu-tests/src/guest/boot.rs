@@ -59,6 +59,7 @@ pub fn boot(init: &Path) -> Result<Evidence> {
     let at = |name: &str| folder.path().join(name);
     let mut guest = kit.guest(2, "");
     guest.disks = disks::make(folder.path())?;
+    guest.tpm = Some(at("tpm"));
     guest.serial.push(Serial::File(at("serial")));
     let digests = |disks: &[Disk]| {
         let named = disks.iter().filter_map(|disk| Some((disk.serial.clone()?, &disk.file)));

@@ -19,6 +19,7 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
         mount: Some("/var/lib/volumes/{serial}".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
+        encrypt: None,
         class: None,
         required: true,
         generation: 0,
@@ -28,6 +29,7 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
         mount: Some("/var/lib/volumes/db".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
+        encrypt: None,
         class: None,
         required: true,
     };

@@ -17,11 +17,27 @@ use image_builder::store::{Fetched, Store};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the agent drives, and what the cases themselves use.
-const PROGRAMS: [&str; 3] = ["/usr/sbin/mdadm", "/usr/sbin/mkfs.xfs", "/usr/sbin/mkfs.ext4"];
+const PROGRAMS: [&str; 5] = [
+    "/usr/sbin/mdadm",
+    "/usr/sbin/cryptsetup",
+    "/usr/bin/systemd-cryptenroll",
+    "/usr/sbin/mkfs.xfs",
+    "/usr/sbin/mkfs.ext4",
+];
+/// Libraries that those look for by name once they run: cryptsetup's plug-in for what systemd keeps in a TPM, and what that
+/// needs. Below the folder of libraries.
+const LOADED: [&str; 6] = [
+    "cryptsetup/libcryptsetup-token-systemd-tpm2.so",
+    "libcryptsetup.so.12",
+    "libtss2-esys.so.0",
+    "libtss2-mu.so.0",
+    "libtss2-rc.so.0",
+    "libtss2-tcti-device.so.0",
+];
 /// Files that those read.
 const FILES: [&str; 1] = ["/etc/mke2fs.conf"];
 /// Modules to load, beside what they need; nothing in the guest could ask for one later.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 18] = [
     "crc32c_generic",
     "crc32c_intel",
     "virtio_pci",
@@ -32,6 +48,11 @@ const MODULES: [&str; 13] = [
     "raid1",
     "raid456",
     "raid10",
+    "dm_crypt",
+    "xts",
+    "aes_generic",
+    "algif_skcipher",
+    "tpm_crb",
     "xfs",
     "ext4",
     "erofs",
@@ -62,16 +83,24 @@ pub(super) fn tree(
     Ok(tree)
 }
 
-/// The kernel of `tree`, and an initrd with `init` as its first program.
+/// The kernel of `tree`, and an initrd with `init` as its first program, and with `beside`, by path.
 ///
 /// # Errors
 /// When the tree lacks a program, a library or a module that the guest needs.
-pub(super) fn make(tree: &Tree, libraries_in: &str, init: Vec<u8>, snapshot: i64) -> Result<(Kernel, Vec<u8>)> {
+pub(super) fn make(
+    tree: &Tree,
+    libraries_in: &str,
+    init: Vec<u8>,
+    beside: Vec<(String, Vec<u8>)>,
+    snapshot: i64,
+) -> Result<(Kernel, Vec<u8>)> {
     let kernel = kernel::select(tree)?;
     let mut programs = vec![("/init".to_owned(), init)];
-    for path in PROGRAMS {
-        let (_, content) = tree.file(path).with_context(|| format!("no package of the lock has {path}"))?;
-        programs.push((path.to_owned(), content.read()?));
+    let loaded = LOADED.iter().map(|library| format!("{libraries_in}/{library}"));
+    for path in PROGRAMS.iter().map(|path| (*path).to_owned()).chain(loaded) {
+        let (_, content) = tree.file(&path).with_context(|| format!("no package of the lock has {path}"))?;
+        let bytes = content.read()?;
+        programs.push((path, bytes));
     }
     let mut files: BTreeMap<String, (u32, Vec<u8>)> = BTreeMap::new();
     for (path, content) in libraries::closure(tree, libraries_in, &programs)? {
@@ -82,6 +111,7 @@ pub(super) fn make(tree: &Tree, libraries_in: &str, init: Vec<u8>, snapshot: i64
         let (_, content) = tree.file(path).with_context(|| format!("no package of the lock has {path}"))?;
         files.insert(path.to_owned(), (0o644, content.read()?));
     }
+    files.extend(beside.into_iter().map(|(path, bytes)| (path, (0o644, bytes))));
     let mut order = String::new();
     for (name, bytes) in initrd::modules_in_order(tree, &kernel, &MODULES)? {
         let path = format!("/modules/{name}.ko");

@@ -1,7 +1,7 @@
 //! What a test guest is started with: kernel and initrd from the example's lock, and QEMU from its tools.
 #![allow(clippy::disallowed_methods, reason = "edge: makes the guest's files")]
 
-use super::initrd;
+use super::{initrd, policies};
 use crate::bench::repository;
 use anyhow::{Context, Result};
 use image_builder::fetch;
@@ -9,6 +9,7 @@ use image_builder::lock::Lock;
 use image_builder::progress::Progress;
 use image_builder::qemu::{Accelerator, Guest, KernelBoot};
 use image_builder::recipe::Recipe;
+use image_builder::sign::keys::KeyFolder;
 use image_builder::store::Store;
 use image_builder::tools::Tools;
 use std::path::Path;
@@ -44,7 +45,9 @@ impl Kit {
         let at = |name: &str| folder.path().join(name);
         let tree = initrd::tree(&lock, &recipe, &inputs.package, &store, progress)?;
         let libraries = format!("/usr/lib/{}", lock.arch.library_folder());
-        let (kernel, archive) = initrd::make(&tree, &libraries, stripped(init, &tools, &at("init"))?, lock.snapshot)?;
+        let init = stripped(init, &tools, &at("init"))?;
+        let policies = policies::files(&KeyFolder::at(repository().join("examples/node/keys")))?;
+        let (kernel, archive) = initrd::make(&tree, &libraries, init, policies, lock.snapshot)?;
         std::fs::write(at("vmlinuz"), kernel.image.read()?)?;
         std::fs::write(at("initrd"), archive)?;
         let accelerator = Accelerator::probe(&tools, &at("vmlinuz"), progress)?;

@@ -9,11 +9,13 @@ use crate::guest::FOREIGN;
 use crate::guest::config::{config, serials};
 use crate::guest::disks::{SYSTEM, image_bytes, image_partitions, serial};
 use anyhow::Result;
-use machine_config::schema::{Array, Content, Each, Format, Level, MachineConfig, Mkfs, WriteHole};
+use machine_config::schema::{Array, Content, Each, Encrypt, Format, Level, MachineConfig, Mkfs, WriteHole};
 
 const MIB: u64 = 1 << 20;
 /// A disk with a file system of its own.
 const LONE: &str = "E1";
+/// The disk that is to be encrypted.
+const ENCRYPTED: &str = "C1";
 /// Members of a mirror.
 const MIRROR: [&str; 2] = ["M1", "M2"];
 /// What takes the place of the second of them.
@@ -67,7 +69,9 @@ pub fn exports() -> Vec<Export> {
     let small = small.map(|serial| (serial.to_owned(), 24));
     let foreign = FOREIGN.iter().map(|(_, foreign)| (serial(*foreign), 64));
     let system = [SYSTEM, SECOND].map(|serial| (serial.to_owned(), 576));
-    let all = system.into_iter().chain(small).chain(foreign);
+    // In front of what is encrypted there are 16 MiB.
+    let encrypted = [(ENCRYPTED.to_owned(), 48)];
+    let all = system.into_iter().chain(small).chain(encrypted).chain(foreign);
     all.map(|(serial, size)| Export { serial, size: size * MIB }).collect()
 }
 
@@ -105,6 +109,7 @@ pub fn all() -> Vec<Scenario> {
         all.push(Scenario { begins: Begins::Made(name), ..takes_in });
     }
     all.push(scenario("raw volumes", &[LONE, MIRROR[0], MIRROR[1]], beside_foreign(raw())));
+    all.push(scenario("an encrypted disk", &[ENCRYPTED], beside_foreign(encrypted())));
     for (_, foreign) in FOREIGN {
         let serial = serial(*foreign);
         let config = config(&[LONE], &[MIRROR[0], &serial], Format::Ext4);
@@ -237,11 +242,18 @@ fn beside_foreign(mut config: MachineConfig) -> MachineConfig {
         mount: Some("/var/lib/volumes/others-{serial}".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
+        encrypt: None,
         class: None,
         required: false,
         generation: 0,
     };
     config.storage.each.insert("others".into(), others);
+    config
+}
+
+fn encrypted() -> MachineConfig {
+    let mut config = config(&[ENCRYPTED], &[], Format::Ext4);
+    config.storage.each.values_mut().for_each(|each| each.encrypt = Some(Encrypt::Passphrase));
     config
 }
 

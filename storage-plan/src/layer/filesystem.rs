@@ -36,6 +36,11 @@ pub fn amiss(signatures: &[Signature], content: Content, uuid: &Uuid) -> Option<
     }
 }
 
+/// Whether just the file system of this UUID is there.
+pub fn is_made(signatures: &[Signature], content: Content, uuid: &Uuid) -> bool {
+    inside(signatures, word(content), uuid) == Inside::Ours
+}
+
 /// What keeps a volume from being made anew, in words: anything but what an interrupted run made.
 pub fn in_the_way(signatures: &[Signature], content: Content, uuid: &Uuid) -> Option<String> {
     match inside(signatures, word(content), uuid) {

@@ -3,5 +3,6 @@
 pub mod filesystem;
 pub mod gpt;
 pub mod image;
+pub mod luks;
 pub mod md;
 pub mod reserve;

@@ -3,6 +3,7 @@
 //! Selectors choose the members once. As soon as one member is finished, the superblocks say who belongs to
 //! the array; a lacking member makes it degraded, not absent.
 
+use super::encryption::Place;
 use super::replace::Seats;
 use super::retire::Left;
 use super::{Context, Draft, Holds, changed_inside, draft, place, table_step};
@@ -11,7 +12,6 @@ use crate::erase::Erase;
 use crate::graph::{Action, PartitionRef, Target};
 use crate::identity::VolumeKey;
 use crate::inventory::{Device, MdMember, RunningArray};
-use crate::layer::filesystem;
 use crate::layer::image::Image;
 use crate::layer::md::{self, Carrier};
 use crate::ownership::{Inside, Phase, Standing, inside};
@@ -25,10 +25,10 @@ use uuid::Uuid;
 
 pub(super) fn array(context: &Context<'_>, asked: &Asked<'_>, volume: &str, v: &Volume) -> Draft {
     let inner = VolumeKey { name: format!("{}.volume.{volume}", asked.key.name), generation: asked.key.generation };
-    let filesystem = context.filesystem(&inner, "");
+    let inner = context.inner(&inner, "");
     let name = format!("{}/{volume}", asked.name);
     let place = place(&name, v.mount.as_ref());
-    let mut draft = draft(name, Kind::Array, v.format, place, v.required, filesystem);
+    let mut draft = draft(name, Kind::Array, &Holds::of_volume(v), place, v.required, &inner);
     draft.verdict.class.clone_from(&v.class);
     judge(context, asked, v, draft)
 }
@@ -135,11 +135,13 @@ impl<'a> This<'a, '_> {
         if members.is_empty() && refusals.is_empty() {
             refusals.extend(self.carriers.iter().map(|c| changed_inside(c.device, "no md superblock", &volume)));
         }
-        if let Some(running) = self.running() {
-            let amiss = filesystem::amiss(&running.signatures, self.volume.format, &draft.verdict.filesystem);
-            let at_first = |holds: String| members.first().map(|c| changed_inside(c.device, &holds, &volume));
-            refusals.extend(amiss.and_then(at_first));
+        let wanted_inside = Holds::of_volume(self.volume);
+        let found = self.running().map(|running| self.context.found(&draft, &wanted_inside, in_array(running)));
+        if let Some(first) = members.first() {
+            refusals.extend(found.as_ref().and_then(|found| found.refusal(first.device, &volume)));
         }
+        let (offered, open) = found.map_or((false, false), |found| (found.is_offered, found.is_open));
+        refusals.extend(self.context.closed(&wanted_inside, &volume).filter(|_| !open));
         for carrier in &members {
             let Some(seen) = carrier.seen() else { continue };
             let others = seen.uses.holders.iter().filter(|h| self.running().is_none_or(|r| r.name != **h)).count();
@@ -171,7 +173,7 @@ impl<'a> This<'a, '_> {
             return draft.refuse(vec![refusal]);
         }
         if self.is_read_only(&members, &fresh, wanted) {
-            return self.read_only(draft, &members, wanted);
+            return self.read_only(draft, &members, wanted, (offered, open));
         }
         let mut repaired = Vec::new();
         let put_right = |c: &&&Carrier<'_>| (!c.whole || c.phase == Phase::Provisioning) && !self.failed(c) && !over(c);
@@ -190,8 +192,8 @@ impl<'a> This<'a, '_> {
             let start = Action::AssembleArray { uuid, name, members, wanted, read_only: false };
             after = vec![draft.add(start, &repaired)];
         }
-        if self.running().is_none_or(|r| !r.uses.is_at(&draft.verdict.mount)) {
-            draft.offer(Target::Array(self.uuid), &Holds::of_volume(self.volume), &after);
+        if !offered {
+            draft.open_and_offer(self.context, Target::Array(self.uuid), &wanted_inside, open, &after);
         }
         let back = self.give_back(&mut draft, &members, &after);
         let is_back = |c: &Carrier<'_>| back.contains(&c.device.name.as_str());
@@ -368,6 +370,8 @@ impl<'a> This<'a, '_> {
             refusals.push(refusal::unfit(carrier.device, why, &volume));
         }
         let running = self.running();
+        let wanted_inside = Holds::of_volume(self.volume);
+        refusals.extend(self.context.not_encrypted(&wanted_inside, &volume));
         let mut begun = Vec::new();
         let mut members: Vec<(&Device, PartitionRef, crate::ownership::Wanted)> = Vec::new();
         let (mut remake, mut erases) = (false, false);
@@ -379,7 +383,7 @@ impl<'a> This<'a, '_> {
                     continue;
                 }
             };
-            refusals.extend(self.context.unfit(device, self.volume.format, &volume));
+            refusals.extend(self.context.unfit(device, &wanted_inside, &volume));
             let erase = self.claim(device, &standing, &volume).unwrap_or_else(|refusal| {
                 refusals.push(refusal);
                 None
@@ -387,9 +391,9 @@ impl<'a> This<'a, '_> {
             erases |= erase.is_some();
             remake |= matches!(standing, Standing::Ours { .. });
             let (begin, partition) = table_step(device, &wanted, false);
-            if partition.size < filesystem::least(self.volume.format) && refusals.is_empty() {
+            if partition.size < wanted_inside.least() && refusals.is_empty() {
                 let words = crate::inventory::size_words;
-                let (room, least) = (words(partition.size), words(filesystem::least(self.volume.format)));
+                let (room, least) = (words(partition.size), words(wanted_inside.least()));
                 let why = format!("Beside what is reserved it has {room}, and {least} are the least");
                 refusals.push(refusal::unfit(device, why, &volume));
             }
@@ -409,14 +413,14 @@ impl<'a> This<'a, '_> {
             members.push((device, partition, wanted));
         }
         if let Some(running) = running {
-            let content = self.volume.format;
-            if let Some(holds) = filesystem::in_the_way(&running.signatures, content, &draft.verdict.filesystem) {
+            let (holds, used) = self.context.in_the_way(&draft, &wanted_inside, in_array(running));
+            if let Some(holds) = holds {
                 refusals.extend(members.first().map(|(d, ..)| changed_inside(d, &holds, &volume)));
             }
             let holds = |(device, at, _): &(&Device, PartitionRef, _)| {
                 device.partition(at.number).is_some_and(|p| p.uses.holders.contains(&running.name))
             };
-            if !members.iter().all(holds) || !running.uses.mounts.is_empty() {
+            if !members.iter().all(holds) || used.is_some() {
                 refusals.extend(members.first().map(|(d, ..)| {
                     refusal::in_use(d, &format!("part of {} that was not finished", running.name), &volume)
                 }));
@@ -444,12 +448,11 @@ impl<'a> This<'a, '_> {
             let create = Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, remake };
             after = vec![draft.add(create, &after)];
         }
-        let inside = Holds::of_volume(self.volume);
-        let mut made = vec![draft.make(Target::Array(self.uuid), &inside, &after)];
+        let mut made = vec![draft.make(Target::Array(self.uuid), &wanted_inside, &after)];
         made.extend(copied);
         let flips: Vec<usize> =
             members.iter().map(|(device, _, wanted)| draft.add(table_step(device, wanted, true).0, &made)).collect();
-        draft.offer(Target::Array(self.uuid), &inside, &flips);
+        draft.open_and_offer(self.context, Target::Array(self.uuid), &wanted_inside, true, &flips);
         let reason = match (remake, erases) {
             (true, _) => "An interrupted run began to make it; it is made anew.",
             (false, true) => "Its disks are blank then.",
@@ -457,4 +460,8 @@ impl<'a> This<'a, '_> {
         };
         draft.because(Verdict::Create, reason)
     }
+}
+
+fn in_array(running: &RunningArray) -> Place<'_> {
+    Place { signatures: &running.signatures, uses: &running.uses }
 }

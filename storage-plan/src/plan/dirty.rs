@@ -48,8 +48,14 @@ impl This<'_, '_> {
         self.running().map_or_else(starts, |running| running.read_only)
     }
 
-    /// Starts and mounts it, without a step that writes.
-    pub(super) fn read_only(&self, mut draft: Draft, members: &[&Carrier<'_>], wanted: u32) -> Draft {
+    /// Starts and mounts it, without a step that writes, as far as it is not found offered and open.
+    pub(super) fn read_only(
+        &self,
+        mut draft: Draft,
+        members: &[&Carrier<'_>],
+        wanted: u32,
+        (offered, open): (bool, bool),
+    ) -> Draft {
         draft.verdict.read_only = true;
         draft.verdict.refusals.push(self.cut_off(
             refusal::READ_ONLY,
@@ -64,8 +70,8 @@ impl This<'_, '_> {
             let start = Action::AssembleArray { uuid: self.uuid, name, members, wanted, read_only: true };
             after.push(draft.add(start, &[]));
         }
-        if self.running().is_none_or(|r| !r.uses.is_at(&draft.verdict.mount)) {
-            draft.offer(Target::Array(self.uuid), &Holds::of_volume(self.volume), &after);
+        if !offered {
+            draft.open_and_offer(self.context, Target::Array(self.uuid), &Holds::of_volume(self.volume), open, &after);
         }
         draft.because(Verdict::Keep, "The array is this volume's. It is read-only.")
     }

@@ -1,10 +1,11 @@
 //! One volume on each selected disk; a verdict per disk.
 
+use super::encryption::Place;
 use super::{Context, Draft, Holds, changed_inside, draft, expand, place, table_step};
 use crate::graph::Target;
 use crate::identity::VolumeKey;
 use crate::inventory::{Device, Partition};
-use crate::layer::{filesystem, gpt};
+use crate::layer::gpt;
 use crate::ownership::{Phase, Standing, Wanted, standing};
 use crate::refusal;
 use crate::verdict::{Kind, Verdict};
@@ -14,10 +15,10 @@ pub(super) fn each(context: &Context<'_>, name: &str, each: &Each) -> Vec<Draft>
     let key = VolumeKey { name: format!("each.{name}"), generation: each.generation };
     let selected = context.select(&each.disks, name);
     let volume = |member: &str, mount: Option<String>| {
-        let uuid = context.filesystem(&key, member);
+        let inner = context.inner(&key, member);
         let volume = format!("{name}/{member}");
         let place = place(&volume, mount.as_ref());
-        let mut draft = draft(volume, Kind::Each, each.format, place, each.required, uuid);
+        let mut draft = draft(volume, Kind::Each, &Holds::of_each(each), place, each.required, &inner);
         draft.verdict.class.clone_from(&each.class);
         draft
     };
@@ -36,7 +37,7 @@ pub(super) fn each(context: &Context<'_>, name: &str, each: &Each) -> Vec<Draft>
         );
         if ours(disk) {
             let twins = selected.refusals.iter().filter(|r| r.code == refusal::TWINS).cloned().collect::<Vec<_>>();
-            drafts.push(if twins.is_empty() { keep(draft, disk, each) } else { draft.refuse(twins) });
+            drafts.push(if twins.is_empty() { keep(context, draft, disk, each) } else { draft.refuse(twins) });
         } else if is_selected(disk.device) && !complete {
             drafts.push(create(context, draft, disk, each, &selected.refusals));
         }
@@ -68,28 +69,32 @@ fn judge<'a>(context: &Context<'a>, key: &VolumeKey, device: &'a Device) -> Judg
     }
 }
 
-fn keep(mut draft: Draft, judged: &Judged<'_>, each: &Each) -> Draft {
+fn keep(context: &Context<'_>, mut draft: Draft, judged: &Judged<'_>, each: &Each) -> Draft {
     let (device, volume) = (judged.device, draft.verdict.volume.clone());
     draft.verdict.disks = vec![device.words()];
     let Some((Standing::Ours { whole, .. }, wanted)) = &judged.standing else { return draft };
     let (repair, partition) = table_step(device, wanted, true);
     let seen = device.partition(partition.number).filter(|p| p.start == partition.start);
-    let amiss = |p: &Partition| filesystem::amiss(&p.signatures, each.format, &draft.verdict.filesystem);
-    if let Some(holds) = seen.and_then(amiss) {
-        return draft.refuse(vec![changed_inside(device, &holds, &volume)]);
+    let wanted_inside = Holds::of_each(each);
+    let found = seen.map(|p| context.found(&draft, &wanted_inside, in_partition(p)));
+    if let Some(refusal) = found.as_ref().and_then(|found| found.refusal(device, &volume)) {
+        return draft.refuse(vec![refusal]);
     }
-    let offered = seen.is_some_and(|p| p.uses.is_at(&draft.verdict.mount));
+    let (offered, open) = found.as_ref().map_or((false, false), |found| (found.is_offered, found.is_open));
     let is_raw = each.format.file_system().is_none();
     // What a program does with a raw volume is no matter of the node's: it may well be in use before its path leads there.
-    if let Some(how) = seen.and_then(|p| p.uses.words()).filter(|_| !offered && !is_raw) {
+    if let Some(how) = found.and_then(|found| found.in_use).filter(|_| !offered && !is_raw) {
         return draft.refuse(vec![refusal::in_use(device, &how, &volume)]);
+    }
+    if let Some(refusal) = context.closed(&wanted_inside, &volume).filter(|_| !open) {
+        return draft.refuse(vec![refusal]);
     }
     if !whole && device.read_only {
         return draft.refuse(vec![refusal::unfit(device, "It is write-protected and needs repair".into(), &volume)]);
     }
     let after = if *whole { Vec::new() } else { vec![draft.add(repair, &[])] };
     if !offered {
-        draft.offer(Target::Partition(partition), &Holds::of_each(each), &after);
+        draft.open_and_offer(context, Target::Partition(partition), &wanted_inside, open, &after);
     }
     if *whole {
         draft.because(Verdict::Keep, "The disk is this volume's.")
@@ -111,7 +116,9 @@ fn create(
         return draft.refuse(vec![refusal::unfit(device, judged.unfit.clone(), &volume)]);
     };
     let mut refusals: Vec<_> = selection.to_vec();
-    refusals.extend(context.unfit(device, each.format, &volume));
+    let wanted_inside = Holds::of_each(each);
+    refusals.extend(context.unfit(device, &wanted_inside, &volume));
+    refusals.extend(context.not_encrypted(&wanted_inside, &volume));
     let erase = context.claim(device, standing, &volume).unwrap_or_else(|refusal| {
         refusals.push(refusal);
         None
@@ -121,10 +128,9 @@ fn create(
     if matches!(standing, Standing::Ours { .. })
         && let Some(p) = seen
     {
-        if let Some(holds) = filesystem::in_the_way(&p.signatures, each.format, &draft.verdict.filesystem) {
-            refusals.push(changed_inside(device, &holds, &volume));
-        }
-        refusals.extend(p.uses.words().map(|how| refusal::in_use(device, &how, &volume)));
+        let (holds, used) = context.in_the_way(&draft, &wanted_inside, in_partition(p));
+        refusals.extend(holds.map(|holds| changed_inside(device, &holds, &volume)));
+        refusals.extend(used.map(|how| refusal::in_use(device, &how, &volume)));
     }
     if !refusals.is_empty() {
         return draft.refuse(refusals);
@@ -132,11 +138,10 @@ fn create(
     let begun = matches!(standing, Standing::Ours { whole: true, .. });
     let erased: Vec<usize> = erase.into_iter().map(|erase| draft.erase(device, erase)).collect();
     let after = if begun { Vec::new() } else { vec![draft.add(begin, &erased)] };
-    let wanted_inside = Holds::of_each(each);
     let made = draft.make(Target::Partition(partition.clone()), &wanted_inside, &after);
     let (end, _) = table_step(device, wanted, true);
     let flipped = draft.add(end, &[made]);
-    draft.offer(Target::Partition(partition), &wanted_inside, &[flipped]);
+    draft.open_and_offer(context, Target::Partition(partition), &wanted_inside, true, &[flipped]);
     draft.because(
         Verdict::Create,
         match standing {
@@ -145,4 +150,8 @@ fn create(
             _ => "An interrupted run began to make it; it is made anew.",
         },
     )
+}
+
+fn in_partition(partition: &Partition) -> Place<'_> {
+    Place { signatures: &partition.signatures, uses: &partition.uses }
 }

@@ -9,6 +9,7 @@ mod array;
 mod decides;
 mod dirty;
 mod each;
+mod encryption;
 mod give_back;
 mod replace;
 mod retire;
@@ -20,14 +21,14 @@ use crate::graph::{Action, Graph, PartitionRef, Target, is_under};
 use crate::identity::{Layer, Owner, VolumeKey};
 use crate::inventory::{Device, Inventory, RAW};
 use crate::layer::image::Image;
-use crate::layer::{gpt, image, reserve};
+use crate::layer::{filesystem, gpt, image, luks, reserve};
 use crate::ownership::{Standing, Wanted, standing};
 use crate::refusal::{self, diagnostic};
 use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
 use crate::{check, controller, selector};
 use machine_config::Diagnostic;
 use machine_config::permit::Granted;
-use machine_config::schema::{Content, Each, MachineConfig, Mkfs, Selector, System, Volume};
+use machine_config::schema::{Content, Each, Encrypt, MachineConfig, Mkfs, Selector, System, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -167,8 +168,10 @@ impl<'a> Context<'a> {
         selector::select(selector, &self.disks, volume)
     }
 
-    fn filesystem(&self, key: &VolumeKey, member: &str) -> Uuid {
-        self.owner.uuid(key, Layer::Filesystem, member)
+    /// The UUIDs of the layers of a volume that hold what is stored.
+    fn inner(&self, key: &VolumeKey, member: &str) -> Inner {
+        let of = |layer: Layer| self.owner.uuid(key, layer, member);
+        Inner { filesystem: of(Layer::Filesystem), luks: of(Layer::Luks) }
     }
 
     /// Whether what `device` holds keeps it from being taken for a new volume, or has to be erased first.
@@ -210,7 +213,7 @@ impl<'a> Context<'a> {
     }
 
     /// Why `device` can't be taken for a new volume, apart from what it holds.
-    fn unfit(&self, device: &Device, content: Content, volume: &str) -> Option<Diagnostic> {
+    fn unfit(&self, device: &Device, wanted: &Holds<'_>, volume: &str) -> Option<Diagnostic> {
         if let Some(names) = self.claims.get(device.name.as_str()).filter(|names| names.len() > 1) {
             let names = names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(" and ");
             return Some(diagnostic(
@@ -226,7 +229,7 @@ impl<'a> Context<'a> {
         if let Some(how) = device.uses.words() {
             return Some(refusal::in_use(device, &how, volume));
         }
-        let least = crate::layer::filesystem::least(content) + (4 << 20);
+        let least = wanted.least() + (4 << 20);
         (device.size < least).then(|| {
             let words = crate::inventory::size_words;
             let why = format!("It has {}, and {} are the least", words(device.size), words(least));
@@ -239,6 +242,14 @@ impl<'a> Context<'a> {
 struct Draft {
     verdict: VolumeVerdict,
     graph: Graph,
+    /// UUID that a LUKS header of it has.
+    luks: Uuid,
+}
+
+/// The UUIDs of the layers of a volume that hold what is stored.
+struct Inner {
+    filesystem: Uuid,
+    luks: Uuid,
 }
 
 impl Draft {
@@ -272,7 +283,7 @@ impl Draft {
         self.add(Action::Erase { disk: device.name.clone(), erase: Box::new(erase) }, &[])
     }
 
-    /// Lets programs use what is finished: mounts it, or lets a path lead to it.
+    /// Lets programs use what is finished and open: mounts it, or lets a path lead to it.
     fn offer(&mut self, on: Target, wanted: &Holds<'_>, after: &[usize]) {
         let (uuid, at) = (self.verdict.filesystem, self.verdict.mount.clone());
         let (options, read_only) = (wanted.options.to_vec(), self.verdict.read_only);
@@ -284,9 +295,11 @@ impl Draft {
     }
 
     fn make(&mut self, on: Target, wanted: &Holds<'_>, after: &[usize]) -> usize {
+        let (on, after) = self.encrypt(on, wanted, after);
+        let after = &after[..];
         let Some(format) = wanted.content.file_system() else { return self.add(Action::Clear { on }, after) };
         let name = self.verdict.volume.split('/').next().unwrap_or_default();
-        let label = crate::layer::filesystem::label(format, name);
+        let label = filesystem::label(format, name);
         let (uuid, mkfs) = (self.verdict.filesystem, wanted.mkfs.cloned().unwrap_or_default());
         self.add(Action::MakeFilesystem { on, format, uuid, label, mkfs }, after)
     }
@@ -299,23 +312,36 @@ struct Holds<'a> {
     mkfs: Option<&'a Mkfs>,
     /// How it is mounted.
     options: &'a [String],
+    encrypt: Option<Encrypt>,
 }
 
 impl<'a> Holds<'a> {
     fn of_each(each: &'a Each) -> Holds<'a> {
-        Holds { content: each.format, mkfs: Some(&each.mkfs), options: &each.mount_options }
+        let encrypt = each.encrypt;
+        Holds { content: each.format, mkfs: Some(&each.mkfs), options: &each.mount_options, encrypt }
     }
 
     fn of_volume(volume: &'a Volume) -> Holds<'a> {
-        Holds { content: volume.format, mkfs: Some(&volume.mkfs), options: &volume.mount_options }
+        let encrypt = volume.encrypt;
+        Holds { content: volume.format, mkfs: Some(&volume.mkfs), options: &volume.mount_options, encrypt }
     }
 
     fn of_state(system: &'a System) -> Holds<'a> {
-        Holds { content: system.format.into(), mkfs: None, options: &system.mount_options }
+        let (mkfs, options) = (None, &system.mount_options[..]);
+        Holds { content: system.format.into(), mkfs, options, encrypt: None }
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.encrypt.is_some()
+    }
+
+    /// The least bytes of the place of a volume that holds this.
+    fn least(&self) -> u64 {
+        filesystem::least(self.content) + if self.is_encrypted() { luks::TAKES } else { 0 }
     }
 }
 
-fn draft(volume: String, kind: Kind, content: Content, mount: String, required: bool, filesystem: Uuid) -> Draft {
+fn draft(volume: String, kind: Kind, wanted: &Holds<'_>, mount: String, required: bool, inner: &Inner) -> Draft {
     let verdict = VolumeVerdict {
         volume,
         kind,
@@ -324,8 +350,9 @@ fn draft(volume: String, kind: Kind, content: Content, mount: String, required: 
         reasons: Vec::new(),
         disks: Vec::new(),
         mount,
-        format: crate::layer::filesystem::word(content).into(),
-        filesystem,
+        format: filesystem::word(wanted.content).into(),
+        filesystem: inner.filesystem,
+        encrypted: wanted.is_encrypted(),
         array: None,
         read_only: false,
         retiring: Vec::new(),
@@ -333,7 +360,7 @@ fn draft(volume: String, kind: Kind, content: Content, mount: String, required: 
         place: None,
         refusals: Vec::new(),
     };
-    Draft { verdict, graph: Graph::default() }
+    Draft { verdict, graph: Graph::default(), luks: inner.luks }
 }
 
 fn table_step(device: &Device, wanted: &Wanted, done: bool) -> (Action, PartitionRef) {

@@ -13,7 +13,7 @@
 //! disk counts, and the next run adds it anew.
 
 use super::array::This;
-use super::{Draft, table_step};
+use super::{Draft, Holds, table_step};
 use crate::inventory::{Device, Remembered};
 use crate::layer::md::{self, Carrier};
 use crate::ownership::{Phase, Standing, Wanted};
@@ -219,7 +219,7 @@ impl<'a> This<'a, '_> {
             Standing::UnknownData(holds) => return foreign(refusal::UNKNOWN_DATA, &holds),
             Standing::Blank | Standing::HalfWritten | Standing::Ours { .. } => {}
         }
-        if let Some(refusal) = self.context.unfit(device, self.volume.format, self.name) {
+        if let Some(refusal) = self.context.unfit(device, &Holds::of_volume(self.volume), self.name) {
             return Err(refusal);
         }
         let room = wanted.done.partitions.last().map_or(0, |p| p.size);

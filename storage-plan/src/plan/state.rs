@@ -22,8 +22,8 @@ pub(super) fn least(system: &System) -> u64 {
 
 pub(super) fn state(context: &Context<'_>) -> Draft {
     let system = &context.config.storage.system;
-    let filesystem = context.filesystem(&arrays::state_key(), "");
-    let mut draft = draft(STATE.into(), Kind::State, system.format.into(), "/var".into(), true, filesystem);
+    let inner = context.inner(&arrays::state_key(), "");
+    let mut draft = draft(STATE.into(), Kind::State, &Holds::of_state(system), "/var".into(), true, &inner);
     let (device, boot) = match started_from(context) {
         Ok(found) => found,
         Err(refusal) => return draft.refuse(vec![*refusal]),

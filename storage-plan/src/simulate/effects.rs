@@ -3,7 +3,7 @@
 use super::{Area, Model};
 use crate::graph::{PartitionRef, Target};
 use crate::inventory::{MdMember, Rest, Signature};
-use crate::layer::md;
+use crate::layer::{luks, md};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -35,10 +35,14 @@ pub enum Effect {
     Copying(Uuid, PartitionRef, PartitionRef),
     /// A partition leaves an array that runs, which notes so on all others.
     Left(Uuid, PartitionRef),
-    /// A partition's file system is written.
-    Filesystem(PartitionRef, Signature),
-    /// What an array holds is replaced.
-    ArrayHolds(Uuid, Vec<Signature>),
+    /// What a partition, an array or an encrypted volume that is open holds is replaced.
+    Holds(Target, Vec<Signature>),
+    /// A LUKS header with this UUID is written, with a new key: nothing that was encrypted can be read any more.
+    Encrypted(Target, Uuid),
+    /// A key for the TPM is added to the LUKS header in this place.
+    Sealed(Target),
+    /// An encrypted volume is opened, by the UUID of its header.
+    Opened(Target, Uuid),
     /// An array starts; read-only, where that is said.
     Run(Uuid, String, Vec<PartitionRef>, bool),
     /// A file system is mounted.
@@ -104,12 +108,18 @@ impl Model {
                 self.faulty.retain(|member| *member != at);
                 self.note(&uuid);
             }
-            Effect::Filesystem(at, signature) => self.change(&at, |area| area.signatures = vec![signature]),
-            Effect::ArrayHolds(uuid, signatures) => {
-                let members = self.running.get(&uuid).map(|(_, m)| m.clone()).unwrap_or_default();
-                members.iter().for_each(|m| self.change(m, |_| ()));
-                self.array_contents.insert(uuid, signatures);
+            Effect::Holds(on, signatures) => self.hold(&on, signatures),
+            Effect::Encrypted(on, uuid) => {
+                let header = Signature { kind: luks::HEADER.into(), uuid: Some(uuid.to_string()), label: None };
+                self.hold(&on, vec![header]);
+                self.encrypted_contents.insert(uuid, Vec::new());
             }
+            Effect::Sealed(on) => {
+                if let Target::Partition(at) = &on {
+                    self.change(at, |_| ());
+                }
+            }
+            Effect::Opened(on, uuid) => drop(self.opened.insert(uuid, on)),
             Effect::Run(uuid, name, members, read_only) => {
                 self.running.insert(uuid, (name, members));
                 self.read_only.extend(read_only.then_some(uuid));
@@ -127,6 +137,28 @@ impl Model {
                 }
             }
             Effect::Used(permit) => drop(self.used.insert(permit)),
+        }
+    }
+
+    /// Replaces what a place holds. What is encrypted in it is closed before, if it is open.
+    fn hold(&mut self, on: &Target, signatures: Vec<Signature>) {
+        self.opened.retain(|_, place| place != on);
+        match on {
+            Target::Partition(at) => self.change(at, |area| *area = Area { signatures, md: None }),
+            Target::Array(uuid) => {
+                let members = self.running.get(uuid).map(|(_, m)| m.clone()).unwrap_or_default();
+                members.iter().for_each(|m| self.change(m, |_| ()));
+                self.array_contents.insert(*uuid, signatures);
+            }
+            Target::Opened(uuid) => {
+                let members = match self.opened.get(uuid).cloned() {
+                    Some(Target::Partition(at)) => vec![at],
+                    Some(Target::Array(array)) => self.running.get(&array).map(|(_, m)| m.clone()).unwrap_or_default(),
+                    Some(Target::Opened(_)) | None => Vec::new(),
+                };
+                members.iter().for_each(|m| self.change(m, |_| ()));
+                self.encrypted_contents.insert(*uuid, signatures);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Model, ModelDisk};
 use crate::graph::{PartitionRef, Target};
-use crate::inventory::{Device, Inventory, MdMember, Partition, Rest, RunningArray, Sector, Uses};
+use crate::inventory::{Device, Inventory, MdMember, Opened, Partition, Rest, RunningArray, Sector, Uses};
 use on_disk::gpt::ProtectiveMbr;
 
 impl Model {
@@ -29,10 +29,18 @@ impl Model {
                 uses: self.uses_of(&Target::Array(*uuid)),
             })
             .collect();
+        let opened = self.opened.keys().zip(0..).map(|(uuid, minor)| Opened {
+            name: mapping(minor),
+            uuid: *uuid,
+            signatures: self.encrypted_contents.get(uuid).cloned().unwrap_or_default(),
+            uses: self.uses_of(&Target::Opened(*uuid)),
+        });
+        let opened = opened.collect();
         let remembered = self.remembered.clone();
         let permits = self.permits.iter().filter(|g| !self.used.contains(&g.permit.id)).cloned().collect();
         let (boot, controllers) = (self.boot.clone(), Vec::new());
-        Inventory { devices, arrays, boot, root_in_memory: false, remembered, controllers, permits }
+        let keys = self.keys;
+        Inventory { devices, arrays, opened, boot, root_in_memory: false, remembered, controllers, keys, permits }
     }
 
     fn recovers(&self, members: &[PartitionRef]) -> bool {
@@ -46,14 +54,16 @@ impl Model {
         of_it.map(|m| partition_name(&m.disk, m.number)).collect()
     }
 
-    /// Without what is built on it.
+    /// Without the arrays that are built on it.
     fn uses_of(&self, target: &Target) -> Uses {
         let same = |t: &Target| match (t, target) {
             (Target::Partition(a), Target::Partition(b)) => (&a.disk, a.start) == (&b.disk, b.start),
             _ => t == target,
         };
         let of = |all: &[(Target, String)]| all.iter().filter(|(t, _)| same(t)).map(|(_, at)| at.clone()).collect();
-        Uses { mounts: of(&self.mounts), links: of(&self.links), ..Uses::default() }
+        let open = self.opened.values().zip(0..).filter(|(place, _)| same(place));
+        let holders = open.map(|(_, minor)| mapping(minor)).collect();
+        Uses { holders, mounts: of(&self.mounts), links: of(&self.links), ..Uses::default() }
     }
 
     pub(super) fn device(&self, disk: &ModelDisk) -> Device {
@@ -83,6 +93,8 @@ impl Model {
                 let holds =
                     |(_, m): &&(String, Vec<PartitionRef>)| m.iter().any(|m| m.disk == at.disk && m.start == at.start);
                 let held = self.running.values().zip((0..=127).rev()).find(|(r, _)| holds(r));
+                let mut uses = self.uses_of(&Target::Partition(at.clone()));
+                uses.holders.extend(held.map(|(_, minor)| format!("md{minor}")));
                 Partition {
                     number: entry.number,
                     name: partition_name(&device.name, entry.number),
@@ -90,15 +102,17 @@ impl Model {
                     size: entry.size,
                     signatures: area.signatures,
                     md: area.md,
-                    uses: Uses {
-                        holders: held.map(|(_, minor)| format!("md{minor}")).into_iter().collect(),
-                        ..self.uses_of(&Target::Partition(at))
-                    },
+                    uses,
                 }
             })
             .collect();
         device
     }
+}
+
+/// The kernel's name for what device mapper shows.
+fn mapping(minor: usize) -> String {
+    format!("dm-{minor}")
 }
 
 /// The kernel's name for a partition: `sda1`, but `nvme0n1p1`.

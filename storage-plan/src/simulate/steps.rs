@@ -4,7 +4,7 @@ use super::{Area, Effect, Impossible, Model, Trace};
 use crate::erase::Erase;
 use crate::graph::{Action, PartitionRef, Target};
 use crate::inventory::{MdMember, Signature};
-use crate::layer::{filesystem, md};
+use crate::layer::{filesystem, luks, md};
 use machine_config::schema::{Level, WriteHole};
 use on_disk::gpt::{Partition, kind, layout};
 use uuid::Uuid;
@@ -180,24 +180,38 @@ impl Model {
                     return Err(Impossible(format!("would overwrite {}", other.words())));
                 }
                 self.must_be_made(on)?;
-                Ok(match on {
-                    Target::Partition(partition) => {
-                        vec![Effect::Clear(partition.clone()), Effect::Filesystem(partition.clone(), made)]
-                    }
-                    Target::Array(uuid) => {
-                        vec![Effect::ArrayHolds(*uuid, Vec::new()), Effect::ArrayHolds(*uuid, vec![made])]
-                    }
-                })
+                Ok(vec![Effect::Holds(on.clone(), Vec::new()), Effect::Holds(on.clone(), vec![made])])
+            }
+            Action::Encrypt { on, uuid, .. } => {
+                let found = self.signatures(on)?;
+                if let Some(other) = found.iter().find(|s| !is_header(s, uuid)) {
+                    return Err(Impossible(format!("would overwrite {}", other.words())));
+                }
+                self.must_be_made(on)?;
+                self.must_be_unused(&Target::Opened(*uuid))?;
+                Ok(vec![Effect::Holds(on.clone(), Vec::new()), Effect::Encrypted(on.clone(), *uuid)])
+            }
+            Action::Seal { on, uuid } => {
+                if !matches!(&self.signatures(on)?[..], [only] if is_header(only, uuid)) {
+                    return Err(Impossible(format!("there is no header {uuid} to seal")));
+                }
+                Ok(vec![Effect::Sealed(on.clone())])
+            }
+            Action::Open { on, uuid, .. } => {
+                if !matches!(&self.signatures(on)?[..], [only] if is_header(only, uuid)) {
+                    return Err(Impossible(format!("there is no header {uuid} to open")));
+                }
+                if self.opened.contains_key(uuid) {
+                    return Err(Impossible(format!("{uuid} is open already")));
+                }
+                Ok(vec![Effect::Opened(on.clone(), *uuid)])
             }
             Action::Clear { on } => {
                 if let Some(other) = self.signatures(on)?.first() {
                     return Err(Impossible(format!("would overwrite {}", other.words())));
                 }
                 self.must_be_made(on)?;
-                Ok(vec![match on {
-                    Target::Partition(partition) => Effect::Clear(partition.clone()),
-                    Target::Array(uuid) => Effect::ArrayHolds(*uuid, Vec::new()),
-                }])
+                Ok(vec![Effect::Holds(on.clone(), Vec::new())])
             }
             Action::Link { on, at } => {
                 self.signatures(on)?;
@@ -265,7 +279,16 @@ impl Model {
                 Ok(self.array_contents.get(uuid).cloned().unwrap_or_default())
             }
             Target::Array(uuid) => Err(Impossible(format!("array {uuid} does not run"))),
+            Target::Opened(uuid) if self.opened.contains_key(uuid) => {
+                Ok(self.encrypted_contents.get(uuid).cloned().unwrap_or_default())
+            }
+            Target::Opened(uuid) => Err(Impossible(format!("{uuid} is not open"))),
         }
+    }
+
+    fn must_be_unused(&self, on: &Target) -> Result<(), Impossible> {
+        let used = self.mounts.iter().chain(&self.links).find(|(place, _)| place == on);
+        used.map_or(Ok(()), |(_, at)| Err(Impossible(format!("it is in use at {at}"))))
     }
 
     /// What nobody uses yet may be written to: its partition, or all those of its array, are of type *provisioning*.
@@ -277,6 +300,10 @@ impl Model {
                 let (_, members) = self.running.get(uuid).cloned().unwrap_or_default();
                 members.iter().try_for_each(|m| self.must_be_provisioning(m))
             }
+            Target::Opened(uuid) => match self.opened.get(uuid) {
+                Some(place) => self.must_be_made(place),
+                None => Err(Impossible(format!("{uuid} is not open"))),
+            },
         }
     }
 
@@ -297,4 +324,8 @@ impl Model {
             Err(Impossible(format!("partition {} of {} is not being provisioned", at.number, at.disk)))
         }
     }
+}
+
+fn is_header(signature: &Signature, uuid: &Uuid) -> bool {
+    signature.kind == luks::HEADER && signature.uuid == Some(uuid.to_string())
 }

@@ -144,9 +144,11 @@ fn taken_in(mut model: Model, config: &MachineConfig, at_work: &[&str], context:
         let disk = match effect {
             Effect::Sector { disk, .. } => disk,
             Effect::Clear(at) | Effect::Superblock(at, _) | Effect::Joined(_, at) => &at.disk,
-            Effect::Run(..) | Effect::Mounted(..) | Effect::Linked(..) => continue,
+            Effect::Run(..) | Effect::Opened(..) | Effect::Mounted(..) | Effect::Linked(..) => continue,
             Effect::Returned(..) | Effect::Copying(..) | Effect::Left(..) => panic!("{context}: not a new one"),
-            Effect::Filesystem(..) | Effect::ArrayHolds(..) | Effect::Copied(..) => panic!("{context}: made anew"),
+            Effect::Holds(..) | Effect::Encrypted(..) | Effect::Sealed(..) | Effect::Copied(..) => {
+                panic!("{context}: made anew")
+            }
             Effect::Zeroed(..) | Effect::Used(..) => panic!("{context}: erased"),
         };
         assert_eq!(disk, "vdf", "{context}");

@@ -5,6 +5,7 @@
 
 mod controllers;
 mod cuts;
+mod encryption;
 mod invariants;
 mod inventories;
 mod lines;

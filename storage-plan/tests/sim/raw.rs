@@ -4,7 +4,7 @@ use crate::world::*;
 use machine_config::schema::MachineConfig;
 use storage_plan::inventory::{Inventory, MdMember};
 use storage_plan::simulate::{Area, Effect, Model};
-use storage_plan::{Action, Verdict, links, plan};
+use storage_plan::{Action, Target, Verdict, links, plan};
 
 const PATHS: [&str; 3] = ["/dev/bedplate/meta/db", "/dev/bedplate/object/B1", "/dev/bedplate/object/B2"];
 
@@ -51,7 +51,7 @@ fn filled(model: &mut Model) {
         areas.insert(1 << 20, Area { signatures, md });
     }
     let array = model.inventory().arrays[0].uuid.unwrap();
-    model.apply(Effect::ArrayHolds(array, vec![signature("LVM2_member", "", ""), signature("ext4", "", "")]));
+    model.apply(Effect::Holds(Target::Array(array), vec![signature("LVM2_member", "", ""), signature("ext4", "", "")]));
 }
 
 #[test]

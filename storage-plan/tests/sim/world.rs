@@ -2,13 +2,13 @@
 
 use machine_config::permit::{Granted, Leave, Method, Permit};
 use machine_config::schema::{
-    Array, Cluster, Content, DirtyDegraded, Each, Level, MachineConfig, Media, Mkfs, Node, Rebuild, Replace, Scrub,
-    Selector, Storage, System, Time, Transport, Volume,
+    Array, Cluster, Content, DirtyDegraded, Each, Encrypt, Level, MachineConfig, Media, Mkfs, Node, Rebuild, Replace,
+    Scrub, Selector, Storage, System, Time, Transport, Volume,
 };
 use machine_config::utc::Utc;
 use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
 use std::collections::{BTreeMap, BTreeSet};
-use storage_plan::inventory::{BootDisk, Device, Rest, Signature, Uses};
+use storage_plan::inventory::{BootDisk, Device, Keys, Rest, Signature, Uses};
 use storage_plan::simulate::{Area, Effect, Model};
 use storage_plan::{Action, Plan, Verdict, VolumeVerdict, plan};
 use uuid::Uuid;
@@ -64,6 +64,7 @@ pub fn array(level: Level, disks: Selector, spares: u32, mount: &str) -> Array {
         mount: Some(mount.into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
+        encrypt: None,
         class: None,
         required: true,
     };
@@ -110,6 +111,7 @@ pub fn each(disks: Selector, required: bool) -> Each {
         mount: Some("/var/lib/volumes/{serial}".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
+        encrypt: None,
         class: None,
         required,
         generation: 0,
@@ -274,6 +276,17 @@ pub fn raw() -> (Model, MachineConfig) {
     (model, config)
 }
 
+/// The node of [`full`], whose volumes of data are all encrypted, and which has the passphrase.
+pub fn encrypted() -> (Model, MachineConfig) {
+    let (mut model, mut config) = full();
+    model.keys = Keys::ALL;
+    let storage = &mut config.storage;
+    storage.each.values_mut().for_each(|each| each.encrypt = Some(Encrypt::Passphrase));
+    let volumes = storage.array.values_mut().flat_map(|array| array.volume.values_mut());
+    volumes.for_each(|volume| volume.encrypt = Some(Encrypt::Passphrase));
+    (model, config)
+}
+
 /// The node of [`full`] as it runs, its mirror without `vdc` (A2), and a blank disk `vdf` (A3) in the place where that was;
 /// the configuration names it where `named`, and asks for the same slot where not.
 pub fn lost(named: bool) -> (Model, MachineConfig) {
@@ -386,6 +399,9 @@ pub fn steps(plan: &Plan) -> Vec<&'static str> {
         Action::AssembleArray { .. } => "assemble",
         Action::Mount { .. } => "mount",
         Action::Link { .. } => "link",
+        Action::Encrypt { .. } => "encrypt",
+        Action::Seal { .. } => "seal",
+        Action::Open { .. } => "open",
         Action::CreateArray { .. } | Action::MakeFilesystem { .. } | Action::Clear { .. } => "make",
     };
     plan.graph.steps.iter().map(|s| word(&s.action)).collect()
