@@ -47,6 +47,9 @@ pub struct Run {
     /// Give it a TPM 2.0.
     #[arg(long)]
     tpm: bool,
+    /// A recovery key for volumes that the TPM opens: once to make them, and when it does not.
+    #[arg(long, value_name = "FILE")]
+    recovery: Option<PathBuf>,
     /// The machine's serial number, by which a site file knows it.
     #[arg(long, value_name = "NAME")]
     serial: Option<String>,
@@ -81,6 +84,7 @@ impl Run {
             system_size: self.system_disk,
             disks: self.disks.clone(),
             tpm: self.tpm,
+            recovery: self.recovery.clone(),
             memory: self.memory,
             cpus: self.cpus,
             serial: self.serial.clone(),

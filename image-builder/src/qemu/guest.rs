@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 /// The fw_cfg file the agent looks for its configuration in.
 pub const CONFIG_FW_CFG: &str = "opt/io.bedplate/config";
+/// The one in which it looks for a recovery key.
+pub const RECOVERY_FW_CFG: &str = "opt/io.bedplate/recovery";
 
 /// Everything there is to a guest. [`Guest::new`] gives one without firmware, disks or network.
 #[derive(Debug, Clone, PartialEq, Eq)]

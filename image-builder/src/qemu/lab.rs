@@ -1,7 +1,7 @@
 //! A release on a bench: its disk, data disks, firmware with its keys, and its configuration, as one guest.
 #![allow(clippy::disallowed_methods, reason = "edge: makes the guest's files")]
 
-use super::guest::{CONFIG_FW_CFG, ConfigBy};
+use super::guest::{CONFIG_FW_CFG, ConfigBy, RECOVERY_FW_CFG};
 use super::vars::{self, EnrolledKeys};
 use super::{Accelerator, Bus, Disk, Firmware, Format, Guest, Network, Serial, Smbios, config_volume};
 use crate::tools::Tools;
@@ -64,6 +64,8 @@ pub struct Lab {
     pub disks: Vec<NewDisk>,
     /// Whether it has a TPM.
     pub tpm: bool,
+    /// A recovery key for encrypted volumes, as if a person had plugged it in.
+    pub recovery: Option<PathBuf>,
     /// Memory in MiB.
     pub memory: u32,
     /// Processors.
@@ -112,6 +114,7 @@ impl Lab {
             system_serial: None,
             disks: Vec::new(),
             tpm: false,
+            recovery: None,
             memory: 2048,
             cpus: 2,
             serial: None,
@@ -161,6 +164,7 @@ impl Lab {
             });
         }
         guest.tpm = self.tpm.then(|| folder.join("tpm"));
+        guest.fw_cfg.extend(self.recovery.iter().map(|key| (RECOVERY_FW_CFG.to_owned(), key.clone())));
         guest.network = Network::User { forwards: Vec::new() };
         if let Some(config) = &self.config {
             self.hand_over(config, tools, folder, &mut guest)?;

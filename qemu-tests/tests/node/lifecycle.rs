@@ -17,6 +17,7 @@ use std::time::Duration;
 pub const CHECKS: &[(&str, Check)] = &[
     ("a node joins the cluster and becomes ready", |t| joins(evidence(t)?)),
     ("its disks are a mounted mirror", |t| mirror(evidence(t)?)),
+    ("what is on the mirror is encrypted, and the TPM opens it after a reboot", |t| sealed(evidence(t)?)),
     ("the first sync is let go when the node is ready", |t| sync_let_go(evidence(t)?)),
     ("a pod runs under the default seccomp profile", |t| seccomp(evidence(t)?)),
     ("secure boot locks the kernel down, and modules of the image load there", |t| locked_down(evidence(t)?)),
@@ -71,7 +72,10 @@ fn gather(tier: &Tier) -> Result<Evidence> {
         let disk = Disk::blank(&machine.folder().join(format!("{serial}.raw")), replaced_disk::SIZE, serial)?;
         machine.disks.push(Disk { bus: Bus::VirtioScsi, ..disk });
     }
-    let text = replaced_disk::asked_for(&site::one_node(&plane.endpoint())?)?;
+    let text = encrypted(&replaced_disk::asked_for(&site::one_node(&plane.endpoint())?)?)?;
+    let key = machine.folder().join("n1.recovery");
+    std::fs::write(&key, format!("{}\n", uuid::Uuid::new_v4()))?;
+    (machine.lab.tpm, machine.lab.recovery) = (true, Some(key));
     machine.configure(&bench.bundle(&text, site::NODE, &plane.join(site::NODE)?)?)?;
     machine.oem_strings = units(&machine)?;
     machine.power_on()?;
@@ -83,11 +87,20 @@ fn gather(tier: &Tier) -> Result<Evidence> {
         [images_of(&mut machine, &mut plane, "images", KILL)?, images_of(&mut machine, &mut plane, "again", "")?];
     let serial = machine.log().text().to_owned();
     let went_down = machine.shut_down(Duration::from_secs(90))?;
+    // Nobody is there with the recovery key any more.
+    machine.lab.recovery = None;
     machine.power_on()?;
     machine.wait_until_ready(&mut plane, BOOT)?;
     let second = look(&mut machine, &mut plane, "second", "")?;
     let replaced = replaced_disk::gather(&mut machine, &mut plane)?;
     Ok(Evidence { node, first, images, went_down, second, replaced, token, serial })
+}
+
+/// The site file with a volume that the TPM opens.
+fn encrypted(text: &str) -> Result<String> {
+    let with = text.replace("volume.data = { ", "volume.data = { encrypt = \"tpm\", ");
+    ensure!(with != text, "the example has no volume of data:\n{text}");
+    Ok(with)
 }
 
 fn look(
@@ -175,6 +188,17 @@ fn mirror(seen: &Evidence) -> Result<()> {
         ensure!(data["disks"].to_string().contains(disk), "{disk} is not a member: {data}");
     }
     ensure!(seen.first.status["storage_writes"].as_u64() > Some(0), "the first boot wrote to no disk");
+    Ok(())
+}
+
+fn sealed(seen: &Evidence) -> Result<()> {
+    for seen in [&seen.first, &seen.second] {
+        let data = volume(seen)?;
+        ensure!(data["encrypted"] == true && data["available"] == true, "{data}");
+    }
+    ensure!(seen.second.status["storage_writes"] == 0, "the second boot wrote to a disk");
+    let module = seen.second.line("module-dm_crypt")?;
+    ensure!(module.contains(" Live "), "dm_crypt: {module}");
     Ok(())
 }
 
