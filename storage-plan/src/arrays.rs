@@ -2,7 +2,7 @@
 //! `system` selects several disks. Pure.
 
 use crate::identity::{Layer, Owner, VolumeKey};
-use machine_config::schema::{Array, DirtyDegraded, Level, Mkfs, Rebuild, Scrub, Storage, System, Volume};
+use machine_config::schema::{Array, DirtyDegraded, Level, Rebuild, Scrub, Storage, System, Volume};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -60,7 +60,7 @@ pub fn mirror(system: &System) -> Option<Asked<'_>> {
         format: system.format.into(),
         mount: Some("/var".into()),
         mount_options: system.mount_options.clone(),
-        mkfs: Mkfs::default(),
+        mkfs: system.mkfs.clone(),
         encrypt: None,
         class: None,
         required: true,

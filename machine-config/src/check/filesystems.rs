@@ -9,7 +9,9 @@ const BYTES_PER_INODE: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 20;
 
 pub(super) fn check(rules: &mut Rules<'_>) {
     let storage = &rules.config().storage;
-    mounted(rules, &["system"], storage.system.format, Kind::State, &storage.system.mount_options);
+    let system = &storage.system;
+    mounted(rules, &["system"], system.format, Kind::State, &system.mount_options);
+    made(rules, &["system"], system.format, &system.mkfs);
     for (name, each) in &storage.each {
         let given = Given { mount: each.mount.as_deref(), options: &each.mount_options, mkfs: &each.mkfs };
         volume(rules, &["each", name], each.format, &given);

@@ -53,6 +53,9 @@ pub struct System {
     /// Options to mount the state partition with, beside or in place of `noatime`, from the list of its file system.
     #[serde(default)]
     pub mount_options: Vec<String>,
+    /// How the file system of the state partition is made.
+    #[serde(default)]
+    pub mkfs: Mkfs,
 }
 
 impl System {

@@ -300,7 +300,7 @@ impl Draft {
         let Some(format) = wanted.content.file_system() else { return self.add(Action::Clear { on }, after) };
         let name = self.verdict.volume.split('/').next().unwrap_or_default();
         let label = filesystem::label(format, name);
-        let (uuid, mkfs) = (self.verdict.filesystem, wanted.mkfs.cloned().unwrap_or_default());
+        let (uuid, mkfs) = (self.verdict.filesystem, wanted.mkfs.clone());
         self.add(Action::MakeFilesystem { on, format, uuid, label, mkfs }, after)
     }
 }
@@ -308,8 +308,8 @@ impl Draft {
 /// What a volume is to hold, as the configuration asks for it.
 struct Holds<'a> {
     content: Content,
-    /// How a file system is made, if the configuration has a say.
-    mkfs: Option<&'a Mkfs>,
+    /// How a file system is made.
+    mkfs: &'a Mkfs,
     /// How it is mounted.
     options: &'a [String],
     encrypt: Option<Encrypt>,
@@ -318,16 +318,16 @@ struct Holds<'a> {
 impl<'a> Holds<'a> {
     fn of_each(each: &'a Each) -> Holds<'a> {
         let encrypt = each.encrypt;
-        Holds { content: each.format, mkfs: Some(&each.mkfs), options: &each.mount_options, encrypt }
+        Holds { content: each.format, mkfs: &each.mkfs, options: &each.mount_options, encrypt }
     }
 
     fn of_volume(volume: &'a Volume) -> Holds<'a> {
         let encrypt = volume.encrypt;
-        Holds { content: volume.format, mkfs: Some(&volume.mkfs), options: &volume.mount_options, encrypt }
+        Holds { content: volume.format, mkfs: &volume.mkfs, options: &volume.mount_options, encrypt }
     }
 
     fn of_state(system: &'a System) -> Holds<'a> {
-        let (mkfs, options) = (None, &system.mount_options[..]);
+        let (mkfs, options) = (&system.mkfs, &system.mount_options[..]);
         Holds { content: system.format.into(), mkfs, options, encrypt: None }
     }
 

@@ -1,7 +1,7 @@
 //! What the configuration says about how volumes are made, mounted and kept.
 
 use crate::world::*;
-use machine_config::schema::{DirtyDegraded, MachineConfig, Mkfs, Rebuild, WriteHole};
+use machine_config::schema::{DirtyDegraded, MachineConfig, Rebuild, WriteHole};
 use on_disk::gpt::{Table, kind};
 use proptest::prelude::*;
 use storage_plan::simulate::Model;
@@ -27,6 +27,7 @@ fn mounted(model: &Model, config: &MachineConfig) -> Vec<(String, String)> {
 fn mount_options_count_at_each_mount_and_mkfs_options_once() {
     let (model, mut config) = full();
     config.storage.system.mount_options = options(&["lazytime"]);
+    config.storage.system.mkfs.reflink = Some(false);
     config.storage.each.get_mut("object").unwrap().mount_options = options(&["commit=30"]);
     config.storage.each.get_mut("object").unwrap().mkfs.reserved_percent = Some(0);
     let volume = config.storage.array.get_mut("meta").unwrap().volume.get_mut("db").unwrap();
@@ -51,7 +52,7 @@ fn mount_options_count_at_each_mount_and_mkfs_options_once() {
         };
         steps.filter_map(|step| mkfs(&step.action)).next().unwrap()
     };
-    assert_eq!(made_with("state"), Mkfs::default());
+    assert_eq!(made_with("state").reflink, Some(false));
     assert_eq!(made_with("object/B1").reserved_percent, Some(0));
     assert_eq!(made_with("meta/db").reflink, Some(false));
     // Another make changes nothing of what is there; other options are for the next mount.
