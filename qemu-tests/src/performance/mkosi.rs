@@ -9,7 +9,7 @@ mod config;
 
 use super::builds::{Builder, Project, copy};
 use super::figures::{Mkosi, Run};
-use super::{host, measured};
+use super::{host, measured, tools};
 use anyhow::{Context, Result, bail, ensure};
 use image_builder::assemble::uki::STUB;
 use image_builder::components::{self, ComponentKind, Workshop};
@@ -77,7 +77,7 @@ struct Room {
 impl Room {
     fn new(builder: &Builder, release: &Path, folder: &Path, store: &Store, progress: &Progress) -> Result<Room> {
         let recipe = Recipe::read(&builder.recipe)?;
-        let tools = tools(builder, &recipe, folder, store, progress)?;
+        let tools = tools::open(builder, &config::recipe_of_tools(&recipe)?, folder, store, progress)?;
         let [site, etc, work, temporary] = ["site", "etc", "work", "temporary"].map(|name| folder.join(name));
         for new in [&site, &work, &temporary] {
             fs::create_dir(new)?;
@@ -185,18 +185,6 @@ impl Room {
         }
         Ok(word(36) << superblock[12])
     }
-}
-
-/// mkosi's tools: the example's recipe with mkosi among its tools and without anything that is not locked by packages.
-fn tools(builder: &Builder, recipe: &Recipe, folder: &Path, store: &Store, progress: &Progress) -> Result<Tools> {
-    let derived = config::recipe_of_tools(recipe)?;
-    let place = folder.join("tools");
-    fs::create_dir(&place)?;
-    let file = place.join("recipe.toml");
-    fs::write(&file, toml::to_string(&derived).context("the recipe of mkosi's tools can't be written")?)?;
-    let arguments = ["lock".as_ref(), "--recipe".as_ref(), file.as_os_str()];
-    measured::run(&builder.bedplate, &builder.agent, &arguments)?;
-    Tools::of_recipe(&file, store, progress)
 }
 
 fn overlays(recipe_file: &Path) -> Result<Vec<PathBuf>> {

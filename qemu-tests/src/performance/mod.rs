@@ -14,3 +14,4 @@ pub mod mkosi;
 pub mod page;
 pub mod picture;
 pub mod provision;
+mod tools;

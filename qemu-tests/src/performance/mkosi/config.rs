@@ -2,8 +2,9 @@
 //! form. Pure but for writing it.
 #![allow(clippy::disallowed_methods, reason = "edge: writes mkosi's configuration")]
 
+use super::super::tools;
 use anyhow::{Context, Result};
-use image_builder::recipe::{Archive, Recipe, Tools};
+use image_builder::recipe::{Archive, Recipe};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -72,15 +73,10 @@ const PROVIDED: [&str; 10] = [
 
 /// A recipe whose tools are mkosi's.
 pub(super) fn recipe_of_tools(example: &Recipe) -> Result<Recipe> {
-    let mut recipe = example.clone();
-    recipe.component.clear();
-    recipe.overlay.clear();
+    let mut recipe = tools::recipe(example, &INSTALL, &PROVIDED);
     let debian = recipe.archive.values().next().cloned().context("the recipe has no archive")?;
     let testing = Archive { suites: vec![TESTING.into()], tools_only: true, ..debian };
     recipe.archive.insert("testing".into(), testing);
-    let [install, provided] =
-        [&INSTALL[..], &PROVIDED[..]].map(|names| names.iter().map(|n| (*n).to_owned()).collect());
-    recipe.tools = Tools { install, provided };
     Ok(recipe)
 }
 
