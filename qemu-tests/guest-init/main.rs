@@ -10,6 +10,7 @@ mod many;
 mod model;
 mod orders;
 mod saboteur;
+mod systemd;
 
 use qemu_tests::guest::{self, CASES};
 use qemu_tests::torture::talk;
@@ -35,6 +36,10 @@ fn main() {
     }
     if std::env::args().any(|word| word == guest::many::SCRIPT) {
         many::run_script();
+        switch_off();
+    }
+    if std::env::args().any(|word| word == guest::many::IGNITION) {
+        many::run_ignition();
         switch_off();
     }
     lay::wait_for_all();

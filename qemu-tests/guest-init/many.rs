@@ -1,9 +1,11 @@
 //! Runs the storage unit once for a node with thirty disks, and says what came of it.
 
-use crate::{cases, lay, tool};
+use crate::{cases, lay, systemd, tool};
 use firstboot::storage::Took;
 use qemu_tests::guest::many::{SAID, Seen, numbers, wanted};
+use serde_json::{Value, json};
 use std::fs;
+use std::process::Command;
 use std::time::Instant;
 
 pub fn run() {
@@ -50,6 +52,53 @@ pub fn run_script() {
     }
     let took = Took { steps: clock.elapsed().as_secs_f64(), ..Took::default() };
     say(&Seen { took, ..Seen::default() });
+}
+
+/// What [`wanted`] asks for, by Ignition's stage of disks: it waits for all of them, makes arrays and then file systems. What it
+/// made is mounted by hand, as its next stage would.
+pub fn run_ignition() {
+    const CONFIG: &str = "/run/ignition.json";
+    let numbers = numbers();
+    numbers.iter().for_each(|serial| lay::wait_for(serial));
+    let nodes: Vec<String> = numbers.iter().map(|serial| format!("/dev/{}", lay::name(serial))).collect();
+    let wanted = wanted();
+    let array = &wanted.storage.array["meta"];
+    let (members, each) = nodes.split_at(array.disks.serial.len());
+    let raid = json!({
+        "name": "meta",
+        "level": format!("raid{}", u8::from(array.level)),
+        "devices": members,
+        "options": ["--metadata=1.2", "--bitmap=internal"],
+    });
+    let places: Vec<String> = ["/dev/md/meta".to_owned()].into_iter().chain(each.iter().cloned()).collect();
+    let filesystem = |device: &String| json!({ "device": device, "format": "ext4", "wipeFilesystem": true });
+    let filesystems: Vec<Value> = places.iter().map(filesystem).collect();
+    let storage = json!({ "raid": [raid], "filesystems": filesystems });
+    let config = json!({ "ignition": { "version": "3.3.0" }, "storage": storage });
+    fs::write(CONFIG, config.to_string()).unwrap();
+    fs::create_dir_all("/sysroot").unwrap();
+    systemd::stand_in();
+    let clock = Instant::now();
+    let options = ["--platform=metal", "--stage=disks", "--root=/sysroot", "--log-to-stdout"];
+    let done = Command::new("/usr/bin/ignition")
+        .args(options)
+        .arg(format!("--config-cache={CONFIG}"))
+        .env("PATH", "/usr/sbin:/usr/bin")
+        .env("MDADM_NO_UDEV", "1")
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
+    for (number, node) in places.iter().enumerate() {
+        let at = format!("/var/lib/volumes/{number}");
+        fs::create_dir_all(&at).unwrap();
+        sys_mount::Mount::builder().fstype("ext4").mount(node, &at).unwrap();
+    }
+    let took = Took { steps: clock.elapsed().as_secs_f64(), ..Took::default() };
+    say(&Seen { took, ..Seen::default() });
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn say(seen: &Seen) {

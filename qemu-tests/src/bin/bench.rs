@@ -92,7 +92,7 @@ impl Cli {
         }
         if wanted(Part::Provision) {
             let init = std::env::current_exe()?.with_file_name("guest-init");
-            figures.provision = Some(provision::measure(&init, self.runs.into(), progress)?);
+            figures.provision = Some(provision::measure(&init, &self.builder()?, self.runs.into(), progress)?);
             figures.write(&file)?;
         }
         if wanted(Part::Boots) {

@@ -83,21 +83,22 @@ pub(super) fn tree(
     Ok(tree)
 }
 
-/// The kernel of `tree`, and an initrd with `init` as its first program, and with `beside`, by path.
+/// The kernel of `tree`, and an initrd with `programs`, by path, one of them `/init`, with those at `paths` of the tree, and with the
+/// files `beside`.
 ///
 /// # Errors
 /// When the tree lacks a program, a library or a module that the guest needs.
 pub(super) fn make(
     tree: &Tree,
     libraries_in: &str,
-    init: Vec<u8>,
+    mut programs: Vec<(String, Vec<u8>)>,
+    paths: &[&str],
     beside: Vec<(String, Vec<u8>)>,
     snapshot: i64,
 ) -> Result<(Kernel, Vec<u8>)> {
     let kernel = kernel::select(tree)?;
-    let mut programs = vec![("/init".to_owned(), init)];
     let loaded = LOADED.iter().map(|library| format!("{libraries_in}/{library}"));
-    for path in PROGRAMS.iter().map(|path| (*path).to_owned()).chain(loaded) {
+    for path in PROGRAMS.iter().chain(paths).map(|path| (*path).to_owned()).chain(loaded) {
         let (_, content) = tree.file(&path).with_context(|| format!("no package of the lock has {path}"))?;
         let bytes = content.read()?;
         programs.push((path, bytes));

@@ -32,6 +32,14 @@ impl Kit {
     /// # Errors
     /// When there is no lock, or what it names can't be fetched or opened.
     pub fn make(init: &Path, progress: &Progress) -> Result<Kit> {
+        Kit::with(init, Vec::new(), &[], progress)
+    }
+
+    /// As [`Kit::make`], with `programs`, by path, and with those at `paths` of the image beside.
+    ///
+    /// # Errors
+    /// As [`Kit::make`].
+    pub fn with(init: &Path, programs: Vec<(String, Vec<u8>)>, paths: &[&str], progress: &Progress) -> Result<Kit> {
         let recipe_file = repository().join("examples/node/recipe.toml");
         let recipe = Recipe::read(&recipe_file)?;
         let folder = recipe_file.parent().unwrap_or(Path::new("."));
@@ -45,9 +53,10 @@ impl Kit {
         let at = |name: &str| folder.path().join(name);
         let tree = initrd::tree(&lock, &recipe, &inputs.package, &store, progress)?;
         let libraries = format!("/usr/lib/{}", lock.arch.library_folder());
-        let init = stripped(init, &tools, &at("init"))?;
+        let init = ("/init".to_owned(), stripped(init, &tools, &at("init"))?);
         let policies = policies::files(&KeyFolder::at(repository().join("examples/node/keys")))?;
-        let (kernel, archive) = initrd::make(&tree, &libraries, init, policies, lock.snapshot)?;
+        let (kernel, archive) =
+            initrd::make(&tree, &libraries, [vec![init], programs].concat(), paths, policies, lock.snapshot)?;
         std::fs::write(at("vmlinuz"), kernel.image.read()?)?;
         std::fs::write(at("initrd"), archive)?;
         let accelerator = Accelerator::probe(&tools, &at("vmlinuz"), progress)?;

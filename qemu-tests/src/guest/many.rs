@@ -20,6 +20,10 @@ pub const WORD: &str = "many";
 /// The word that has it make what a script would: the same arrays and file systems with the same tools, one after the other,
 /// on whole disks, with no look at them before.
 pub const SCRIPT: &str = "many-script";
+/// The word that has it make the same by Ignition's stage of disks, and mount that.
+pub const IGNITION: &str = "many-ignition";
+/// What that runs of the image.
+pub const OF_IGNITION: [&str; 2] = ["/usr/bin/udevadm", "/usr/sbin/wipefs"];
 /// What the guest's line begins with that tells what came of it: JSON of [`Seen`] follows.
 pub const SAID: &str = "many disks: ";
 

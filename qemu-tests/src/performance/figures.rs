@@ -170,6 +170,12 @@ pub struct Provision {
     pub second: Vec<ProvisionRun>,
     /// Seconds of the same tools, one after the other.
     pub script: Vec<f64>,
+    /// Seconds of Ignition.
+    #[serde(default)]
+    pub ignition: Vec<f64>,
+    /// Which Ignition.
+    #[serde(default)]
+    pub ignition_version: String,
 }
 
 /// One run of the storage unit, in seconds.

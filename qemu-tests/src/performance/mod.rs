@@ -8,6 +8,7 @@ pub mod builds;
 pub mod figures;
 mod floor;
 pub mod host;
+mod ignition;
 pub mod image;
 mod measured;
 pub mod mkosi;

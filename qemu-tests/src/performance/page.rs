@@ -216,10 +216,12 @@ fn provision(page: &mut String, provision: Option<&Provision>) {
         page,
         "The agent's storage unit in a guest of two processors, in software, with {} small disks: six become a RAID 6, each \
          other\none gets a file system, the system disk the state partition: {} volumes. Median of {}. A script's part is what \
-         those\ncost that look at nothing: mdadm, mkfs and mount, one after the other, on whole disks. {}\n",
+         those\ncost that look at nothing: mdadm, mkfs and mount, one after the other, on whole disks.\nIgnition {} makes the \
+         same and wipes what it finds; it makes no state partition, and what it made is\nmounted by hand. {}\n",
         provision.disks,
         provision.volumes,
         count(provision.first.len(), "guest"),
+        provision.ignition_version,
         on(&provision.host)
     );
     page.push_str("| | looking and planning, s | steps, s | their critical path, s | ratio | goal |\n|---|---:|---:|---:|---:|---|\n");
@@ -233,6 +235,8 @@ fn provision(page: &mut String, provision: Option<&Provision>) {
     row("the same disks at the next boot", &provision.second, "");
     let script = median(provision.script.iter().copied());
     let _ = writeln!(page, "| blank disks, by a script | - | {script:.1} | - | - | |");
+    let ignition = median(provision.ignition.iter().copied());
+    let _ = writeln!(page, "| blank disks, by Ignition | - | {ignition:.1} | - | - | |");
 }
 
 fn boots(page: &mut String, boots: Option<&Boots>) {
@@ -361,6 +365,7 @@ mod tests {
                     ProvisionRun { look: 1.4, steps: 5.0, critical_path: 5.0 },
                 ],
                 script: vec![20.0],
+                ignition: vec![24.0],
                 ..Provision::default()
             }),
             boots: Some(Boots {
@@ -387,6 +392,7 @@ mod tests {
             "| root, EROFS | 256.0 |",
             "| blank disks | 1.2 | 5.5 | 5.0 | 1.10 | 1.1 |",
             "| blank disks, by a script | - | 20.0 | - | - | |",
+            "| blank disks, by Ignition | - | 24.0 | - | - | |",
             "| kernel | 2.0 | 2.0 | 2.0 | 2.0 |",
             "| network | 8.0 | 10.0 | - | - |",
             "| kubelet | 3.0 | 13.0 | - | - |",

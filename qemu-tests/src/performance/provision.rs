@@ -1,10 +1,11 @@
 //! Provisioning, measured: thirty blank disks to volumes, the same disks at the next boot, and beside them what a script
-//! would do with the same tools.
+//! would do with the same tools, and what Ignition does.
 
+use super::builds::Builder;
 use super::figures::{Provision, ProvisionRun, hundredths};
-use super::host;
+use super::{host, ignition};
 use crate::guest::kit::Kit;
-use crate::guest::many::{self, SCRIPT, Seen, WORD};
+use crate::guest::many::{self, IGNITION, OF_IGNITION, SCRIPT, Seen, WORD};
 use anyhow::{Result, bail, ensure};
 use firstboot::storage::Took;
 use image_builder::progress::Progress;
@@ -14,9 +15,11 @@ use std::path::Path;
 ///
 /// # Errors
 /// When a guest does not come to its end, a volume is not made, or one is not kept.
-pub fn measure(init: &Path, rounds: usize, progress: &Progress) -> Result<Provision> {
+pub fn measure(init: &Path, builder: &Builder, rounds: usize, progress: &Progress) -> Result<Provision> {
     let mut provision = Provision { host: host::read(), disks: many::numbers().len(), ..Provision::default() };
-    let kit = Kit::make(init, progress)?;
+    let (program, version) = ignition::program(builder, progress)?;
+    provision.ignition_version = version;
+    let kit = Kit::with(init, vec![program], &OF_IGNITION, progress)?;
     for round in 1..=rounds {
         progress.say(format!("provisioning {round} of {rounds}: {} blank disks, and again", provision.disks));
         let boots = many::boots(&kit, &[WORD, WORD])?;
@@ -31,6 +34,9 @@ pub fn measure(init: &Path, rounds: usize, progress: &Progress) -> Result<Provis
         progress.say(format!("provisioning {round} of {rounds}: by a script"));
         let script = many::boots(&kit, &[SCRIPT])?;
         provision.script.extend(script.iter().map(|seen: &Seen| hundredths(seen.took.steps)));
+        progress.say(format!("provisioning {round} of {rounds}: by Ignition"));
+        let ignition = many::boots(&kit, &[IGNITION])?;
+        provision.ignition.extend(ignition.iter().map(|seen: &Seen| hundredths(seen.took.steps)));
     }
     Ok(provision)
 }
