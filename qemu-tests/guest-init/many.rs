@@ -32,12 +32,16 @@ pub fn run() {
     say(&seen);
 }
 
-/// What [`wanted`] asks for, by its tools alone.
-pub fn run_script() {
+/// The disks' nodes, in the order of their numbers, once all are there.
+fn nodes() -> Vec<String> {
     let numbers = numbers();
     numbers.iter().for_each(|serial| lay::wait_for(serial));
-    let nodes: Vec<String> = numbers.iter().map(|serial| format!("/dev/{}", lay::name(serial))).collect();
-    let wanted = wanted();
+    numbers.iter().map(|serial| format!("/dev/{}", lay::name(serial))).collect()
+}
+
+/// What [`wanted`] asks for, by its tools alone.
+pub fn run_script() {
+    let (nodes, wanted) = (nodes(), wanted());
     let array = &wanted.storage.array["meta"];
     let (members, each) = nodes.split_at(array.disks.serial.len());
     let clock = Instant::now();
@@ -58,10 +62,7 @@ pub fn run_script() {
 /// made is mounted by hand, as its next stage would.
 pub fn run_ignition() {
     const CONFIG: &str = "/run/ignition.json";
-    let numbers = numbers();
-    numbers.iter().for_each(|serial| lay::wait_for(serial));
-    let nodes: Vec<String> = numbers.iter().map(|serial| format!("/dev/{}", lay::name(serial))).collect();
-    let wanted = wanted();
+    let (nodes, wanted) = (nodes(), wanted());
     let array = &wanted.storage.array["meta"];
     let (members, each) = nodes.split_at(array.disks.serial.len());
     let raid = json!({
