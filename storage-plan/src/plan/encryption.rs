@@ -88,7 +88,7 @@ impl Context<'_> {
             amiss,
             is_open: opened.is_some(),
             is_offered: opened.is_some_and(|o| o.uses.is_at(at)),
-            in_use: beside(place.uses, opened).words().or_else(|| opened.and_then(|o| o.uses.words())),
+            in_use: in_use(place, opened),
         }
     }
 
@@ -110,7 +110,7 @@ impl Context<'_> {
         };
         // One that was left open is closed before it is made anew.
         let opened = self.opened(draft, place);
-        (holds, beside(place.uses, opened).words().or_else(|| opened.and_then(|o| o.uses.words())))
+        (holds, in_use(place, opened))
     }
 
     /// Why an encrypted volume can't be opened.
@@ -168,11 +168,11 @@ impl Context<'_> {
     }
 }
 
-/// Uses but for what shows what is encrypted.
-fn beside(uses: &Uses, opened: Option<&Opened>) -> Uses {
-    let mut uses = uses.clone();
+/// What uses an encrypted volume in this place, or what it shows, in words.
+fn in_use(place: Place<'_>, opened: Option<&Opened>) -> Option<String> {
+    let mut uses = place.uses.clone();
     uses.holders.retain(|holder| opened.is_none_or(|o| o.name != *holder));
-    uses
+    uses.words().or_else(|| opened.and_then(|o| o.uses.words()))
 }
 
 impl Draft {
