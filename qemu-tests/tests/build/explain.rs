@@ -87,7 +87,7 @@ const OF_DISKS: [&str; 12] = [
 const NAMED: [&str; 5] =
     ["64-btrfs.rules", "fstrim.service", "fstrim.timer", "systemd-fstab-generator", "systemd-gpt-auto-generator"];
 /// Those that may stay, since they touch no disk by themselves.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 20] = [
     // Names and cookies of device mapper, whose devices stage 1 makes.
     "55-dm.rules",
     "60-persistent-storage-dm.rules",
@@ -98,8 +98,20 @@ const HARMLESS: [&str; 9] = [
     // They are started by what is masked: rules for arrays with foreign metadata, scrubs of whole file systems.
     "96-e2scrub.rules",
     "mdmon@.service",
+    "system-xfs_scrub.slice",
     "xfs_scrub_media@.service",
     "xfs_scrub_media_fail@.service",
+    // What units hang on to that only the masked generators would make.
+    "cryptsetup-pre.target",
+    "cryptsetup.target",
+    "integritysetup-pre.target",
+    "integritysetup.target",
+    "remote-cryptsetup.target",
+    "remote-veritysetup.target",
+    "system-systemd\\x2dcryptsetup.slice",
+    "system-systemd\\x2dveritysetup.slice",
+    "veritysetup-pre.target",
+    "veritysetup.target",
 ];
 
 /// Each of them is masked in `/etc`, or known to be harmless. A package that brings another one is found here.
@@ -115,10 +127,6 @@ pub fn nothing_but_the_agent_touches_disks() {
             }
             _ => continue,
         };
-        // What others hang on to, and which does nothing by itself.
-        if [".target", ".slice"].iter().any(|kind| name.ends_with(kind)) {
-            continue;
-        }
         if OF_DISKS.contains(&package.as_str()) || NAMED.contains(&name) {
             let mask = files.get(&in_etc).and_then(|listed| listed.target.as_deref());
             let is_masked = mask == Some("/dev/null");
