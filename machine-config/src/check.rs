@@ -6,6 +6,7 @@
 
 mod disks;
 mod filesystems;
+mod groups;
 mod machines;
 mod mounts;
 mod network;
@@ -83,6 +84,7 @@ fn rules(file: &SiteFile<'_>, name: &str, mut doubts: Vec<Vec<String>>) -> (Opti
     let Some(resolved) = resolved else { return (None, found) };
     let mut rules = Rules { resolved: &resolved, found: Vec::new() };
     disks::check(&mut rules);
+    groups::check(&mut rules);
     mounts::check(&mut rules);
     filesystems::check(&mut rules);
     network::check(&mut rules);

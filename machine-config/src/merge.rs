@@ -88,7 +88,7 @@ pub(crate) fn resolve_around<'t>(file: &SiteFile<'t>, name: &str) -> (Option<Res
             }
         }
     };
-    let places = ["system", "each", "array"]
+    let places = ["system", "each", "array", "group"]
         .into_iter()
         .fold(Places::default(), |all, section| all.and(Places::below(&[section], &table, &file.source)));
     let config = MachineConfig {
@@ -101,6 +101,7 @@ pub(crate) fn resolve_around<'t>(file: &SiteFile<'t>, name: &str) -> (Option<Res
             system: profile.system.unwrap_or_default(),
             each: profile.each,
             array: profile.array,
+            group: profile.group,
             places,
         },
         node: profile.node,

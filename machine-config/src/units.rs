@@ -78,6 +78,22 @@ pub fn optional_size<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::
     Option::<String>::deserialize(d)?.map(|s| parse_size(&s).map_err(D::Error::custom)).transpose()
 }
 
+/// Serde helper for sizes that must be given.
+///
+/// # Errors
+/// As [`parse_size`].
+pub fn size<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    parse_size(&String::deserialize(d)?).map_err(D::Error::custom)
+}
+
+/// Serde helper: the counterpart of [`size`].
+///
+/// # Errors
+/// As the serializer.
+pub fn write_size<S: Serializer>(size: &u64, s: S) -> Result<S::Ok, S::Error> {
+    format_size(*size).serialize(s)
+}
+
 /// A size as text, in the largest unit that gives a whole number: `parse_size(&format_size(n)) == Ok(n)`.
 pub fn format_size(bytes: u64) -> String {
     let fits = |(_, factor): &&(&str, u64)| bytes >= *factor && bytes.is_multiple_of(*factor);

@@ -18,6 +18,7 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     }
     selectors.extend(storage.each.iter().map(|(name, each)| (vec!["each", name.as_str()], &each.disks)));
     selectors.extend(storage.array.iter().map(|(name, array)| (vec!["array", name.as_str()], &array.disks)));
+    selectors.extend(storage.group.iter().map(|(name, group)| (vec!["group", name.as_str()], &group.disks)));
     let mut owners: BTreeMap<(&str, String), String> = BTreeMap::new();
     for (owner, selector) in &selectors {
         let named = owner.join(".");

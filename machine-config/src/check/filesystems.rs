@@ -22,6 +22,12 @@ pub(super) fn check(rules: &mut Rules<'_>) {
             volume(rules, &["array", name, "volume", named], value.format, &given);
         }
     }
+    for (name, group) in &storage.group {
+        for (named, value) in &group.volume {
+            let given = Given { mount: value.mount.as_deref(), options: &value.mount_options, mkfs: &value.mkfs };
+            volume(rules, &["group", name, "volume", named], value.format, &given);
+        }
+    }
 }
 
 /// What is said of a volume's file system.

@@ -35,6 +35,14 @@ pub(super) fn check(rules: &mut Rules<'_>) {
             mounts.push((path, format!("array.{name}.volume.{volume}"), mount));
         }
     }
+    for (name, group) in &storage.group {
+        for (volume, value) in &group.volume {
+            let Some(mount) = &value.mount else { continue };
+            let path = vec!["group", name, "volume", volume, "mount"];
+            placeholders(rules, &path, mount, &[]);
+            mounts.push((path, format!("group.{name}.volume.{volume}"), mount));
+        }
+    }
     for (path, named, mount) in &mounts {
         let inside =
             |above: &str| mount.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -88,7 +96,10 @@ fn placeholders(rules: &mut Rules<'_>, path: &[&str], mount: &str, known: &[&str
     }
     if rest.contains(['{', '}']) {
         let (why, mend) = if known.is_empty() {
-            ("The volume of an array is no single disk: nothing is put in for braces there.", "Leave the braces out.")
+            (
+                "The volume of an array or group is no single disk: nothing is put in for braces there.",
+                "Leave the braces out.",
+            )
         } else {
             ("Known are `{serial}` and `{slot}`.", "Use one of these, or leave the braces out.")
         };

@@ -57,6 +57,38 @@ level = 1
 disks = { serial = ["S2", "S3", "S3"] }
 volume.v = { format = "ext4", mount = "/var/lib/volumes/c" }
 "#;
+    groups_that_do_not_hold_together: r#"
+[profile.p.group.empty]
+disks = { serial = ["E1"] }
+volume = {}
+[profile.p.group.data]
+disks = { serial = ["S1", "S2"] }
+pool.thin = { size = "100 GB" }
+pool.db = { size = "100 GB" }
+[profile.p.group.data.volume]
+db = { size = "10 GB", format = "xfs", mount = "/var/lib/a" }
+rest = { format = "xfs", mount = "/var/lib/b", layout = "striped" }
+too = { format = "xfs", mount = "/var/lib/b", layout = "raid1", over = 3 }
+line = { size = "1 GB", format = "raw", over = 2 }
+one = { size = "1 GB", format = "raw", layout = "striped", over = 1 }
+snapshots = { size = "1 GB", format = "raw" }
+lost = { size = "1 GB", format = "raw", pool = "thick" }
+odd = { format = "raw", pool = "thin", layout = "linear", over = 2, mount = "/var/{x}" }
+[profile.p.group.single]
+disks = { serial = ["S2"] }
+volume.mirror = { format = "raw", layout = "raid1" }
+"#;
+    groups_that_hold_together: r#"
+[profile.p.group.data]
+disks = { serial = ["S1", "S2", "S3"] }
+pool.thin = { size = "100 GB" }
+[profile.p.group.data.volume]
+db = { size = "10 GB", format = "xfs", mount = "/var/lib/a" }
+rest = { format = "ext4", mount = "/var/lib/b", layout = "striped" }
+two = { size = "10 GB", format = "raw", layout = "striped", over = 2 }
+safe = { size = "10 GB", format = "raw", layout = "raid1" }
+filled = { size = "1 TB", format = "xfs", mount = "/var/lib/c", pool = "thin" }
+"#;
     arrays_with_too_few_members: r#"
 array.data.disks.serial = ["S1"]
 [profile.p.array.data]

@@ -5,6 +5,7 @@
 mod array_policy;
 mod bundle;
 mod encryption;
+mod group;
 mod mkfs;
 mod network;
 mod site;
@@ -14,6 +15,7 @@ mod text;
 pub use array_policy::{DirtyDegraded, Rebuild, Scrub, WriteHole};
 pub use bundle::{Bundle, Join};
 pub use encryption::{Encrypt, Passphrase, recovery_file};
+pub use group::{Group, Layout, Logical, Pool};
 pub use mkfs::Mkfs;
 pub use network::{BondMode, Interface, Member};
 pub use site::{Cluster, MachineConfig, MachineEntry, Match, Node, Part, Profile, Site, Taint, Time};

@@ -1,6 +1,6 @@
 //! Site, cluster, machines, profiles.
 
-use super::{Array, Each, Interface, Storage, System, text};
+use super::{Array, Each, Group, Interface, Storage, System, text};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -178,6 +178,10 @@ pub struct Profile {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "dns-label" }))]
     pub array: BTreeMap<String, Array>,
+    /// Volume groups (LVM) by name.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "dns-label" }))]
+    pub group: BTreeMap<String, Group>,
     /// What the Kubernetes node carries.
     #[serde(default)]
     pub node: Node,

@@ -1,6 +1,6 @@
 //! Disks: selectors, the system disk, file systems on each disk, arrays and their volumes.
 
-use super::{DirtyDegraded, Encrypt, Mkfs, Rebuild, Scrub, WriteHole};
+use super::{DirtyDegraded, Encrypt, Group, Mkfs, Rebuild, Scrub, WriteHole};
 use crate::Places;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ pub struct Storage {
     pub each: BTreeMap<String, Each>,
     /// Arrays.
     pub array: BTreeMap<String, Array>,
+    /// Volume groups.
+    #[serde(default)]
+    pub group: BTreeMap<String, Group>,
     /// Where all of that was written.
     #[serde(default)]
     pub places: Places,
@@ -24,7 +27,8 @@ impl Storage {
     pub fn wants_passphrase(&self) -> bool {
         let each = self.each.values().map(|each| each.encrypt);
         let volumes = self.array.values().flat_map(|array| array.volume.values()).map(|volume| volume.encrypt);
-        each.chain(volumes).any(|encrypt| encrypt == Some(Encrypt::Passphrase))
+        let logical = self.group.values().flat_map(|group| group.volume.values()).map(|volume| volume.encrypt);
+        each.chain(volumes).chain(logical).any(|encrypt| encrypt == Some(Encrypt::Passphrase))
     }
 }
 
@@ -221,7 +225,7 @@ pub struct Each {
     pub generation: u32,
 }
 
-fn default_true() -> bool {
+pub(super) fn default_true() -> bool {
     true
 }
 
