@@ -25,4 +25,5 @@ pub mod secrets;
 pub mod stage1;
 pub mod state_file;
 pub mod storage;
+mod tool_limit;
 pub mod watch;

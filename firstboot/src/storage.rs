@@ -68,6 +68,9 @@ pub struct VolumeState {
     /// Nothing can be written to it: its array was cut off in the middle of a write, and lacks a member.
     #[serde(default)]
     pub read_only: bool,
+    /// It is a mirror in a volume group, and a copy of it is on a disk that is not there.
+    #[serde(default)]
+    pub lacks_copy: bool,
     /// What an array is rebuilding or syncing, if it is.
     pub rebuilding: Option<Rebuilding>,
     /// The array's UUID, if it is on one.
@@ -311,7 +314,7 @@ fn status(volumes: &[VolumeState]) -> Status {
     let lacks = |v: &VolumeState| v.level.is_some_and(|l| l != 0) && !v.redundant && v.rebuilding.is_none();
     if volumes.iter().any(|v| v.required && !v.available) {
         Status::Stopped
-    } else if volumes.iter().any(|v| !v.available || v.read_only || lacks(v)) {
+    } else if volumes.iter().any(|v| !v.available || v.read_only || v.lacks_copy || lacks(v)) {
         Status::Degraded
     } else {
         Status::Ready
@@ -343,6 +346,7 @@ fn states(plan: &Plan, failed: &[Failed], arrays: &[RunningArray], mounted: &[St
                 && v.array.as_ref().is_some_and(|a| a.level != 0)
                 && array.is_some_and(|a| a.members.len() as u64 >= u64::from(a.wanted)),
             read_only: v.read_only,
+            lacks_copy: v.lacks_copy,
             rebuilding,
             array: v.array.as_ref().map(|a| a.uuid),
             scrub: None,
@@ -412,6 +416,7 @@ mod tests {
             members: None,
             redundant,
             read_only: false,
+            lacks_copy: false,
             rebuilding: rebuilding.then(|| Rebuilding {
                 action: "resync".into(),
                 sectors: None,
@@ -450,6 +455,7 @@ mod tests {
             encrypted: false,
             array: None,
             read_only: false,
+            lacks_copy: false,
             retiring: Vec::new(),
             class: None,
             place: None,

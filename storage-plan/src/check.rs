@@ -87,6 +87,24 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
             mounts.entry(mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
         }
     }
+    for (name, group) in &storage.group {
+        let named = format!("group.{name}");
+        selector(&["group", name.as_str(), "disks"], &named, &group.disks, &mut wrong);
+        for (volume, v) in &group.volume {
+            let named = format!("{named}.volume.{volume}");
+            let at = |key| ["group", name.as_str(), "volume", volume.as_str(), key];
+            if let Some(format) = v.format.file_system() {
+                options(&at("mount-options"), &named, format, Kind::Data, &v.mount_options, &mut wrong);
+            }
+            mount_point(&at("mount"), &named, v.format, v.mount.as_deref(), &mut wrong);
+            if v.pool.as_ref().is_some_and(|pool| !group.pool.contains_key(pool)) {
+                let what = format!("\"{named}\" is to be in a pool that \"group.{name}\" has not.");
+                wrong(&at("pool"), what, "Write [..pool.NAME] with its size.");
+            }
+            let Some(mount) = &v.mount else { continue };
+            mounts.entry(mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
+        }
+    }
     for (mount, owners) in mounts.into_iter().filter(|(_, owners)| owners.len() > 1) {
         let names: Vec<&str> = owners.iter().map(|(_, name)| name.as_str()).collect();
         // The last of them is written by a person, whatever the others are.

@@ -1,6 +1,7 @@
 //! The actions of a plan, on named devices, and what has to come before what.
 
 use crate::erase::{self, Erase};
+use crate::layer::lvm::{self, Shape};
 use machine_config::schema::{Encrypt, Format, Mkfs, WriteHole};
 use on_disk::gpt::{Partition, Table};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,44 @@ pub enum Target {
     Array(Uuid),
     /// What an encrypted volume shows once it is open, by the UUID of its LUKS header.
     Opened(Uuid),
+    /// A volume of a volume group: its kernel name is known only once it is active.
+    Logical {
+        /// Name of the group.
+        group: String,
+        /// Name of the volume.
+        volume: String,
+    },
+}
+
+/// A physical volume of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GroupPlace {
+    /// Where it is.
+    pub at: PartitionRef,
+    /// Its UUID.
+    pub uuid: Uuid,
+}
+
+/// A volume in a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LogicalPlace {
+    /// Name of the group.
+    pub group: String,
+    /// Where its physical volumes are: LVM is shown these, and nothing else.
+    pub members: Vec<PartitionRef>,
+    /// Name of the volume.
+    pub name: String,
+    /// What its tag says whose it is.
+    pub uuid: Uuid,
+}
+
+impl LogicalPlace {
+    /// The volume, to put something on it.
+    pub fn target(&self) -> Target {
+        Target::Logical { group: self.group.clone(), volume: self.name.clone() }
+    }
 }
 
 /// One thing to do. Those that write a disk name it and nothing else.
@@ -143,6 +182,46 @@ pub enum Action {
         /// The member.
         member: PartitionRef,
     },
+    /// Makes a volume group of partitions that are all of type *provisioning*.
+    CreateGroup {
+        /// Its name.
+        name: String,
+        /// Its physical volumes.
+        members: Vec<GroupPlace>,
+        /// What an interrupted run left on them has to be wiped first.
+        remake: bool,
+    },
+    /// Makes a volume in a group, active and tagged as being made, with nothing in it.
+    CreateLogical {
+        /// The volume.
+        volume: LogicalPlace,
+        /// How it lies in the group.
+        shape: Shape,
+        /// How large it is.
+        extents: u64,
+        /// What an interrupted run made of it has to be removed first.
+        remake: bool,
+    },
+    /// Tags a volume as made, once what it holds was verified.
+    FinishLogical {
+        /// The volume.
+        volume: LogicalPlace,
+    },
+    /// Makes a volume that was made larger, and then the file system that is mounted from it. It is tagged meanwhile, so that an
+    /// interrupted run is gone on with.
+    GrowLogical {
+        /// The volume.
+        volume: LogicalPlace,
+        /// How large it is to be.
+        extents: u64,
+        /// The file system, and where it is mounted; none in a raw volume.
+        holds: Option<(Format, String)>,
+    },
+    /// Has the kernel show a volume that was made. Writes no data.
+    Activate {
+        /// The volume.
+        volume: LogicalPlace,
+    },
     /// Makes an encrypted volume: a LUKS header with a key of its own. One that an interrupted run left open is closed before.
     Encrypt {
         /// Where.
@@ -215,7 +294,8 @@ pub enum Action {
 impl Action {
     /// Whether it writes to a disk.
     pub fn writes(&self) -> bool {
-        !matches!(self, Action::AssembleArray { .. } | Action::Open { .. } | Action::Mount { .. } | Action::Link { .. })
+        let only_starts = matches!(self, Action::AssembleArray { .. } | Action::Open { .. } | Action::Activate { .. });
+        !only_starts && !matches!(self, Action::Mount { .. } | Action::Link { .. })
     }
 
     /// Whether it changes who is a member of an array that runs. The volume is there without.
@@ -230,10 +310,10 @@ impl Action {
     }
 
     /// Whether it puts right what is around the data of a volume, which is there without: a table, a copy of the image, a member,
-    /// the TPM.
+    /// the TPM, more space.
     pub fn mends(&self) -> bool {
         let around = matches!(self, Action::WriteTable { .. } | Action::CopyImage { .. } | Action::Seal { .. });
-        around || self.changes_members()
+        around || matches!(self, Action::GrowLogical { .. }) || self.changes_members()
     }
 
     /// The permit that it needs.
@@ -249,13 +329,18 @@ impl Action {
     pub fn disks(&self) -> Vec<&str> {
         let of = |target: &'_ Target| match target {
             Target::Partition(partition) => Some(partition.disk.clone()),
-            Target::Array(_) | Target::Opened(_) => None,
+            Target::Array(_) | Target::Opened(_) | Target::Logical { .. } => None,
         };
         match self {
             Action::Erase { disk, .. } | Action::WriteTable { disk, .. } | Action::CopyImage { disk, .. } => vec![disk],
             Action::CreateArray { members, .. } | Action::AssembleArray { members, .. } => {
                 members.iter().map(|m| m.disk.as_str()).collect()
             }
+            Action::CreateGroup { members, .. } => members.iter().map(|m| m.at.disk.as_str()).collect(),
+            Action::CreateLogical { volume, .. }
+            | Action::FinishLogical { volume }
+            | Action::GrowLogical { volume, .. }
+            | Action::Activate { volume } => volume.members.iter().map(|m| m.disk.as_str()).collect(),
             Action::AddMember { member, .. }
             | Action::ReturnMember { member, .. }
             | Action::ReleaseMember { member, .. } => vec![&member.disk],
@@ -313,6 +398,24 @@ impl Action {
             Action::MakeFilesystem { on, format, .. } => {
                 format!("make {} on {}", crate::layer::filesystem::kind(*format), target(on))
             }
+            Action::CreateGroup { name, members, .. } => {
+                let members: Vec<PartitionRef> = members.iter().map(|m| m.at.clone()).collect();
+                format!("create the volume group \"{name}\" on {}", places(&members))
+            }
+            Action::CreateLogical { volume, shape, extents, .. } => {
+                let size = crate::inventory::size_words(extents * lvm::EXTENT);
+                let kind = if matches!(shape, Shape::Pool(_)) { "thin pool" } else { "volume" };
+                let how = if matches!(shape, Shape::Pool(_)) { String::new() } else { format!(", {}", shape.words()) };
+                format!("create the {kind} \"{}\" of {size} in \"{}\"{how}", volume.name, volume.group)
+            }
+            Action::FinishLogical { volume } => {
+                format!("note that \"{}\" in \"{}\" is finished", volume.name, volume.group)
+            }
+            Action::GrowLogical { volume, extents, .. } => {
+                let size = crate::inventory::size_words(extents * lvm::EXTENT);
+                format!("make \"{}\" in \"{}\" larger, {size} in all", volume.name, volume.group)
+            }
+            Action::Activate { volume } => format!("activate \"{}\" in \"{}\"", volume.name, volume.group),
             Action::Encrypt { on, .. } => format!("encrypt {}", target(on)),
             Action::Seal { on, .. } => format!("see that the TPM opens {}", target(on)),
             Action::Open { on, read_only: true, .. } => format!("open {} read-only", target(on)),
@@ -337,6 +440,7 @@ fn target(target: &Target) -> String {
         Target::Partition(p) => format!("{} partition {}", p.disk, p.number),
         Target::Array(_) => "the array".into(),
         Target::Opened(_) => "what is encrypted".into(),
+        Target::Logical { group, volume } => format!("\"{volume}\" in \"{group}\""),
     }
 }
 
@@ -384,20 +488,25 @@ impl Graph {
         ends.into_iter().max().unwrap_or_default()
     }
 
-    /// Adds another graph's steps, keeping their order among themselves.
+    /// Adds another graph's steps, keeping their order among themselves. What both have to do is done once, for both: volumes
+    /// of one group wait for the same group.
     pub fn append(&mut self, other: Graph) {
-        let shift = self.steps.len();
-        self.steps.extend(other.steps.into_iter().map(|mut step| {
-            step.after.iter_mut().for_each(|a| *a += shift);
-            step
-        }));
+        let mut places = Vec::new();
+        for mut step in other.steps {
+            step.after.iter_mut().for_each(|a| *a = places[*a]);
+            let there = self.steps.iter().position(|other| other.action == step.action);
+            places.push(there.unwrap_or(self.steps.len()));
+            if there.is_none() {
+                self.steps.push(step);
+            }
+        }
     }
 
-    /// Lets every mount wait for the mounts that its mount point lies under, and every erasing for the mount of `/var`,
-    /// where it is noted that a permit was used.
+    /// Lets every mount wait for the mounts that its mount point lies under, every erasing for the mount of `/var`, where it is
+    /// noted that a permit was used, and what can lie anywhere in a volume group for what needs several of its disks.
     ///
     /// Steps come out in an order that respects it: what waits for nothing erased, then mounts from the top down, with
-    /// what is erased and made there behind `/var`.
+    /// what is erased and made there behind `/var`, and what waits for a mount behind that.
     pub fn order(&mut self) {
         let mut behind_erasing: Vec<bool> = Vec::new();
         for step in &self.steps {
@@ -408,14 +517,18 @@ impl Graph {
             Action::Mount { at, .. } => Some(at.clone()),
             _ => None,
         };
-        let rank = |i: usize| match point(&self.steps[i]) {
-            Some(at) => 2 * at.matches('/').count(),
-            // Behind /var, and before every mount below it.
-            None if behind_erasing[i] => 3,
-            None => 0,
-        };
+        let mut ranks: Vec<usize> = Vec::new();
+        for (i, step) in self.steps.iter().enumerate() {
+            let own = match point(step) {
+                Some(at) => 2 * at.matches('/').count(),
+                // Behind /var, and before every mount below it.
+                None if behind_erasing[i] => 3,
+                None => usize::from(lies_anywhere(&step.action).is_some()),
+            };
+            ranks.push(step.after.iter().map(|before| ranks[*before]).fold(own, usize::max));
+        }
         let mut order: Vec<usize> = (0..self.steps.len()).collect();
-        order.sort_by_key(|i| (rank(*i), *i));
+        order.sort_by_key(|i| (ranks[*i], *i));
         let mut place = vec![0; order.len()];
         order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
         let old = std::mem::take(&mut self.steps);
@@ -424,6 +537,7 @@ impl Graph {
             step.after.iter_mut().for_each(|a| *a = place[*a]);
         }
         let points: Vec<Option<String>> = self.steps.iter().map(point).collect();
+        let several: Vec<Option<String>> = self.steps.iter().map(|step| lies_on_several(&step.action)).collect();
         for (i, step) in self.steps.iter_mut().enumerate() {
             let before = |j: &usize| match (&points[*j], &points[i]) {
                 (Some(point), Some(own)) => is_under(own, point),
@@ -431,9 +545,30 @@ impl Graph {
                 (None, _) => false,
             };
             step.after.extend((0..i).filter(before));
+            let group = lies_anywhere(&step.action);
+            let needs_several = |j: &usize| group.is_some() && several[*j] == group;
+            step.after.extend((0..i).filter(needs_several));
             step.after.sort_unstable();
             step.after.dedup();
         }
+    }
+}
+
+/// The group of a volume that is to be made anywhere in it.
+fn lies_anywhere(action: &Action) -> Option<String> {
+    match action {
+        Action::CreateLogical { volume, shape: Shape::Linear | Shape::Pool(_), .. } => Some(volume.group.clone()),
+        _ => None,
+    }
+}
+
+/// The group of a volume that is to be made on several of its disks.
+fn lies_on_several(action: &Action) -> Option<String> {
+    match action {
+        Action::CreateLogical { volume, shape: Shape::Striped(_) | Shape::Mirrored(_), .. } => {
+            Some(volume.group.clone())
+        }
+        _ => None,
     }
 }
 
@@ -468,6 +603,35 @@ mod tests {
         graph.order();
         let after: Vec<(&str, &[usize])> = graph.steps.iter().map(|s| (s.volume.as_str(), &s.after[..])).collect();
         assert_eq!(after, [("a", &[][..]), ("b", &[0]), ("x", &[0]), ("c", &[0, 1])]);
+    }
+
+    #[test]
+    fn what_waits_for_a_mount_stays_behind_it() {
+        let mut graph = Graph::default();
+        let mounted = graph.add("a", mount("/var/lib/a"), &[]);
+        let clear = Action::Clear { on: Target::Array(Uuid::from_u128(1)) };
+        graph.add("a", clear.clone(), &[mounted]);
+        graph.add("b", mount("/var"), &[]);
+        graph.order();
+        let after: Vec<(&str, &[usize])> = graph.steps.iter().map(|s| (s.volume.as_str(), &s.after[..])).collect();
+        assert_eq!(after, [("b", &[][..]), ("a", &[0]), ("a", &[1])]);
+        assert_eq!(graph.steps[2].action, clear);
+    }
+
+    #[test]
+    fn what_needs_several_disks_of_a_group_comes_before_what_can_lie_anywhere() {
+        let create = |group: &str, name: &str, shape: Shape| {
+            let (group, name) = (group.to_owned(), name.to_owned());
+            let volume = LogicalPlace { group, members: Vec::new(), name, uuid: Uuid::nil() };
+            Action::CreateLogical { volume, shape, extents: 1, remake: false }
+        };
+        let mut graph = Graph::default();
+        graph.add("a", create("g", "a", Shape::Linear), &[]);
+        graph.add("b", create("g", "b", Shape::Mirrored(2)), &[]);
+        graph.add("c", create("h", "c", Shape::Pool(1)), &[]);
+        graph.order();
+        let after: Vec<(&str, &[usize])> = graph.steps.iter().map(|s| (s.volume.as_str(), &s.after[..])).collect();
+        assert_eq!(after, [("b", &[][..]), ("a", &[0]), ("c", &[])]);
     }
 
     #[test]

@@ -15,6 +15,10 @@ pub enum Layer {
     Partition,
     /// An md array.
     Array,
+    /// A physical volume of LVM.
+    PhysicalVolume,
+    /// A logical volume of LVM.
+    LogicalVolume,
     /// A LUKS header.
     Luks,
     /// A file system.
@@ -27,6 +31,8 @@ impl Layer {
             Layer::Disk => "disk",
             Layer::Partition => "partition",
             Layer::Array => "array",
+            Layer::PhysicalVolume => "physical-volume",
+            Layer::LogicalVolume => "logical-volume",
             Layer::Luks => "luks",
             Layer::Filesystem => "filesystem",
         }

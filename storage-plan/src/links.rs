@@ -10,7 +10,8 @@ use crate::verdict::{Plan, Verdict};
 pub fn wrong(inventory: &Inventory, plan: &Plan) -> Vec<String> {
     let of_devices = inventory.devices.iter().flat_map(|d| d.partitions.iter().map(|p| &p.uses).chain([&d.uses]));
     let built = inventory.arrays.iter().map(|a| &a.uses).chain(inventory.opened.iter().map(|o| &o.uses));
-    let all = of_devices.chain(built).flat_map(|uses: &Uses| &uses.links);
+    let logical = inventory.groups.iter().flat_map(|g| &g.volumes).map(|v| &v.uses);
+    let all = of_devices.chain(built).chain(logical).flat_map(|uses: &Uses| &uses.links);
     // Where it leads to the volume already, the plan does not let it.
     let is_let =
         |link: &str| plan.graph.steps.iter().any(|s| matches!(&s.action, Action::Link { at, .. } if at == link));

@@ -120,7 +120,7 @@ pub enum Inside {
 
 /// Compares the signatures inside a layer with the one that belongs there.
 pub fn inside(signatures: &[Signature], kind: &str, uuid: &uuid::Uuid) -> Inside {
-    let is_ours = |s: &Signature| s.kind == kind && s.uuid.as_ref().and_then(|u| u.parse().ok()) == Some(*uuid);
+    let is_ours = |s: &Signature| s.kind == kind && s.is_of(uuid);
     match signatures {
         [] => Inside::Nothing,
         all if all.iter().all(is_ours) => Inside::Ours,

@@ -45,6 +45,10 @@ pub const OTHER_ENCRYPTION: &str = "BP-S023";
 pub const NO_KEY: &str = "BP-S024";
 /// A volume is to be encrypted with the TPM, and that would protect nothing.
 pub const NOT_SEALED: &str = "BP-S026";
+/// There is no room in a volume group for a volume.
+pub const NO_ROOM: &str = "BP-S027";
+/// A volume of a group was made with another layout than the configuration says now.
+pub const OTHER_LAYOUT: &str = "BP-S028";
 /// A permit that was used already, or permits that nobody can tell whether they were.
 pub const PERMIT: &str = "BP-S043";
 /// The configuration of storage contradicts itself.

@@ -11,8 +11,12 @@ mod steps;
 
 pub use effects::{Effect, Trace};
 
-use crate::graph::{PartitionRef, Target};
-use crate::inventory::{BootDisk, Device, Inventory, Keys, MdMember, Partition, Remembered, Signature};
+use crate::graph::{GroupPlace, PartitionRef, Target};
+use crate::inventory::{
+    BootDisk, Device, GroupMember, Inventory, Keys, LogicalVolume, MdMember, Partition, Remembered, Signature,
+    VolumeGroup,
+};
+use crate::layer::lvm::{self, Room, Shape};
 use machine_config::permit::Granted;
 use on_disk::gpt::{Copy, Found, ProtectiveMbr, SectorSize, read};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +30,8 @@ pub struct Model {
     /// What each array holds, whether it runs or not.
     array_contents: BTreeMap<Uuid, Vec<Signature>>,
     running: BTreeMap<Uuid, (String, Vec<PartitionRef>)>,
+    /// Volume groups by name, whether what tells of them is there or not.
+    groups: BTreeMap<String, ModelGroup>,
     /// What each encrypted volume holds, whether it is open or not, by the UUID of its LUKS header.
     encrypted_contents: BTreeMap<Uuid, Vec<Signature>>,
     /// Where those are that are open.
@@ -67,6 +73,32 @@ pub struct Area {
     pub signatures: Vec<Signature>,
     /// md superblock.
     pub md: Option<MdMember>,
+    /// The volume group that is noted on it.
+    pub group: Option<String>,
+}
+
+/// A volume group of the model.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct ModelGroup {
+    members: Vec<GroupPlace>,
+    /// Extents that are free on each of them.
+    room: Room,
+    volumes: BTreeMap<String, ModelLogical>,
+}
+
+/// A volume of a group of the model.
+#[derive(Debug, Clone, PartialEq)]
+struct ModelLogical {
+    shape: Shape,
+    extents: u64,
+    /// What it takes of each member.
+    taken: Vec<u64>,
+    /// How much of it the file system in it fills.
+    filled: u64,
+    tags: Vec<String>,
+    signatures: Vec<Signature>,
+    /// Whether the kernel shows it.
+    is_active: bool,
 }
 
 /// An action that the tools or the kernel would refuse.
@@ -93,7 +125,9 @@ impl Model {
         let mut model = Model { boot, remembered, keys, permits, ..Model::default() };
         for device in &inventory.devices {
             let sectors = device.ends.iter().map(|sector| (sector.offset, sector.bytes.clone())).collect();
-            let area = |p: &Partition| (p.start, Area { signatures: p.signatures.clone(), md: p.md.clone() });
+            let area = |p: &Partition| {
+                (p.start, Area { signatures: p.signatures.clone(), md: p.md.clone(), group: group_on(inventory, p) })
+            };
             let areas = device.partitions.iter().map(area).filter(|(_, area)| *area != Area::default()).collect();
             let bare = Device { ends: Vec::new(), partitions: Vec::new(), ..device.clone() };
             model.disks.push(ModelDisk { device: bare, sectors, areas, written: 0 });
@@ -120,17 +154,60 @@ impl Model {
             model.mounts.extend(at(&Target::Array(uuid), &array.uses.mounts));
             model.links.extend(at(&Target::Array(uuid), &array.uses.links));
         }
+        for group in &inventory.groups {
+            model.add_group(group, &all);
+        }
         for opened in &inventory.opened {
             let shows = Target::Opened(opened.uuid);
             let partition = all.iter().find(|(_, p)| p.uses.holders.contains(&opened.name));
             let array = inventory.arrays.iter().find(|a| a.uses.holders.contains(&opened.name)).and_then(|a| a.uuid);
-            let on = partition.map(|(at, _)| Target::Partition(at.clone())).or(array.map(Target::Array));
+            let logical = inventory.groups.iter().flat_map(|g| g.volumes.iter().map(move |v| (g, v)));
+            let mut logical = logical.filter(|(_, v)| v.uses.holders.contains(&opened.name));
+            let logical = logical.next().map(|(g, v)| logical_target(&g.name, &v.name));
+            let on = partition.map(|(at, _)| Target::Partition(at.clone())).or(array.map(Target::Array)).or(logical);
             model.opened.extend(on.map(|on| (opened.uuid, on)));
             model.encrypted_contents.insert(opened.uuid, opened.signatures.clone());
             model.mounts.extend(at(&shows, &opened.uses.mounts));
             model.links.extend(at(&shows, &opened.uses.links));
         }
         model
+    }
+
+    fn add_group(&mut self, group: &VolumeGroup, all: &[(PartitionRef, &Partition)]) {
+        let members = group.members.iter().filter_map(|member| {
+            let (at, _) = all.iter().find(|(_, p)| member.device.as_ref() == Some(&p.name))?;
+            Some((GroupPlace { at: at.clone(), uuid: lvm::uuid(&member.uuid)? }, member.free))
+        });
+        let (members, room): (Vec<GroupPlace>, Vec<u64>) = members.unzip();
+        let mut made = ModelGroup { members, room: Room(room), volumes: BTreeMap::new() };
+        let is_on = |member: &GroupMember, volume: &LogicalVolume| {
+            let at = all.iter().find(|(_, p)| member.device.as_ref() == Some(&p.name));
+            at.zip(volume.mapping.as_ref()).is_some_and(|((_, p), mapping)| p.uses.holders.contains(mapping))
+        };
+        for volume in &group.volumes {
+            let Some(shape) = Shape::of(volume) else { continue };
+            let on = logical_target(&group.name, &volume.name);
+            self.mounts.extend(volume.uses.mounts.iter().map(|at| (on.clone(), at.clone())));
+            self.links.extend(volume.uses.links.iter().map(|at| (on.clone(), at.clone())));
+            let logical = ModelLogical {
+                shape,
+                extents: lvm::extents(volume.size),
+                filled: lvm::extents(volume.size),
+                // How much of each member is not shown; whose it is on is, while it is active.
+                taken: group.members.iter().map(|member| u64::from(is_on(member, volume))).collect(),
+                tags: volume.tags.clone(),
+                signatures: volume.signatures.clone(),
+                is_active: volume.mapping.is_some(),
+            };
+            made.volumes.insert(volume.name.clone(), logical);
+        }
+        self.groups.insert(group.name.clone(), made);
+    }
+
+    /// How much of its volume in this group the file system fills, and how large the volume is, in extents.
+    pub fn filled(&self, group: &str, volume: &str) -> Option<(u64, u64)> {
+        let made = self.groups.get(group)?.volumes.get(volume)?;
+        Some((made.filled, made.extents))
     }
 
     /// The disk with this kernel name, to lay something on it.
@@ -182,6 +259,7 @@ impl Model {
         self.running.clear();
         self.read_only.clear();
         self.faulty.clear();
+        self.groups.values_mut().flat_map(|g| g.volumes.values_mut()).for_each(|v| v.is_active = false);
         self.opened.clear();
         self.mounts.clear();
         self.links.clear();
@@ -226,6 +304,16 @@ impl Model {
     fn superblock_of(&self, members: &[PartitionRef]) -> Option<&MdMember> {
         members.iter().find_map(|m| self.superblock(m))
     }
+}
+
+/// The group that the partition is in, as it is noted on it.
+fn group_on(inventory: &Inventory, partition: &Partition) -> Option<String> {
+    let is_it = |m: &GroupMember| m.device.as_ref() == Some(&partition.name);
+    inventory.groups.iter().find(|group| group.members.iter().any(is_it)).map(|group| group.name.clone())
+}
+
+fn logical_target(group: &str, volume: &str) -> Target {
+    Target::Logical { group: group.to_owned(), volume: volume.to_owned() }
 }
 
 /// Where a partition is, with its GUID as the table tells it.

@@ -44,6 +44,8 @@ pub enum Kind {
     Each,
     /// An array.
     Array,
+    /// A volume of a volume group.
+    Logical,
 }
 
 /// One volume and what is to become of it.
@@ -76,6 +78,9 @@ pub struct VolumeVerdict {
     /// Whether it can only be read: its array was cut off in the middle of a write, and lacks a member.
     #[serde(default)]
     pub read_only: bool,
+    /// Whether it is a mirror in a volume group, and a copy of it is on a disk that is not there.
+    #[serde(default)]
+    pub lacks_copy: bool,
     /// Members that the configuration retires and that are still there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retiring: Vec<Retiring>,

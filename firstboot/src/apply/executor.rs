@@ -1,7 +1,7 @@
 //! Runs a plan's steps: in order, independent branches side by side.
 
 use super::meter::Meter;
-use super::{LockedDevice, Tools, erase, filesystem, image, luks, md, mount, partition, raw};
+use super::{LockedDevice, Tools, erase, filesystem, image, luks, lvm, md, mount, partition, raw};
 use crate::observe::World;
 use crate::report::estimate::{self, Amount};
 use crate::secrets::Secrets;
@@ -9,6 +9,7 @@ use machine_config::schema::Rebuild;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use storage_plan::graph::LogicalPlace;
 use storage_plan::inventory::{Device, Inventory};
 use storage_plan::{Action, ApprovedPlan, PartitionRef, Step, Target};
 
@@ -257,6 +258,18 @@ impl Hands<'_> {
                 self.disk(&member.disk)?;
                 md::release(self.tools, uuid, member)
             }
+            Action::CreateGroup { name, members, remake } => {
+                let disks = members.iter().map(|m| self.disk(&m.at.disk)).collect::<anyhow::Result<Vec<_>>>()?;
+                lvm::create_group(self.tools, &disks, name, members, *remake)
+            }
+            Action::CreateLogical { volume, shape, extents, remake } => {
+                lvm::create(self.tools, &self.of_group(volume)?, volume, shape, *extents, *remake)
+            }
+            Action::FinishLogical { volume } => lvm::finish(self.tools, &self.of_group(volume)?, volume),
+            Action::GrowLogical { volume, extents, holds } => {
+                lvm::grow(self.tools, &self.of_group(volume)?, volume, *extents, holds.as_ref())
+            }
+            Action::Activate { volume } => lvm::activate(self.tools, volume),
             Action::Encrypt { on, uuid, by } => {
                 self.locked(on)?;
                 luks::format(self.tools, &self.node(on)?, uuid, *by, self.secrets)
@@ -295,11 +308,16 @@ impl Hands<'_> {
         taken.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 
+    /// The disks of a volume's group.
+    fn of_group(&self, volume: &LogicalPlace) -> anyhow::Result<Vec<&LockedDevice>> {
+        volume.members.iter().map(|m| self.disk(&m.disk)).collect()
+    }
+
     /// Whether the disk is locked that this is on.
     fn locked(&self, on: &Target) -> anyhow::Result<()> {
         match on {
             Target::Partition(partition) => self.disk(&partition.disk).map(|_| ()),
-            Target::Array(_) | Target::Opened(_) => Ok(()),
+            Target::Array(_) | Target::Opened(_) | Target::Logical { .. } => Ok(()),
         }
     }
 
@@ -317,6 +335,7 @@ impl Hands<'_> {
             Target::Partition(partition) => partition::node(partition),
             Target::Array(uuid) => md::running(uuid),
             Target::Opened(uuid) => luks::shown(uuid),
+            Target::Logical { group, volume } => lvm::shown(group, volume),
         }
     }
 }

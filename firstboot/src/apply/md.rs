@@ -62,7 +62,7 @@ pub(super) fn create(
     Ok(node)
 }
 
-fn must_be_empty(disk: &LockedDevice, node: &Path, member: &PartitionRef) -> anyhow::Result<()> {
+pub(super) fn must_be_empty(disk: &LockedDevice, node: &Path, member: &PartitionRef) -> anyhow::Result<()> {
     let found = crate::observe::signatures(node)?;
     if found.is_empty() {
         return Ok(());

@@ -12,6 +12,7 @@ mod filesystem;
 mod image;
 mod locked_device;
 mod luks;
+mod lvm;
 mod md;
 mod meter;
 mod mount;

@@ -1,25 +1,23 @@
 //! The programs that apply drives, found and asked for their versions before anything is written.
 
+use crate::tool_limit::tool_limit;
 use run_tool::{Tool, ToolError};
 use std::path::Path;
-use std::time::Duration;
+use storage_plan::layer::lvm::Shape;
 use storage_plan::{Action, Plan};
 
-/// mdadm, cryptsetup, systemd-cryptenroll, mkfs.xfs and mkfs.ext4, as far as a plan needs them.
+/// mdadm, cryptsetup, systemd-cryptenroll, lvm, mkfs.xfs and mkfs.ext4, as far as a plan needs them.
 #[derive(Debug, Default)]
 pub struct Tools {
     mdadm: Option<Tool>,
     cryptsetup: Option<Tool>,
     cryptenroll: Option<Tool>,
+    lvm: Option<Tool>,
     mkfs_xfs: Option<Tool>,
     mkfs_ext4: Option<Tool>,
+    grow_xfs: Option<Tool>,
+    grow_ext4: Option<Tool>,
 }
-
-/// How long a program may take that makes an array or a file system: none of them waits for a sync or writes more than
-/// metadata. One that takes longer waits for a disk that does not answer.
-const LIMIT: Duration = Duration::from_secs(600);
-/// Another limit, in seconds.
-const LIMIT_VARIABLE: &str = "BEDPLATE_TOOL_LIMIT";
 
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/bin"];
 
@@ -31,13 +29,15 @@ impl Tools {
     pub fn find(plan: &Plan) -> Result<Tools, Vec<ToolError>> {
         use machine_config::schema::{Encrypt, Format};
         let needs = |want: fn(&Action) -> bool| plan.graph.steps.iter().any(|s| want(&s.action));
-        let limit = limit();
+        let limit = tool_limit();
         let mut errors = Vec::new();
-        let mut find = |needed: bool, name: &str, argument: &str, least: &[u32]| {
+        let mut find = |needed: bool, name: &str, version: Option<(&str, &[u32])>| {
             let found = needed.then(|| {
                 let folders = FOLDERS.map(Path::new);
                 let tool = Tool::find(name, &folders)?.within(limit);
-                tool.require_version(argument, least)?;
+                if let Some((argument, least)) = version {
+                    tool.require_version(argument, least)?;
+                }
                 Ok(tool)
             });
             found.transpose().unwrap_or_else(|error| {
@@ -52,12 +52,26 @@ impl Tools {
         let ext4 = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Ext4, .. }));
         let luks = needs(|a| matches!(a, Action::Encrypt { .. } | Action::Seal { .. } | Action::Open { .. }));
         let tpm = needs(|a| matches!(a, Action::Encrypt { by: Encrypt::Tpm, .. } | Action::Seal { .. }));
+        let of_groups = |a: &Action| {
+            let of_volume = matches!(a, Action::CreateLogical { .. } | Action::FinishLogical { .. });
+            of_volume || matches!(a, Action::CreateGroup { .. } | Action::GrowLogical { .. } | Action::Activate { .. })
+        };
+        let groups = needs(of_groups);
+        // LVM has it look at a pool whenever that is activated.
+        let thin = needs(|a| matches!(a, Action::CreateLogical { shape: Shape::Pool(_), .. }));
+        find(thin, "thin_check", Some(("-V", &[0, 9])));
+        let grow_xfs = needs(|a| matches!(a, Action::GrowLogical { holds: Some((Format::Xfs, _)), .. }));
+        let grow_ext4 = needs(|a| matches!(a, Action::GrowLogical { holds: Some((Format::Ext4, _)), .. }));
         let tools = Tools {
-            mdadm: find(md, "mdadm", "--version", &[4, 4]),
-            cryptsetup: find(luks, "cryptsetup", "--version", &[2, 7]),
-            cryptenroll: find(tpm, "systemd-cryptenroll", "--version", &[257]),
-            mkfs_xfs: find(xfs, "mkfs.xfs", "-V", &[6, 13]),
-            mkfs_ext4: find(ext4, "mkfs.ext4", "-V", &[1, 47]),
+            mdadm: find(md, "mdadm", Some(("--version", &[4, 4]))),
+            cryptsetup: find(luks, "cryptsetup", Some(("--version", &[2, 7]))),
+            cryptenroll: find(tpm, "systemd-cryptenroll", Some(("--version", &[257]))),
+            lvm: find(groups, "lvm", Some(("version", &[2, 3, 16]))),
+            mkfs_xfs: find(xfs, "mkfs.xfs", Some(("-V", &[6, 13]))),
+            mkfs_ext4: find(ext4, "mkfs.ext4", Some(("-V", &[1, 47]))),
+            grow_xfs: find(grow_xfs, "xfs_growfs", Some(("-V", &[6, 13]))),
+            // It tells its version in its usage alone, and comes with mkfs.ext4.
+            grow_ext4: find(grow_ext4, "resize2fs", None),
         };
         if errors.is_empty() { Ok(tools) } else { Err(errors) }
     }
@@ -74,6 +88,19 @@ impl Tools {
         self.cryptenroll.as_ref().ok_or_else(|| anyhow::anyhow!("systemd-cryptenroll was not looked for"))
     }
 
+    pub(super) fn lvm(&self) -> anyhow::Result<&Tool> {
+        self.lvm.as_ref().ok_or_else(|| anyhow::anyhow!("lvm was not looked for"))
+    }
+
+    /// What makes a mounted file system as large as its place.
+    pub(super) fn grow(&self, format: machine_config::schema::Format) -> anyhow::Result<&Tool> {
+        let tool = match format {
+            machine_config::schema::Format::Xfs => &self.grow_xfs,
+            machine_config::schema::Format::Ext4 => &self.grow_ext4,
+        };
+        tool.as_ref().ok_or_else(|| anyhow::anyhow!("what grows a file system was not looked for"))
+    }
+
     pub(super) fn mkfs(&self, format: machine_config::schema::Format) -> anyhow::Result<&Tool> {
         let tool = match format {
             machine_config::schema::Format::Xfs => &self.mkfs_xfs,
@@ -81,9 +108,4 @@ impl Tools {
         };
         tool.as_ref().ok_or_else(|| anyhow::anyhow!("mkfs was not looked for"))
     }
-}
-
-fn limit() -> Duration {
-    let told = std::env::var(LIMIT_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
-    told.map_or(LIMIT, Duration::from_secs)
 }

@@ -5,6 +5,7 @@
 mod blank;
 mod blkid;
 mod disk;
+mod lvm;
 mod md;
 mod opened;
 pub mod remembered;
@@ -16,12 +17,13 @@ mod udev;
 mod uses;
 
 pub use disk::{places_looked_at, read_disk};
+pub(crate) use lvm::command as lvm_command;
 pub use md::{data_of_member, parse_superblock, parse_sync_completed, superblock};
 
 use crate::boot_record::BootRecord;
 use anyhow::Context;
-use std::path::Path;
-use storage_plan::inventory::{BootDisk, Inventory, Keys, Opened, RunningArray, Signature};
+use std::path::{Path, PathBuf};
+use storage_plan::inventory::{BootDisk, Inventory, Keys, Opened, RunningArray, Signature, VolumeGroup};
 
 /// What a look at the machine needs beyond the machine itself.
 #[derive(Debug, Clone, Default)]
@@ -60,11 +62,23 @@ pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<Inventory> {
             .collect::<anyhow::Result<Vec<_>>>()
     })?;
     let (arrays, opened) = (md::running(&world.uses)?, opened::opened(&world.uses)?);
+    let groups = lvm::groups(&lvm::members(&devices), &world.uses)?;
     let root_in_memory = boot.is_some_and(|boot| boot.disk.is_none());
     let remembered = remembered::read();
     // Only the disks themselves say what they are and hold: who asks their controllers adds what those tell.
     let (controllers, permits, keys) = (Vec::new(), Vec::new(), Keys::default());
-    Ok(Inventory { devices, arrays, opened, boot: world.boot, root_in_memory, remembered, controllers, keys, permits })
+    Ok(Inventory {
+        devices,
+        arrays,
+        groups,
+        opened,
+        boot: world.boot,
+        root_in_memory,
+        remembered,
+        controllers,
+        keys,
+        permits,
+    })
 }
 
 /// The arrays that run, with their state; cheap enough to ask often.
@@ -73,6 +87,14 @@ pub fn read(boot: Option<&BootRecord>) -> anyhow::Result<Inventory> {
 /// As [`read`].
 pub fn arrays() -> anyhow::Result<Vec<RunningArray>> {
     md::running(&uses::read()?)
+}
+
+/// The volume groups of these physical volumes.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn groups(members: &[PathBuf]) -> anyhow::Result<Vec<VolumeGroup>> {
+    lvm::groups(members, &uses::read()?)
 }
 
 /// The encrypted volumes that are open.

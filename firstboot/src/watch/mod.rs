@@ -175,8 +175,9 @@ fn is_of_storage(refusal: &Diagnostic) -> bool {
 /// The state of the node, as far as storage has a say. A node that joins or waits goes on to say so itself; one that was
 /// degraded is whole again only when every array is redundant.
 fn state(status: &Status, volumes: &[VolumeState], refusals: &[Diagnostic]) -> State {
-    let lacks = |v: &VolumeState| !v.available || (v.level.is_some_and(|level| level != 0) && !v.redundant);
-    let lacks_for_good = |v: &VolumeState| lacks(v) && (!v.available || v.rebuilding.is_none());
+    let is_whole = |v: &VolumeState| v.level.is_none_or(|level| level == 0) || v.redundant;
+    let lacks = |v: &VolumeState| !v.available || v.lacks_copy || !is_whole(v);
+    let lacks_for_good = |v: &VolumeState| lacks(v) && (!v.available || v.lacks_copy || v.rebuilding.is_none());
     let joined = status.phases.iter().any(|p| p.name == "ready");
     match status.state {
         State::Ready if !refusals.is_empty() || volumes.iter().any(lacks_for_good) => State::Degraded,
@@ -203,6 +204,9 @@ mod tests {
         assert_eq!(after(&whole, &[]), State::Ready);
         assert_eq!(after(&news::tests::mirror(1, false), &[]), State::Degraded);
         assert_eq!(after(&news::tests::mirror(1, true), &[]), State::Degraded, "it is only being rebuilt");
+        assert_eq!(after(&whole, &[]), State::Ready);
+        let of_group = VolumeState { level: None, redundant: false, lacks_copy: true, ..whole.clone() };
+        assert_eq!(after(&of_group, &[]), State::Degraded);
         assert_eq!(after(&whole, &[]), State::Ready);
         let refusal = storage_plan::refusal::diagnostic("BP-S001", String::new(), String::new(), String::new());
         assert_eq!(after(&whole, &[refusal]), State::Degraded);

@@ -113,6 +113,7 @@ pub(super) mod tests {
             members: Some((working, 2)),
             redundant: working == 2,
             read_only: false,
+            lacks_copy: false,
             rebuilding: rebuilding.then(|| Rebuilding {
                 action: "recover".into(),
                 sectors: None,

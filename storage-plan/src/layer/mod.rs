@@ -4,5 +4,6 @@ pub mod filesystem;
 pub mod gpt;
 pub mod image;
 pub mod luks;
+pub mod lvm;
 pub mod md;
 pub mod reserve;

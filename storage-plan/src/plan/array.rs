@@ -383,7 +383,7 @@ impl<'a> This<'a, '_> {
                     continue;
                 }
             };
-            refusals.extend(self.context.unfit(device, &wanted_inside, &volume));
+            refusals.extend(self.context.unfit(device, wanted_inside.least(), &volume));
             let erase = self.claim(device, &standing, &volume).unwrap_or_else(|refusal| {
                 refusals.push(refusal);
                 None

@@ -16,14 +16,20 @@ pub(super) fn volume(volume: &VolumeVerdict, config: &MachineConfig) -> Option<P
 pub(super) fn refusal(volume: &str, kind: Kind, code: &str, config: &MachineConfig) -> Option<Place> {
     let keys = keys(volume, kind);
     let section = keys.iter().map(String::as_str).take(2);
+    let of_volume = |key| {
+        let path: Vec<&str> = keys.iter().map(String::as_str).chain([key]).collect();
+        config.storage.places.of(&path).cloned()
+    };
     let key = match code {
         refusal::OTHER_LEVEL if kind != Kind::State => "level",
         refusal::DIRTY_DEGRADED | refusal::READ_ONLY => "dirty-degraded",
+        refusal::NO_ROOM => return of_volume("size"),
+        refusal::OTHER_LAYOUT => return of_volume("layout"),
         refusal::CONFIG => "mount",
         _ => "disks",
     };
     let path: Vec<&str> = match (kind, key) {
-        (Kind::Array, "mount") => keys.iter().map(String::as_str).chain([key]).collect(),
+        (Kind::Array | Kind::Logical, "mount") => keys.iter().map(String::as_str).chain([key]).collect(),
         _ => section.chain([key]).collect(),
     };
     config.storage.places.of(&path).cloned()
@@ -36,6 +42,7 @@ fn keys(volume: &str, kind: Kind) -> Vec<String> {
         Kind::State => &["system"],
         Kind::Each => &["each", name],
         Kind::Array => &["array", name, "volume", rest],
+        Kind::Logical => &["group", name, "volume", rest],
     };
     keys.iter().map(|key| (*key).to_owned()).collect()
 }

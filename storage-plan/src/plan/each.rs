@@ -11,8 +11,12 @@ use crate::refusal;
 use crate::verdict::{Kind, Verdict};
 use machine_config::schema::Each;
 
+pub(super) fn key(name: &str, each: &Each) -> VolumeKey {
+    VolumeKey { name: format!("each.{name}"), generation: each.generation }
+}
+
 pub(super) fn each(context: &Context<'_>, name: &str, each: &Each) -> Vec<Draft> {
-    let key = VolumeKey { name: format!("each.{name}"), generation: each.generation };
+    let key = key(name, each);
     let selected = context.select(&each.disks, name);
     let volume = |member: &str, mount: Option<String>| {
         let inner = context.inner(&key, member);
@@ -117,7 +121,7 @@ fn create(
     };
     let mut refusals: Vec<_> = selection.to_vec();
     let wanted_inside = Holds::of_each(each);
-    refusals.extend(context.unfit(device, &wanted_inside, &volume));
+    refusals.extend(context.unfit(device, wanted_inside.least(), &volume));
     refusals.extend(context.not_encrypted(&wanted_inside, &volume));
     let erase = context.claim(device, standing, &volume).unwrap_or_else(|refusal| {
         refusals.push(refusal);

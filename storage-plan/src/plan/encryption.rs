@@ -66,6 +66,11 @@ impl Context<'_> {
         self.inventory.opened.iter().find(is_it)
     }
 
+    /// Whether it is encrypted, and open.
+    pub(super) fn is_open(&self, draft: &Draft, place: Place<'_>) -> bool {
+        self.opened(draft, place).is_some()
+    }
+
     /// What a finished volume turned out to be.
     pub(super) fn found(&self, draft: &Draft, wanted: &Holds<'_>, place: Place<'_>) -> Found {
         let (content, uuid, at) = (wanted.content, &draft.verdict.filesystem, &draft.verdict.mount);
@@ -184,7 +189,7 @@ impl Draft {
     }
 
     /// Lets programs use what is made, and opens it before unless it is open. Where the recovery key is at hand the TPM is to
-    /// open it from then on.
+    /// open it from then on. Gives the last step.
     pub(super) fn open_and_offer(
         &mut self,
         context: &Context<'_>,
@@ -192,7 +197,7 @@ impl Draft {
         wanted: &Holds<'_>,
         is_open: bool,
         after: &[usize],
-    ) {
+    ) -> usize {
         let (shown, after) = match is_open && wanted.is_encrypted() {
             true => (Target::Opened(self.luks), after.to_vec()),
             false => self.open(on.clone(), wanted, after),
@@ -202,7 +207,7 @@ impl Draft {
         if seals && !is_open && !self.verdict.read_only {
             self.add(Action::Seal { on, uuid: self.luks }, &after);
         }
-        self.offer(shown, wanted, &after);
+        self.offer(shown, wanted, &after)
     }
 
     /// Makes the LUKS header of a volume that is to be encrypted, and opens it.

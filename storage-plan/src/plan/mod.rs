@@ -11,6 +11,7 @@ mod dirty;
 mod each;
 mod encryption;
 mod give_back;
+mod group;
 mod replace;
 mod retire;
 mod state;
@@ -28,7 +29,7 @@ use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
 use crate::{check, controller, selector};
 use machine_config::Diagnostic;
 use machine_config::permit::Granted;
-use machine_config::schema::{Content, Each, Encrypt, MachineConfig, Mkfs, Selector, System, Volume};
+use machine_config::schema::{Content, Each, Encrypt, Logical, MachineConfig, Mkfs, Selector, System, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -45,6 +46,9 @@ pub fn plan(inventory: &Inventory, config: &MachineConfig) -> Plan {
     }
     for asked in context.arrays.iter().filter(|asked| asked.on == On::WholeDisks) {
         drafts.extend(asked.array.volume.iter().map(|(volume, v)| array::array(&context, asked, volume, v)));
+    }
+    for (name, group) in &config.storage.group {
+        drafts.extend(group::group(&context, name, group));
     }
     refuse_equal_mounts(&mut drafts);
     refuse_orphans(&mut drafts);
@@ -113,7 +117,8 @@ impl<'a> Context<'a> {
         let each = storage.each.iter().map(|(n, e)| (n, &e.disks));
         let array = storage.array.iter().map(|(n, a)| (n, &a.disks));
         let mut claims: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-        for (name, selector) in each.chain(array) {
+        let group = storage.group.iter().map(|(n, g)| (n, &g.disks));
+        for (name, selector) in each.chain(array).chain(group) {
             for disk in selector::select(selector, &context.disks, name).disks {
                 claims.entry(&disk.name).or_default().insert(name.clone());
             }
@@ -203,17 +208,19 @@ impl<'a> Context<'a> {
 
     /// The volume of the configuration that `device` carries a table of.
     fn belongs(&self, device: &Device) -> Option<String> {
-        let each = self.config.storage.each.iter().find(|(name, each)| {
-            let key = VolumeKey { name: format!("each.{name}"), generation: each.generation };
+        let is_on = |key: VolumeKey| {
             let wanted = gpt::whole_disk(&self.owner, &key, device);
             wanted.is_ok_and(|wanted| matches!(standing(device, &wanted), Standing::Ours { .. }))
-        });
-        let array = || self.arrays.iter().find(|asked| self.carries(asked, device));
-        each.map(|(name, _)| name.clone()).or_else(|| array().map(|asked| asked.name.to_owned()))
+        };
+        let (storage, arrays) = (&self.config.storage, &self.arrays);
+        let each = storage.each.iter().find(|(name, each)| is_on(each::key(name, each))).map(|(name, _)| name.clone());
+        let array = || arrays.iter().find(|asked| self.carries(asked, device)).map(|asked| asked.name.to_owned());
+        let group = || storage.group.iter().find(|(name, group)| is_on(group::key(name, group)));
+        each.or_else(array).or_else(|| group().map(|(name, _)| name.clone()))
     }
 
     /// Why `device` can't be taken for a new volume, apart from what it holds.
-    fn unfit(&self, device: &Device, wanted: &Holds<'_>, volume: &str) -> Option<Diagnostic> {
+    fn unfit(&self, device: &Device, least: u64, volume: &str) -> Option<Diagnostic> {
         if let Some(names) = self.claims.get(device.name.as_str()).filter(|names| names.len() > 1) {
             let names = names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(" and ");
             return Some(diagnostic(
@@ -229,7 +236,7 @@ impl<'a> Context<'a> {
         if let Some(how) = device.uses.words() {
             return Some(refusal::in_use(device, &how, volume));
         }
-        let least = wanted.least() + (4 << 20);
+        let least = least + (4 << 20);
         (device.size < least).then(|| {
             let words = crate::inventory::size_words;
             let why = format!("It has {}, and {} are the least", words(device.size), words(least));
@@ -283,15 +290,15 @@ impl Draft {
         self.add(Action::Erase { disk: device.name.clone(), erase: Box::new(erase) }, &[])
     }
 
-    /// Lets programs use what is finished and open: mounts it, or lets a path lead to it.
-    fn offer(&mut self, on: Target, wanted: &Holds<'_>, after: &[usize]) {
+    /// Lets programs use what is finished and open: mounts it, or lets a path lead to it. Gives that step.
+    fn offer(&mut self, on: Target, wanted: &Holds<'_>, after: &[usize]) -> usize {
         let (uuid, at) = (self.verdict.filesystem, self.verdict.mount.clone());
         let (options, read_only) = (wanted.options.to_vec(), self.verdict.read_only);
         let action = match wanted.content.file_system() {
             Some(format) => Action::Mount { on, format, uuid, at, options, read_only },
             None => Action::Link { on, at },
         };
-        self.add(action, after);
+        self.add(action, after)
     }
 
     fn make(&mut self, on: Target, wanted: &Holds<'_>, after: &[usize]) -> usize {
@@ -326,6 +333,11 @@ impl<'a> Holds<'a> {
         Holds { content: volume.format, mkfs: &volume.mkfs, options: &volume.mount_options, encrypt }
     }
 
+    fn of_logical(volume: &'a Logical) -> Holds<'a> {
+        let encrypt = volume.encrypt;
+        Holds { content: volume.format, mkfs: &volume.mkfs, options: &volume.mount_options, encrypt }
+    }
+
     fn of_state(system: &'a System) -> Holds<'a> {
         let (mkfs, options) = (&system.mkfs, &system.mount_options[..]);
         Holds { content: system.format.into(), mkfs, options, encrypt: None }
@@ -355,6 +367,7 @@ fn draft(volume: String, kind: Kind, wanted: &Holds<'_>, mount: String, required
         encrypted: wanted.is_encrypted(),
         array: None,
         read_only: false,
+        lacks_copy: false,
         retiring: Vec::new(),
         class: None,
         place: None,

@@ -219,7 +219,7 @@ impl<'a> This<'a, '_> {
             Standing::UnknownData(holds) => return foreign(refusal::UNKNOWN_DATA, &holds),
             Standing::Blank | Standing::HalfWritten | Standing::Ours { .. } => {}
         }
-        if let Some(refusal) = self.context.unfit(device, &Holds::of_volume(self.volume), self.name) {
+        if let Some(refusal) = self.context.unfit(device, Holds::of_volume(self.volume).least(), self.name) {
             return Err(refusal);
         }
         let room = wanted.done.partitions.last().map_or(0, |p| p.size);

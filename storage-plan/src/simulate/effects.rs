@@ -1,8 +1,9 @@
 //! The smallest things that happen to disks and arrays, and what the kernel makes of them by itself.
 
-use super::{Area, Model};
-use crate::graph::{PartitionRef, Target};
+use super::{Area, Model, ModelGroup, ModelLogical};
+use crate::graph::{GroupPlace, LogicalPlace, PartitionRef, Target};
 use crate::inventory::{MdMember, Rest, Signature};
+use crate::layer::lvm::{self, Room, Shape};
 use crate::layer::{luks, md};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -43,6 +44,18 @@ pub enum Effect {
     Sealed(Target),
     /// An encrypted volume is opened, by the UUID of its header.
     Opened(Target, Uuid),
+    /// A volume group is noted on a physical volume.
+    Grouped(String, Vec<GroupPlace>, PartitionRef),
+    /// A volume is in a group, with these tags and nothing in it; or is no more.
+    Cut(LogicalPlace, Option<(Shape, u64)>),
+    /// A volume of a group gets this tag, beside the one that says whose it is.
+    Tagged(LogicalPlace, String),
+    /// A volume of a group is so many extents larger, and tagged so; what it holds is not.
+    Grown(LogicalPlace, u64),
+    /// What a volume of a group holds fills all of it, and it is tagged as made and no more.
+    Filled(LogicalPlace),
+    /// The kernel shows a volume of a group.
+    Active(LogicalPlace),
     /// An array starts; read-only, where that is said.
     Run(Uuid, String, Vec<PartitionRef>, bool),
     /// A file system is mounted.
@@ -120,6 +133,29 @@ impl Model {
                 }
             }
             Effect::Opened(on, uuid) => drop(self.opened.insert(uuid, on)),
+            Effect::Grouped(name, members, at) => {
+                self.change(&at, |area| area.group = Some(name.clone()));
+                let room = Room(members.iter().map(|m| lvm::extents_of(m.at.size)).collect());
+                self.groups.insert(name, ModelGroup { members, room, ..ModelGroup::default() });
+            }
+            Effect::Cut(volume, made) => self.cut(&volume, made),
+            Effect::Tagged(volume, tag) => {
+                self.note_on_group(&volume.group);
+                if let Some(logical) = self.logical_mut(&volume.group, &volume.name) {
+                    logical.tags = vec![lvm::tag(&volume.uuid), tag];
+                }
+            }
+            Effect::Grown(volume, more) => self.grow(&volume, more),
+            Effect::Filled(volume) => {
+                self.note_on_group(&volume.group);
+                if let Some(logical) = self.logical_mut(&volume.group, &volume.name) {
+                    logical.filled = logical.extents;
+                    logical.tags.retain(|tag| tag != lvm::GROWING);
+                }
+            }
+            Effect::Active(volume) => {
+                self.logical_mut(&volume.group, &volume.name).into_iter().for_each(|logical| logical.is_active = true);
+            }
             Effect::Run(uuid, name, members, read_only) => {
                 self.running.insert(uuid, (name, members));
                 self.read_only.extend(read_only.then_some(uuid));
@@ -144,22 +180,69 @@ impl Model {
     fn hold(&mut self, on: &Target, signatures: Vec<Signature>) {
         self.opened.retain(|_, place| place != on);
         match on {
-            Target::Partition(at) => self.change(at, |area| *area = Area { signatures, md: None }),
+            Target::Partition(at) => self.change(at, |area| *area = Area { signatures, ..Area::default() }),
             Target::Array(uuid) => {
                 let members = self.running.get(uuid).map(|(_, m)| m.clone()).unwrap_or_default();
                 members.iter().for_each(|m| self.change(m, |_| ()));
                 self.array_contents.insert(*uuid, signatures);
             }
+            Target::Logical { group, volume } => {
+                self.note_on_group(group);
+                self.logical_mut(group, volume)
+                    .into_iter()
+                    .for_each(|logical| logical.signatures.clone_from(&signatures));
+            }
             Target::Opened(uuid) => {
                 let members = match self.opened.get(uuid).cloned() {
                     Some(Target::Partition(at)) => vec![at],
                     Some(Target::Array(array)) => self.running.get(&array).map(|(_, m)| m.clone()).unwrap_or_default(),
+                    Some(Target::Logical { group, .. }) => self.members_of(&group),
                     Some(Target::Opened(_)) | None => Vec::new(),
                 };
                 members.iter().for_each(|m| self.change(m, |_| ()));
                 self.encrypted_contents.insert(*uuid, signatures);
             }
         }
+    }
+
+    /// Makes a volume in a group, active and with nothing in it; or removes it.
+    fn cut(&mut self, at: &LogicalPlace, made: Option<(Shape, u64)>) {
+        self.note_on_group(&at.group);
+        let Some(group) = self.groups.get_mut(&at.group) else { return };
+        if let Some(old) = group.volumes.remove(&at.name) {
+            group.room.give_back(&old.taken);
+        }
+        let Some((shape, extents)) = made else { return };
+        let taken = group.room.take(&shape, extents).unwrap_or_default();
+        let (tags, signatures) = (vec![lvm::tag(&at.uuid), lvm::MAKING.to_owned()], Vec::new());
+        let filled = extents;
+        let logical = ModelLogical { shape, extents, taken, filled, tags, signatures, is_active: true };
+        group.volumes.insert(at.name.clone(), logical);
+    }
+
+    fn grow(&mut self, at: &LogicalPlace, more: u64) {
+        self.note_on_group(&at.group);
+        let Some(group) = self.groups.get_mut(&at.group) else { return };
+        let Some(logical) = group.volumes.get_mut(&at.name) else { return };
+        let taken = group.room.take(&logical.shape, more).unwrap_or_default();
+        logical.taken.iter_mut().zip(taken).for_each(|(all, more)| *all += more);
+        logical.extents += more;
+        if !logical.tags.iter().any(|tag| tag == lvm::GROWING) {
+            logical.tags.push(lvm::GROWING.to_owned());
+        }
+    }
+
+    fn logical_mut(&mut self, group: &str, volume: &str) -> Option<&mut ModelLogical> {
+        self.groups.get_mut(group)?.volumes.get_mut(volume)
+    }
+
+    pub(super) fn members_of(&self, group: &str) -> Vec<PartitionRef> {
+        self.groups.get(group).map(|group| group.members.iter().map(|m| m.at.clone()).collect()).unwrap_or_default()
+    }
+
+    /// Writes to the members of a group.
+    fn note_on_group(&mut self, group: &str) {
+        self.members_of(group).iter().for_each(|at| self.change(at, |_| ()));
     }
 
     fn join(&mut self, uuid: &Uuid, at: PartitionRef) {

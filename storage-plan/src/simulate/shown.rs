@@ -1,8 +1,12 @@
 //! The model as observing would show it.
 
-use super::{Model, ModelDisk};
-use crate::graph::{PartitionRef, Target};
-use crate::inventory::{Device, Inventory, MdMember, Opened, Partition, Rest, RunningArray, Sector, Uses};
+use super::{Model, ModelDisk, ModelGroup, ModelLogical, logical_target};
+use crate::graph::{GroupPlace, PartitionRef, Target};
+use crate::inventory::{
+    Device, GroupMember, Inventory, LogicalVolume, MdMember, Opened, Partition, Rest, RunningArray, Sector, Uses,
+    VolumeGroup,
+};
+use crate::layer::lvm::{self, Shape};
 use on_disk::gpt::ProtectiveMbr;
 
 impl Model {
@@ -29,6 +33,7 @@ impl Model {
                 uses: self.uses_of(&Target::Array(*uuid)),
             })
             .collect();
+        let groups = self.groups.iter().filter_map(|(name, group)| self.group(name, group)).collect();
         let opened = self.opened.keys().zip(0..).map(|(uuid, minor)| Opened {
             name: mapping(minor),
             uuid: *uuid,
@@ -40,7 +45,62 @@ impl Model {
         let permits = self.permits.iter().filter(|g| !self.used.contains(&g.permit.id)).cloned().collect();
         let (boot, controllers) = (self.boot.clone(), Vec::new());
         let keys = self.keys;
-        Inventory { devices, arrays, opened, boot, root_in_memory: false, remembered, controllers, keys, permits }
+        Inventory {
+            devices,
+            arrays,
+            groups,
+            opened,
+            boot,
+            root_in_memory: false,
+            remembered,
+            controllers,
+            keys,
+            permits,
+        }
+    }
+
+    /// A group, if one of its members that are there tells of it.
+    fn group(&self, name: &str, group: &ModelGroup) -> Option<VolumeGroup> {
+        let member = |(member, free): (&GroupPlace, &u64)| {
+            let device = || partition_name(&member.at.disk, member.at.number);
+            GroupMember {
+                uuid: lvm::id(&member.uuid),
+                device: (self.is_in(&member.at, name) && self.is_shown(&member.at)).then(device),
+                extents: lvm::extents_of(member.at.size),
+                free: *free,
+            }
+        };
+        let members: Vec<GroupMember> = group.members.iter().zip(&group.room.0).map(member).collect();
+        let is_there = members.iter().any(|m| m.device.is_some());
+        let lacks = |made: &ModelLogical| made.taken.iter().zip(&members).any(|(n, m)| *n > 0 && m.device.is_none());
+        let volume = |(volume, made): (&String, &ModelLogical)| LogicalVolume {
+            name: volume.clone(),
+            size: made.extents * lvm::EXTENT,
+            tags: made.tags.clone(),
+            layout: made.shape.layout().into(),
+            over: made.shape.over(),
+            pool: if let Shape::Thin(pool) = &made.shape { Some(pool.clone()) } else { None },
+            lacks_member: lacks(made),
+            mapping: made.is_active.then(|| self.shows(name, volume)),
+            signatures: if made.is_active { made.signatures.clone() } else { Vec::new() },
+            uses: self.uses_of(&logical_target(name, volume)),
+        };
+        let volumes: Vec<LogicalVolume> = group.volumes.iter().map(volume).collect();
+        let mappings = volumes.iter().filter_map(|v| v.mapping.clone()).collect();
+        let (name, uuid) = (name.to_owned(), format!("model-{name}"));
+        is_there.then_some(VolumeGroup { name, uuid, extent: lvm::EXTENT, members, volumes, mappings })
+    }
+
+    /// Whether the kernel shows the partition.
+    fn is_shown(&self, at: &PartitionRef) -> bool {
+        let disk = self.disks.iter().find(|d| d.device.name == at.disk);
+        disk.is_some_and(|disk| self.device(disk).partition(at.number).is_some_and(|p| p.start == at.start))
+    }
+
+    /// The kernel's name for what shows a volume of a group, behind those for what is encrypted.
+    fn shows(&self, group: &str, volume: &str) -> String {
+        let all = self.groups.iter().flat_map(|(g, made)| made.volumes.keys().map(move |v| (g.as_str(), v.as_str())));
+        mapping(64 + all.take_while(|at| *at != (group, volume)).count())
     }
 
     fn recovers(&self, members: &[PartitionRef]) -> bool {
@@ -64,6 +124,23 @@ impl Model {
         let open = self.opened.values().zip(0..).filter(|(place, _)| same(place));
         let holders = open.map(|(_, minor)| mapping(minor)).collect();
         Uses { holders, mounts: of(&self.mounts), links: of(&self.links), ..Uses::default() }
+    }
+
+    /// The kernel's names for active volumes of a group that lie on this partition.
+    fn shown_on(&self, at: &PartitionRef) -> Vec<String> {
+        let mut names = Vec::new();
+        for (name, group) in &self.groups {
+            let Some(member) = group.members.iter().position(|m| (&m.at.disk, m.at.start) == (&at.disk, at.start))
+            else {
+                continue;
+            };
+            let on = group
+                .volumes
+                .iter()
+                .filter(|(_, made)| made.is_active && made.taken.get(member).is_some_and(|n| *n > 0));
+            names.extend(on.map(|(volume, _)| self.shows(name, volume)));
+        }
+        names
     }
 
     pub(super) fn device(&self, disk: &ModelDisk) -> Device {
@@ -95,6 +172,7 @@ impl Model {
                 let held = self.running.values().zip((0..=127).rev()).find(|(r, _)| holds(r));
                 let mut uses = self.uses_of(&Target::Partition(at.clone()));
                 uses.holders.extend(held.map(|(_, minor)| format!("md{minor}")));
+                uses.holders.extend(self.shown_on(&at));
                 Partition {
                     number: entry.number,
                     name: partition_name(&device.name, entry.number),

@@ -1,9 +1,10 @@
 //! What a plan's actions would write, and what the tools or the kernel would refuse.
 
-use super::{Area, Effect, Impossible, Model, Trace};
+use super::{Area, Effect, Impossible, Model, ModelGroup, ModelLogical, Trace};
 use crate::erase::Erase;
-use crate::graph::{Action, PartitionRef, Target};
+use crate::graph::{Action, GroupPlace, LogicalPlace, PartitionRef, Target};
 use crate::inventory::{MdMember, Signature};
+use crate::layer::lvm::{self, Shape};
 use crate::layer::{filesystem, luks, md};
 use machine_config::schema::{Level, WriteHole};
 use on_disk::gpt::{Partition, kind, layout};
@@ -182,6 +183,61 @@ impl Model {
                 self.must_be_made(on)?;
                 Ok(vec![Effect::Holds(on.clone(), Vec::new()), Effect::Holds(on.clone(), vec![made])])
             }
+            Action::CreateGroup { name, members, remake } => self.create_group(name, members, *remake),
+            Action::CreateLogical { volume, shape, extents, remake } => {
+                let group = self.whole_group(volume)?;
+                let there = group.volumes.get(&volume.name);
+                let is_begun = |made: &ModelLogical| made.tags == [lvm::tag(&volume.uuid), lvm::MAKING.to_owned()];
+                if there.is_some_and(|made| !*remake || !is_begun(made)) {
+                    return Err(Impossible(format!("{} is in {} already", volume.name, volume.group)));
+                }
+                self.must_be_unused(&volume.target())?;
+                let mut room = group.room.clone();
+                room.give_back(there.map(|made| &made.taken[..]).unwrap_or_default());
+                if let Shape::Thin(pool) = shape
+                    && !group.volumes.get(pool).is_some_and(|pool| pool.tags.iter().any(|tag| tag == lvm::MADE))
+                {
+                    return Err(Impossible(format!("there is no pool {pool} in {}", volume.group)));
+                }
+                if room.take(shape, *extents).is_none() {
+                    return Err(Impossible(format!("there is no room for {} in {}", volume.name, volume.group)));
+                }
+                let removed = there.map(|_| Effect::Cut(volume.clone(), None));
+                let made = Effect::Cut(volume.clone(), Some((shape.clone(), *extents)));
+                Ok(removed.into_iter().chain([made]).collect())
+            }
+            Action::FinishLogical { volume } => {
+                let made = self.whole_group(volume)?.volumes.get(&volume.name);
+                if !made.is_some_and(|made| made.tags.contains(&lvm::MAKING.to_owned())) {
+                    return Err(Impossible(format!("{} is not being made in {}", volume.name, volume.group)));
+                }
+                Ok(vec![Effect::Tagged(volume.clone(), lvm::MADE.to_owned())])
+            }
+            Action::GrowLogical { volume, extents, holds } => {
+                let group = self.whole_group(volume)?;
+                let made = group.volumes.get(&volume.name).filter(|made| made.is_active && made.extents <= *extents);
+                let made = made.ok_or_else(|| Impossible(format!("{} can't be made larger", volume.name)))?;
+                let more = extents - made.extents;
+                if group.room.clone().take(&made.shape, more).is_none() {
+                    return Err(Impossible(format!("there is no room for more of {}", volume.name)));
+                }
+                let is_mounted = |at: &String| self.mounts.contains(&(volume.target(), at.clone()));
+                if holds.as_ref().is_some_and(|(_, at)| !is_mounted(at)) {
+                    return Err(Impossible(format!("{} is not mounted", volume.name)));
+                }
+                // Tagged before anything of it is larger.
+                let tagged = Effect::Grown(volume.clone(), 0);
+                Ok(vec![tagged, Effect::Grown(volume.clone(), more), Effect::Filled(volume.clone())])
+            }
+            Action::Activate { volume } => {
+                let group = self.groups.get(&volume.group);
+                let made = group.and_then(|group| group.volumes.get(&volume.name));
+                let made = made.ok_or_else(|| Impossible(format!("{} has no {}", volume.group, volume.name)))?;
+                if made.is_active || !made.tags.contains(&lvm::MADE.to_owned()) {
+                    return Err(Impossible(format!("{} can't be activated", volume.name)));
+                }
+                Ok(vec![Effect::Active(volume.clone())])
+            }
             Action::Encrypt { on, uuid, .. } => {
                 let found = self.signatures(on)?;
                 if let Some(other) = found.iter().find(|s| !is_header(s, uuid)) {
@@ -231,6 +287,43 @@ impl Model {
                 Ok(vec![Effect::Mounted(on.clone(), at.clone())])
             }
         }
+    }
+
+    fn create_group(&self, name: &str, members: &[GroupPlace], remake: bool) -> Result<Vec<Effect>, Impossible> {
+        let mut effects = Vec::new();
+        for GroupPlace { at, .. } in members {
+            self.must_be_provisioning(at)?;
+            self.must_be_unused(&Target::Partition(at.clone()))?;
+            if !remake && self.area(at).is_some_and(|area| *area != Area::default()) {
+                return Err(Impossible(format!("{} holds something", at.disk)));
+            }
+            effects.extend(remake.then(|| Effect::Clear(at.clone())));
+        }
+        for GroupPlace { at, uuid } in members {
+            let label = Signature { kind: lvm::MEMBER.into(), uuid: Some(lvm::id(uuid)), label: None };
+            effects.push(Effect::Holds(Target::Partition(at.clone()), vec![label]));
+        }
+        let noted = members.iter().map(|m| Effect::Grouped(name.to_owned(), members.to_vec(), m.at.clone()));
+        effects.extend(noted);
+        Ok(effects)
+    }
+
+    /// The group of a volume, with all of its members: LVM changes no other.
+    fn whole_group(&self, volume: &LogicalPlace) -> Result<&ModelGroup, Impossible> {
+        let group = self
+            .groups
+            .get(&volume.group)
+            .filter(|_| self.members_of(&volume.group).iter().all(|at| self.is_in(at, &volume.group)));
+        let group = group.ok_or_else(|| Impossible(format!("{} is not whole", volume.group)))?;
+        if group.members.iter().any(|m| !volume.members.contains(&m.at)) {
+            return Err(Impossible(format!("{} was not told of all its members", volume.group)));
+        }
+        Ok(group)
+    }
+
+    /// Whether a group is noted on this partition.
+    pub(super) fn is_in(&self, at: &PartitionRef, group: &str) -> bool {
+        self.area(at).is_some_and(|area| area.group.as_deref() == Some(group))
     }
 
     fn erase(&self, name: &str, erase: &Erase) -> Result<Vec<Effect>, Impossible> {
@@ -283,6 +376,12 @@ impl Model {
                 Ok(self.encrypted_contents.get(uuid).cloned().unwrap_or_default())
             }
             Target::Opened(uuid) => Err(Impossible(format!("{uuid} is not open"))),
+            Target::Logical { group, volume } => {
+                let made =
+                    self.groups.get(group).and_then(|group| group.volumes.get(volume)).filter(|made| made.is_active);
+                let made = made.ok_or_else(|| Impossible(format!("{volume} in {group} is not active")))?;
+                Ok(made.signatures.clone())
+            }
         }
     }
 
@@ -299,6 +398,13 @@ impl Model {
                 self.must_be_writable(uuid)?;
                 let (_, members) = self.running.get(uuid).cloned().unwrap_or_default();
                 members.iter().try_for_each(|m| self.must_be_provisioning(m))
+            }
+            Target::Logical { group, volume } => {
+                let made = self.groups.get(group).and_then(|group| group.volumes.get(volume));
+                match made.is_some_and(|made| made.tags.contains(&lvm::MAKING.to_owned())) {
+                    true => Ok(()),
+                    false => Err(Impossible(format!("{volume} in {group} is not being made"))),
+                }
             }
             Target::Opened(uuid) => match self.opened.get(uuid) {
                 Some(place) => self.must_be_made(place),

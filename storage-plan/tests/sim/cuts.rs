@@ -27,7 +27,7 @@ fn converge(mut model: Model, config: &MachineConfig, context: &str) {
 
 #[test]
 fn a_model_of_what_a_model_shows_shows_the_same_and_goes_on_alike() {
-    for (model, config) in [full(), striped()] {
+    for (model, config) in [full(), striped(), grouped()] {
         let first = plan(&model.inventory(), &config);
         let (mut model, mut again) = (model.clone(), Model::of(&model.inventory()));
         for step in &first.graph.steps {
@@ -148,6 +148,12 @@ fn taken_in(mut model: Model, config: &MachineConfig, at_work: &[&str], context:
             Effect::Returned(..) | Effect::Copying(..) | Effect::Left(..) => panic!("{context}: not a new one"),
             Effect::Holds(..) | Effect::Encrypted(..) | Effect::Sealed(..) | Effect::Copied(..) => {
                 panic!("{context}: made anew")
+            }
+            Effect::Grouped(..) | Effect::Cut(..) | Effect::Tagged(..) | Effect::Active(..) => {
+                panic!("{context}: of a group")
+            }
+            Effect::Grown(..) | Effect::Filled(..) => {
+                panic!("{context}: of a group")
             }
             Effect::Zeroed(..) | Effect::Used(..) => panic!("{context}: erased"),
         };

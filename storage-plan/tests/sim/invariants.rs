@@ -193,7 +193,10 @@ fn invariant_2_a_foreign_file_system_inside_what_is_half_made_is_not_wiped() {
         torn.apply(effect);
     }
     let start = torn.inventory().devices.iter().find(|d| d.name == "vdd").unwrap().partitions[0].start;
-    let area = storage_plan::simulate::Area { signatures: vec![signature("btrfs", "", "home")], md: None };
+    let area = storage_plan::simulate::Area {
+        signatures: vec![signature("btrfs", "", "home")],
+        ..storage_plan::simulate::Area::default()
+    };
     torn.disk_mut("vdd").unwrap().areas.insert(start, area);
     let plan = plan(&torn.inventory(), &config);
     assert_eq!(codes(&plan), ["BP-S016"]);
@@ -207,7 +210,13 @@ fn invariant_2_a_finished_volume_whose_inside_changed_is_left_alone() {
     for (name, area) in [("vdd", None), ("vdd", Some(signature("crypto_LUKS", "", "")))] {
         let disk = model.disk_mut(name).unwrap();
         let start = *disk.areas.keys().next().unwrap();
-        disk.areas.insert(start, storage_plan::simulate::Area { signatures: area.into_iter().collect(), md: None });
+        disk.areas.insert(
+            start,
+            storage_plan::simulate::Area {
+                signatures: area.into_iter().collect(),
+                ..storage_plan::simulate::Area::default()
+            },
+        );
         let plan = plan(&model.inventory(), &config);
         assert_eq!(codes(&plan), ["BP-S016"]);
         assert_eq!(plan.writes(), 0);

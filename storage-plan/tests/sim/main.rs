@@ -6,6 +6,7 @@
 mod controllers;
 mod cuts;
 mod encryption;
+mod groups;
 mod invariants;
 mod inventories;
 mod lines;

@@ -48,7 +48,7 @@ fn filled(model: &mut Model) {
     let held = [("vdd", vec![member], Some(md)), ("vde", vec![signature("ceph_bluestore", "", "")], None)];
     for (name, signatures, md) in held {
         let areas = &mut model.disk_mut(name).unwrap().areas;
-        areas.insert(1 << 20, Area { signatures, md });
+        areas.insert(1 << 20, Area { signatures, md, group: None });
     }
     let array = model.inventory().arrays[0].uuid.unwrap();
     model.apply(Effect::Holds(Target::Array(array), vec![signature("LVM2_member", "", ""), signature("ext4", "", "")]));
@@ -107,7 +107,7 @@ fn invariant_2_something_in_one_that_is_half_made_is_not_cleared() {
     for step in begun.graph.steps.iter().filter(|s| s.volume == "object/B1").take(1) {
         model.effects(&step.action).unwrap().into_iter().for_each(|effect| model.apply(effect));
     }
-    let area = Area { signatures: vec![signature("ext4", "", "somebody's")], md: None };
+    let area = Area { signatures: vec![signature("ext4", "", "somebody's")], ..Area::default() };
     model.disk_mut("vdd").unwrap().areas.insert(1 << 20, area);
     let next = plan(&model.inventory(), &config);
     assert_eq!(volume(&next, "object/B1").verdict, Verdict::Refuse, "{next:#?}");

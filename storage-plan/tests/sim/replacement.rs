@@ -294,7 +294,10 @@ fn a_chosen_disk_whose_name_was_taken_back_is_not_added() {
     nothing_is_taken(&model, &back, &[], "named are A1 and A2 again");
     // And what somebody put into it since is not wiped.
     let start = model.inventory().devices.iter().find(|d| d.name == "vdf").unwrap().partitions[0].start;
-    let area = storage_plan::simulate::Area { signatures: vec![signature("btrfs", "", "home")], md: None };
+    let area = storage_plan::simulate::Area {
+        signatures: vec![signature("btrfs", "", "home")],
+        ..storage_plan::simulate::Area::default()
+    };
     model.disk_mut("vdf").unwrap().areas.insert(start, area);
     nothing_is_taken(&model, &config, &["BP-S016"], "btrfs in the chosen disk");
 }

@@ -2,8 +2,8 @@
 
 use machine_config::permit::{Granted, Leave, Method, Permit};
 use machine_config::schema::{
-    Array, Cluster, Content, DirtyDegraded, Each, Encrypt, Level, MachineConfig, Media, Mkfs, Node, Rebuild, Replace,
-    Scrub, Selector, Storage, System, Time, Transport, Volume,
+    Array, Cluster, Content, DirtyDegraded, Each, Encrypt, Group, Layout, Level, Logical, MachineConfig, Media, Mkfs,
+    Node, Pool, Rebuild, Replace, Scrub, Selector, Storage, System, Time, Transport, Volume,
 };
 use machine_config::utc::Utc;
 use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
@@ -247,7 +247,7 @@ pub fn foreign_partition(model: &mut Model, name: &str, signature: Signature) {
         }],
     };
     lay(model, name, &table, size);
-    let area = Area { signatures: vec![signature], md: None };
+    let area = Area { signatures: vec![signature], ..Area::default() };
     model.disk_mut(name).unwrap().areas.insert(1 << 20, area);
 }
 
@@ -263,6 +263,52 @@ pub fn full() -> (Model, MachineConfig) {
         &[("object", each(serials(&["B1", "B2"]), true))],
         &[("meta", mirror(serials(&["A1", "A2"]), "/var/lib/volumes/db"))],
     );
+    (model, config)
+}
+
+/// A volume of a group with this size in MiB, or all that is left.
+pub fn logical(mib: Option<u64>, layout: Option<Layout>, name: &str) -> Logical {
+    Logical {
+        size: mib.map(|mib| mib << 20),
+        layout,
+        over: None,
+        pool: None,
+        format: Content::Xfs,
+        mount: Some(format!("/var/lib/volumes/{name}")),
+        mount_options: Vec::new(),
+        mkfs: Mkfs::default(),
+        encrypt: None,
+        class: None,
+        required: true,
+    }
+}
+
+/// A node with the volume group `data` over three disks, in it a volume of each layout, one that is encrypted, and two in a thin
+/// pool; and the passphrase.
+pub fn grouped() -> (Model, MachineConfig) {
+    let disks = ["G1", "G2", "G3"];
+    let mut model = node(disks.iter().zip(["vdb", "vdc", "vdd"]).map(|(s, name)| disk(name, s, 4 * GIB)).collect());
+    model.keys = Keys::ALL;
+    let thin = |name: &str| Logical { pool: Some("thin".into()), ..logical(Some(8192), None, name) };
+    let secret = Logical { encrypt: Some(Encrypt::Passphrase), ..logical(Some(400), None, "secret") };
+    let rest = Logical { format: Content::Raw, mount: None, ..logical(None, None, "rest") };
+    let volumes = [
+        ("db", logical(Some(500), None, "db")),
+        ("fast", logical(Some(900), Some(Layout::Striped), "fast")),
+        ("safe", logical(Some(600), Some(Layout::Raid1), "safe")),
+        ("secret", secret),
+        ("a", thin("a")),
+        ("b", thin("b")),
+        ("rest", rest),
+    ];
+    let group = Group {
+        disks: serials(&disks),
+        volume: volumes.into_iter().map(|(name, volume)| (name.to_owned(), volume)).collect(),
+        pool: BTreeMap::from([("thin".to_owned(), Pool { size: 1 << 30 })]),
+        generation: 0,
+    };
+    let mut config = config(&[], &[]);
+    config.storage.group.insert("data".into(), group);
     (model, config)
 }
 
@@ -363,6 +409,32 @@ pub fn effects(model: &Model, plan: &Plan) -> Vec<Effect> {
     all
 }
 
+/// Cuts a run on `model` after those effects that `which` names, by their number and the effect that comes next, and insists that
+/// one run more makes it whole.
+pub fn converges_after_cuts(
+    model: &Model,
+    config: &MachineConfig,
+    which: impl Fn(usize, Option<&Effect>) -> bool,
+    is_whole: impl Fn(&Model, &MachineConfig, &str),
+) {
+    let effects = effects(model, &plan(&model.inventory(), config));
+    for cut in (0..=effects.len()).filter(|cut| which(*cut, effects.get(*cut))) {
+        // With the power, and with the agent alone: then what it activated and opened is so still.
+        for power in [true, false] {
+            let mut model = model.clone();
+            effects[..cut].iter().for_each(|effect| model.apply(effect.clone()));
+            if power {
+                model.power_cut();
+            }
+            let context = format!("cut {cut} of {}, with the power: {power}", effects.len());
+            let next = plan(&model.inventory(), config);
+            assert!(!next.is_blocked(), "{context}: {:#?}", next.all_refusals());
+            model.carry_out(&next).unwrap_or_else(|e| panic!("{context}: {e:?}"));
+            is_whole(&model, config, &context);
+        }
+    }
+}
+
 pub fn volume<'a>(plan: &'a Plan, name: &str) -> &'a VolumeVerdict {
     plan.volumes.iter().find(|v| v.volume == name).unwrap_or_else(|| panic!("no {name}"))
 }
@@ -402,6 +474,11 @@ pub fn steps(plan: &Plan) -> Vec<&'static str> {
         Action::Encrypt { .. } => "encrypt",
         Action::Seal { .. } => "seal",
         Action::Open { .. } => "open",
+        Action::CreateGroup { .. } => "group",
+        Action::CreateLogical { .. } => "cut",
+        Action::FinishLogical { .. } => "finish",
+        Action::GrowLogical { .. } => "grow",
+        Action::Activate { .. } => "activate",
         Action::CreateArray { .. } | Action::MakeFilesystem { .. } | Action::Clear { .. } => "make",
     };
     plan.graph.steps.iter().map(|s| word(&s.action)).collect()
@@ -444,7 +521,7 @@ pub fn mirrored() -> (Model, MachineConfig) {
     let mut model = node(vec![disk("vdb", "SYS2", 9 * GIB), disk("vdc", "B1", GIB)]);
     let holds = ["vfat", "erofs", "DM_verity_hash"].map(|kind| signature(kind, "", ""));
     for (partition, holds) in image_table().partitions.iter().zip(holds) {
-        let area = Area { signatures: vec![holds], md: None };
+        let area = Area { signatures: vec![holds], ..Area::default() };
         model.disk_mut("vda").unwrap().areas.insert(partition.start, area);
     }
     let mut config = config(&[("object", each(serials(&["B1"]), true))], &[]);

@@ -335,7 +335,7 @@ fn of_ours() -> Vec<Case> {
                 m.disk_mut("vdd")
                     .unwrap()
                     .areas
-                    .insert(at, Area { signatures: vec![signature("xfs", "", "")], md: None });
+                    .insert(at, Area { signatures: vec![signature("xfs", "", "")], ..Area::default() });
             }),
             &["BP-S016"],
         ),
