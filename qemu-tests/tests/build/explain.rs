@@ -70,11 +70,12 @@ pub fn what_is_not_there_has_a_reason() {
 }
 
 /// Packages whose rules, units and timers assemble, activate, mount, trim, check or resync; those of the rest are named.
-const OF_DISKS: [&str; 12] = [
+const OF_DISKS: [&str; 13] = [
     "bcache-tools",
     "btrfs-progs",
     "cryptsetup",
     "cryptsetup-bin",
+    "dmeventd",
     "dmraid",
     "dmsetup",
     "e2fsprogs",
