@@ -4,6 +4,7 @@ mod altered;
 mod before_writing;
 mod encryption;
 mod erasing;
+pub mod groups;
 mod policies;
 mod raw;
 mod replacing;
@@ -102,6 +103,22 @@ const OWN: &[(&str, fn())] = &[
     (
         "encrypted volumes are made, opened with the passphrase and with no other, and hold nothing that can be read without",
         encryption::encrypted_volumes_are_made_and_opened,
+    ),
+    (
+        "a volume group and a volume of each layout are made, and found again with what they hold",
+        groups::a_group_is_made_and_found_again,
+    ),
+    (
+        "invariant 4: a half-made volume of a group is made anew, and no other",
+        groups::only_a_half_made_volume_is_made_anew,
+    ),
+    (
+        "a volume of a group is made larger while it is mounted, and an interrupted run is gone on with",
+        groups::a_volume_is_made_larger_while_it_is_mounted,
+    ),
+    (
+        "a lost disk of a group stops what lies on it, and a mirror runs without a copy",
+        groups::a_lost_disk_stops_what_lies_on_it,
     ),
     (
         "what the TPM opens is opened under releases of the same key alone, and with the recovery key when the TPM is cleared",
@@ -213,7 +230,7 @@ fn passphrase() -> Passphrase {
     Passphrase::new("of the guest, and of no other")
 }
 
-fn secrets() -> Secrets {
+pub fn secrets() -> Secrets {
     Secrets { passphrase: Some(passphrase()), ..Secrets::default() }
 }
 
@@ -511,9 +528,32 @@ pub fn stop_all() {
     for opened in observe::opened().unwrap() {
         tool("/usr/sbin/cryptsetup", &["close", &format!("luks-{}", opened.uuid)]);
     }
+    deactivate();
     for array in observe::arrays().unwrap() {
         tool("/usr/sbin/mdadm", &["--stop", &format!("/dev/{}", array.name)]);
     }
+}
+
+/// Lets go of volumes of groups, whatever has become of their disks: each before what it lies on. LVM's links to them go, too, as
+/// they do with the power.
+fn deactivate() {
+    let shown = || -> Vec<String> {
+        let all = fs::read_dir("/sys/block").unwrap().flatten();
+        let of = |at: &std::path::Path, name: &str| fs::read_to_string(at.join("dm").join(name)).unwrap_or_default();
+        let all = all.filter(|entry| of(&entry.path(), "uuid").starts_with("LVM-"));
+        let free = all.filter(|entry| fs::read_dir(entry.path().join("holders")).unwrap().count() == 0);
+        free.map(|entry| of(&entry.path(), "name").trim().to_owned()).collect()
+    };
+    loop {
+        let free = shown();
+        if free.is_empty() {
+            break;
+        }
+        free.iter().for_each(|name| tool("/usr/sbin/dmsetup", &["remove", "--retry", name]));
+    }
+    let of_groups = |name: &str| name.starts_with("bedplate.");
+    let folders = fs::read_dir("/dev").unwrap().flatten().filter(|e| e.file_name().to_str().is_some_and(of_groups));
+    folders.for_each(|folder| fs::remove_dir_all(folder.path()).unwrap());
 }
 
 /// Where the partition of an array's member begins on this disk.
@@ -562,8 +602,13 @@ fn the_model_is_what_happens() {
     {
         stop_all();
         disks::STRIPED.into_iter().for_each(clear);
-        model::is_what_happens(level, count, spares);
+        model::is_what_happens(&striped(level, count, spares));
     }
+    stop_all();
+    disks::STRIPED.into_iter().for_each(clear);
+    model::is_what_happens(&groups::wanted());
+    stop_all();
+    disks::STRIPED.into_iter().for_each(clear);
 }
 
 /// Makes a disk blank.

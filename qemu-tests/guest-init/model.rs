@@ -1,21 +1,20 @@
 //! Whether the model that plans are cut on is what happens: after each step, what it shows is held against what observing
 //! sees.
 
-use crate::cases::{boot, striped, wait_for_syncs};
+use crate::cases::{boot, secrets, wait_for_syncs};
 use firstboot::apply::{Tools, carry_out};
 use firstboot::observe::{self, World};
-use firstboot::secrets::Secrets;
-use machine_config::schema::{Level, MachineConfig};
+use machine_config::schema::MachineConfig;
 use qemu_tests::guest::disks;
-use storage_plan::inventory::{Device, Inventory, Signature, Uses};
+use storage_plan::inventory::{Device, Inventory, Opened, Signature, Uses};
 use storage_plan::simulate::Model;
 use storage_plan::{Graph, Plan, Step, plan};
 
-/// Makes an array of `level` step by step, on disks that are blank.
-pub fn is_what_happens(level: Level, count: usize, spares: u32) {
-    let config: MachineConfig = striped(level, count, spares);
-    let mut seen = observe::read(Some(&boot())).unwrap();
-    let (whole, mut model) = (plan(&seen, &config), Model::of(&seen));
+/// Makes what `config` asks for step by step, on disks that are blank.
+pub fn is_what_happens(config: &MachineConfig) {
+    let look = || Inventory { keys: secrets().at_hand(), ..observe::read(Some(&boot())).unwrap() };
+    let mut seen = look();
+    let (whole, mut model) = (plan(&seen, config), Model::of(&seen));
     assert!(whole.graph.steps.iter().any(|step| step.action.writes()), "{whole:?}");
     for step in &whole.graph.steps {
         let words = step.action.words();
@@ -25,7 +24,7 @@ pub fn is_what_happens(level: Level, count: usize, spares: u32) {
         }
         one_step(&whole, step, &seen);
         wait_for_syncs(0);
-        seen = observe::read(Some(&boot())).unwrap();
+        seen = look();
         let (said, real) = (shown(&model.inventory()), shown(&seen));
         for (said, real) in said.iter().zip(&real) {
             assert_eq!(said, real, "after: {words}; the model is on the left");
@@ -40,7 +39,7 @@ fn one_step(whole: &Plan, step: &Step, now: &Inventory) {
     let only = Plan { graph, ..whole.clone() };
     let tools = Tools::find(&only).unwrap();
     let world = World::read(Some(&boot())).unwrap();
-    let done = carry_out(&only.approve().unwrap(), now, &world, &tools, &Secrets::default(), &|_| ()).unwrap();
+    let done = carry_out(&only.approve().unwrap(), now, &world, &tools, &secrets(), &|_| ()).unwrap();
     assert!(done.failed.is_empty(), "{done:?}");
 }
 
@@ -52,7 +51,9 @@ fn shown(inventory: &Inventory) -> Vec<String> {
         all.sort();
         all.join(", ")
     };
-    let uses = |uses: &Uses| format!("held by {}, mounted on {:?}", uses.holders.len(), uses.mounts);
+    // LVM chooses which of its disks a volume lies on, and holds them for what it keeps beside.
+    let held = |uses: &Uses| if inventory.groups.is_empty() { uses.holders.len() } else { 0 };
+    let uses = |uses: &Uses| format!("held by {}, mounted on {:?}", held(uses), uses.mounts);
     let mut lines = Vec::new();
     let is_the_arrays = |device: &&Device| device.serial.as_ref().is_some_and(|s| disks::STRIPED.contains(&s.as_str()));
     for device in inventory.devices.iter().filter(is_the_arrays) {
@@ -87,6 +88,22 @@ fn shown(inventory: &Inventory) -> Vec<String> {
             uses(&array.uses)
         ));
     }
+    for group in &inventory.groups {
+        let members: Vec<(&str, u64)> = group.members.iter().map(|m| (m.uuid.as_str(), m.extents)).collect();
+        let free: u64 = group.members.iter().map(|m| m.free).sum();
+        lines.push(format!("group {}: {} free of {members:?}", group.name, free));
+        lines.extend(group.volumes.iter().map(|v| {
+            let mut tags = v.tags.clone();
+            tags.sort();
+            let (layout, size) = (&v.layout, v.size);
+            // A pool is shown by names of LVM's own.
+            let active = v.layout == "thin,pool" || v.mapping.is_some();
+            let holds = if v.layout == "thin,pool" { String::new() } else { signatures(&v.signatures) };
+            format!("{} {layout} of {size} {tags:?}, active {active}: {holds}; {:?}", v.name, v.uses.mounts)
+        }));
+    }
+    let holds = |o: &Opened| format!("opened {}: {}; {:?}", o.uuid, signatures(&o.signatures), o.uses.mounts);
+    lines.extend(inventory.opened.iter().map(holds));
     lines
 }
 

@@ -1,14 +1,31 @@
 //! Configurations of the test guest's machine.
 
 use machine_config::schema::{
-    Array, Cluster, Content, DirtyDegraded, Each, Format, Level, MachineConfig, Mkfs, Node, Rebuild, Replace, Scrub,
-    Selector, Storage, System, Time, Volume,
+    Array, Cluster, Content, DirtyDegraded, Each, Format, Layout, Level, Logical, MachineConfig, Mkfs, Node, Rebuild,
+    Replace, Scrub, Selector, Storage, System, Time, Volume,
 };
 use std::collections::BTreeMap;
 
 /// The disks with these serial numbers.
 pub fn serials(serials: &[&str]) -> Selector {
     Selector { serial: serials.iter().map(|s| (*s).to_owned()).collect(), ..Selector::default() }
+}
+
+/// A volume of a group with this size in MiB and ext4.
+pub fn logical(mib: u64, layout: Option<Layout>, name: &str) -> Logical {
+    Logical {
+        size: Some(mib << 20),
+        layout,
+        over: None,
+        pool: None,
+        format: Content::Ext4,
+        mount: Some(format!("/var/lib/volumes/{name}")),
+        mount_options: Vec::new(),
+        mkfs: Mkfs::default(),
+        encrypt: None,
+        class: None,
+        required: true,
+    }
 }
 
 /// Disks with a file system each, and a mirror of others with one on it.

@@ -17,12 +17,17 @@ use image_builder::store::{Fetched, Store};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the agent drives, and what the cases themselves use.
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 10] = [
     "/usr/sbin/mdadm",
     "/usr/sbin/cryptsetup",
     "/usr/bin/systemd-cryptenroll",
+    "/usr/sbin/lvm",
+    "/usr/sbin/thin_check",
+    "/usr/sbin/dmsetup",
     "/usr/sbin/mkfs.xfs",
     "/usr/sbin/mkfs.ext4",
+    "/usr/sbin/xfs_growfs",
+    "/usr/sbin/resize2fs",
 ];
 /// Libraries that those look for by name once they run: cryptsetup's plug-in for what systemd keeps in a TPM, and what that
 /// needs. Below the folder of libraries.
@@ -37,7 +42,7 @@ const LOADED: [&str; 6] = [
 /// Files that those read.
 const FILES: [&str; 1] = ["/etc/mke2fs.conf"];
 /// Modules to load, beside what they need; nothing in the guest could ask for one later.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 20] = [
     "crc32c_generic",
     "crc32c_intel",
     "virtio_pci",
@@ -49,6 +54,8 @@ const MODULES: [&str; 18] = [
     "raid456",
     "raid10",
     "dm_crypt",
+    "dm_raid",
+    "dm_thin_pool",
     "xts",
     "aes_generic",
     "algif_skcipher",

@@ -6,10 +6,12 @@ use crate::block_server::Export;
 use crate::block_server::contents::{Contents, Data};
 use crate::fault::foreign::{self, Foreign};
 use crate::guest::FOREIGN;
-use crate::guest::config::{config, serials};
+use crate::guest::config::{config, logical, serials};
 use crate::guest::disks::{SYSTEM, image_bytes, image_partitions, serial};
 use anyhow::Result;
-use machine_config::schema::{Array, Content, Each, Encrypt, Format, Level, MachineConfig, Mkfs, WriteHole};
+use machine_config::schema::{
+    Array, Content, Each, Encrypt, Format, Group, Layout, Level, MachineConfig, Mkfs, WriteHole,
+};
 
 const MIB: u64 = 1 << 20;
 /// A disk with a file system of its own.
@@ -110,6 +112,7 @@ pub fn all() -> Vec<Scenario> {
     }
     all.push(scenario("raw volumes", &[LONE, MIRROR[0], MIRROR[1]], beside_foreign(raw())));
     all.push(scenario("an encrypted disk", &[ENCRYPTED], beside_foreign(encrypted())));
+    all.push(scenario("a volume group", &MEMBERS[..3], beside_foreign(grouped(&MEMBERS[..3]))));
     for (_, foreign) in FOREIGN {
         let serial = serial(*foreign);
         let config = config(&[LONE], &[MIRROR[0], &serial], Format::Ext4);
@@ -254,6 +257,16 @@ fn beside_foreign(mut config: MachineConfig) -> MachineConfig {
 fn encrypted() -> MachineConfig {
     let mut config = config(&[ENCRYPTED], &[], Format::Ext4);
     config.storage.each.values_mut().for_each(|each| each.encrypt = Some(Encrypt::Passphrase));
+    config
+}
+
+/// A volume in one piece and one with two copies. Of the disks each has five extents.
+fn grouped(members: &[&str]) -> MachineConfig {
+    let volumes = [("line", None), ("safe", Some(Layout::Raid1))];
+    let volume = volumes.map(|(name, layout)| (name.to_owned(), logical(16, layout, name)));
+    let group = Group { disks: serials(members), volume: volume.into(), pool: Default::default(), generation: 0 };
+    let mut config = config(&[], &[], Format::Ext4);
+    config.storage.group.insert("data".into(), group);
     config
 }
 

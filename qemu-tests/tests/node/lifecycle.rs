@@ -18,6 +18,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("a node joins the cluster and becomes ready", |t| joins(evidence(t)?)),
     ("its disks are a mounted mirror", |t| mirror(evidence(t)?)),
     ("what is on the mirror is encrypted, and the TPM opens it after a reboot", |t| sealed(evidence(t)?)),
+    ("a volume of a group is made, and activated after a reboot", |t| grouped(evidence(t)?)),
     ("the first sync is let go when the node is ready", |t| sync_let_go(evidence(t)?)),
     ("a pod runs under the default seccomp profile", |t| seccomp(evidence(t)?)),
     ("secure boot locks the kernel down, and modules of the image load there", |t| locked_down(evidence(t)?)),
@@ -72,7 +73,9 @@ fn gather(tier: &Tier) -> Result<Evidence> {
         let disk = Disk::blank(&machine.folder().join(format!("{serial}.raw")), replaced_disk::SIZE, serial)?;
         machine.disks.push(Disk { bus: Bus::VirtioScsi, ..disk });
     }
-    let text = encrypted(&replaced_disk::asked_for(&site::one_node(&plane.endpoint())?)?)?;
+    let file = machine.folder().join(format!("{GROUP}.raw"));
+    machine.disks.push(Disk::blank(&file, 64 << 20, GROUP)?);
+    let text = encrypted(&replaced_disk::asked_for(&site::one_node(&plane.endpoint())?)?)? + &group();
     let key = machine.folder().join("n1.recovery");
     std::fs::write(&key, format!("{}\n", uuid::Uuid::new_v4()))?;
     (machine.lab.tpm, machine.lab.recovery) = (true, Some(key));
@@ -101,6 +104,17 @@ fn encrypted(text: &str) -> Result<String> {
     let with = text.replace("volume.data = { ", "volume.data = { encrypt = \"tpm\", ");
     ensure!(with != text, "the example has no volume of data:\n{text}");
     Ok(with)
+}
+
+/// The disk of a volume group.
+const GROUP: &str = "GROUP-A";
+/// Where its volume is.
+const BLOBS: &str = "/var/lib/volumes/blobs";
+
+/// A volume group with one volume, for the end of the site file.
+fn group() -> String {
+    let volume = format!("volume.blobs = {{ format = \"ext4\", mount = \"{BLOBS}\" }}");
+    format!("\n[machine.{}.group.store]\ndisks = {{ serial = [\"{GROUP}\"] }}\n{volume}\n", site::NODE)
 }
 
 fn look(
@@ -176,8 +190,12 @@ fn joins(seen: &Evidence) -> Result<()> {
 }
 
 fn volume(seen: &Seen) -> Result<&Value> {
-    let volumes = seen.status["volumes"].as_array().into_iter().flatten();
-    volumes.into_iter().find(|v| v["mount"] == "/var/lib/volumes/data").context("the status has no data volume")
+    volume_at(seen, "/var/lib/volumes/data")
+}
+
+fn volume_at<'a>(seen: &'a Seen, mount: &str) -> Result<&'a Value> {
+    let mut volumes = seen.status["volumes"].as_array().into_iter().flatten();
+    volumes.find(|v| v["mount"] == mount).with_context(|| format!("the status has no volume at {mount}"))
 }
 
 fn mirror(seen: &Evidence) -> Result<()> {
@@ -199,6 +217,16 @@ fn sealed(seen: &Evidence) -> Result<()> {
     ensure!(seen.second.status["storage_writes"] == 0, "the second boot wrote to a disk");
     let module = seen.second.line("module-dm_crypt")?;
     ensure!(module.contains(" Live "), "dm_crypt: {module}");
+    Ok(())
+}
+
+fn grouped(seen: &Evidence) -> Result<()> {
+    for seen in [&seen.first, &seen.second] {
+        let blobs = volume_at(seen, BLOBS)?;
+        ensure!(blobs["volume"] == "store/blobs" && blobs["available"] == true, "{blobs}");
+    }
+    let blobs = volume_at(&seen.second, BLOBS)?;
+    ensure!(blobs["verdict"] == "keep" && seen.second.status["storage_writes"] == 0, "{blobs}");
     Ok(())
 }
 
