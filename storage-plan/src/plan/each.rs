@@ -5,8 +5,7 @@ use super::{Context, Draft, Holds, changed_inside, draft, expand, place, table_s
 use crate::graph::Target;
 use crate::identity::VolumeKey;
 use crate::inventory::{Device, Partition};
-use crate::layer::gpt;
-use crate::ownership::{Phase, Standing, Wanted, standing};
+use crate::ownership::{Phase, Standing, Wanted};
 use crate::refusal;
 use crate::verdict::{Kind, Verdict};
 use machine_config::schema::Each;
@@ -67,8 +66,8 @@ struct Judged<'a> {
 }
 
 fn judge<'a>(context: &Context<'a>, key: &VolumeKey, device: &'a Device) -> Judged<'a> {
-    match gpt::whole_disk(&context.owner, key, device) {
-        Ok(wanted) => Judged { device, standing: Some((standing(device, &wanted), wanted)), unfit: String::new() },
+    match context.whole_disk(key, device) {
+        Ok((wanted, standing)) => Judged { device, standing: Some((standing, wanted)), unfit: String::new() },
         Err(unfit) => Judged { device, standing: None, unfit },
     }
 }

@@ -69,8 +69,8 @@ struct Base<'a> {
 
 fn carriers<'a>(context: &Context<'a>, key: &VolumeKey) -> Vec<Carrier<'a>> {
     let of = |device: &'a Device| {
-        let wanted = crate::layer::gpt::whole_disk(&context.owner, key, device).ok()?;
-        let Standing::Ours { phase, whole } = crate::ownership::standing(device, &wanted) else { return None };
+        let (wanted, standing) = context.whole_disk(key, device).ok()?;
+        let Standing::Ours { phase, whole } = standing else { return None };
         let partition = super::our_partition(device, &wanted);
         Some(Carrier { device, wanted, phase, whole, partition })
     };
@@ -98,7 +98,7 @@ fn there<'a>(made: Option<&'a VolumeGroup>, name: &str, uuid: &Uuid) -> There<'a
 
 impl<'a> This<'a, '_> {
     fn draft(&self, volume: &str, asked: &Logical) -> Draft {
-        let inner = self.context.inner(&self.inner(volume), "");
+        let inner = self.context.inner(&self.key_of("volume", volume), "");
         let name = format!("{}/{volume}", self.name);
         let place = place(&name, asked.mount.as_ref());
         let mut draft = draft(name, Kind::Logical, &Holds::of_logical(asked), place, asked.required, &inner);
@@ -106,8 +106,9 @@ impl<'a> This<'a, '_> {
         draft
     }
 
-    fn inner(&self, volume: &str) -> VolumeKey {
-        VolumeKey { name: format!("{}.volume.{volume}", self.key.name), generation: self.key.generation }
+    /// By which the UUIDs of a volume or a pool are derived.
+    fn key_of(&self, kind: &str, name: &str) -> VolumeKey {
+        VolumeKey { name: format!("{}.{kind}.{name}", self.key.name), generation: self.key.generation }
     }
 
     /// UUID of the physical volume that `device` is to carry.
@@ -117,8 +118,7 @@ impl<'a> This<'a, '_> {
 
     /// What a volume's or a pool's tag says whose it is.
     fn tagged(&self, kind: &str, name: &str) -> Uuid {
-        let key = VolumeKey { name: format!("{}.{kind}.{name}", self.key.name), generation: self.key.generation };
-        self.context.owner.uuid(&key, Layer::LogicalVolume, "")
+        self.context.owner.uuid(&self.key_of(kind, name), Layer::LogicalVolume, "")
     }
 
     /// A physical volume of this group on a disk that it was not made on: a clone, or a disk altered by hand.
@@ -239,14 +239,13 @@ impl<'a> This<'a, '_> {
         let (mut begun, mut chosen) = (Vec::new(), Vec::new());
         let (mut remake, mut erases) = (false, false);
         for device in selected.disks {
-            let wanted = match crate::layer::gpt::whole_disk(&self.context.owner, &self.key, device) {
-                Ok(wanted) => wanted,
+            let (wanted, standing) = match self.context.whole_disk(&self.key, device) {
+                Ok(looked) => looked,
                 Err(why) => {
                     refusals.push(refusal::unfit(device, why, self.name));
                     continue;
                 }
             };
-            let standing = crate::ownership::standing(device, &wanted);
             refusals.extend(self.context.unfit(device, lvm::TAKES + lvm::EXTENT, self.name));
             let erase = self.context.claim(device, &standing, self.name).unwrap_or_else(|refusal| {
                 refusals.push(refusal);

@@ -164,6 +164,13 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The tables by which `device` belongs to a volume as a whole, and whose it is.
+    fn whole_disk(&self, key: &VolumeKey, device: &Device) -> Result<(Wanted, Standing), String> {
+        let wanted = gpt::whole_disk(&self.owner, key, device)?;
+        let standing = standing(device, &wanted);
+        Ok((wanted, standing))
+    }
+
     /// Whether `device` carries a table of an array.
     fn carries(&self, asked: &Asked<'_>, device: &Device) -> bool {
         self.member(asked, device, 0).is_ok_and(|(_, standing)| matches!(standing, Standing::Ours { .. }))
@@ -209,8 +216,7 @@ impl<'a> Context<'a> {
     /// The volume of the configuration that `device` carries a table of.
     fn belongs(&self, device: &Device) -> Option<String> {
         let is_on = |key: VolumeKey| {
-            let wanted = gpt::whole_disk(&self.owner, &key, device);
-            wanted.is_ok_and(|wanted| matches!(standing(device, &wanted), Standing::Ours { .. }))
+            self.whole_disk(&key, device).is_ok_and(|(_, standing)| matches!(standing, Standing::Ours { .. }))
         };
         let (storage, arrays) = (&self.config.storage, &self.arrays);
         let each = storage.each.iter().find(|(name, each)| is_on(each::key(name, each))).map(|(name, _)| name.clone());
