@@ -10,7 +10,7 @@ use run_tool::Command;
 use std::path::{Path, PathBuf};
 use storage_plan::PartitionRef;
 use storage_plan::graph::{GroupPlace, LogicalPlace};
-use storage_plan::inventory::LogicalVolume;
+use storage_plan::inventory::{LogicalVolume, VolumeGroup};
 use storage_plan::layer::lvm::{self, Shape};
 
 /// Makes a group of partitions that are all being provisioned.
@@ -153,13 +153,13 @@ pub(super) fn grow(
 
 /// Removes what an interrupted run left of a volume.
 fn remove(tools: &Tools, volume: &LogicalPlace, nodes: &[PathBuf]) -> anyhow::Result<()> {
-    let Some(found) = find(volume, nodes)? else { return Ok(()) };
-    if !has(&found, lvm::MAKING) || !has(&found, &lvm::tag(&volume.uuid)) || has(&found, lvm::MADE) {
+    let Some(group) = group(volume, nodes)? else { return Ok(()) };
+    let Some(found) = group.volumes.iter().find(|found| found.name == volume.name) else { return Ok(()) };
+    if !has(found, lvm::MAKING) || !has(found, &lvm::tag(&volume.uuid)) || has(found, lvm::MADE) {
         bail!("\"{}\" is not one that this node was making", named(volume));
     }
     // With a pool LVM removes all that is in it.
-    let group = observe::groups(nodes)?.into_iter().find(|group| group.name == volume.group);
-    if group.is_some_and(|group| group.volumes.iter().any(|v| v.pool.as_ref() == Some(&volume.name))) {
+    if group.volumes.iter().any(|v| v.pool.as_ref() == Some(&volume.name)) {
         bail!("\"{}\" has volumes in it, so it is not one that was only being made", named(volume));
     }
     // --yes only answers "Do you really want to remove active logical volume?", after our own look.
@@ -180,9 +180,12 @@ pub(super) fn shown(group: &str, volume: &str) -> anyhow::Result<PathBuf> {
     bail!("\"{group}/{volume}\" is not active")
 }
 
+fn group(volume: &LogicalPlace, nodes: &[PathBuf]) -> anyhow::Result<Option<VolumeGroup>> {
+    Ok(observe::groups(nodes)?.into_iter().find(|group| group.name == volume.group))
+}
+
 fn find(volume: &LogicalPlace, nodes: &[PathBuf]) -> anyhow::Result<Option<LogicalVolume>> {
-    let group = observe::groups(nodes)?.into_iter().find(|group| group.name == volume.group);
-    Ok(group.and_then(|group| group.volumes.into_iter().find(|found| found.name == volume.name)))
+    Ok(group(volume, nodes)?.and_then(|group| group.volumes.into_iter().find(|found| found.name == volume.name)))
 }
 
 fn has(volume: &LogicalVolume, tag: &str) -> bool {
