@@ -327,6 +327,10 @@ fn invariant_3_a_group_that_is_not_just_ours_is_refused() {
         let tags = half_made.flat_map(|v| &mut v.tags).filter(|tag| *tag == lvm::MADE);
         tags.for_each(|tag| *tag = lvm::MAKING.into());
     });
+    refused("BP-S016", "one volume is finished, and another's", |inventory| {
+        let volume = inventory.groups[0].volumes.iter_mut().find(|v| v.name == "db").unwrap();
+        volume.tags = vec![lvm::tag(&uuid::Uuid::nil()), lvm::MADE.into()];
+    });
     refused("BP-S016", "one volume is not ours", |inventory| {
         let volume = inventory.groups[0].volumes.iter_mut().find(|v| v.name == "db").unwrap();
         volume.tags = vec!["theirs".into()];
