@@ -16,6 +16,9 @@ pub const SIZE: usize = 1024;
 /// as one block of a bitmap can tell of.
 pub const COPIES: [u64; 3] = [8193 << 10, 16384 << 11, 32768 << 12];
 
+const BLOCKS: usize = 0x04;
+const BLOCK: usize = 0x18;
+const BLOCKS_HIGH: usize = 0x150;
 const MAGIC: Range<usize> = 0x38..0x3a;
 const INCOMPATIBLE: usize = 0x60;
 const READ_ONLY_COMPATIBLE: usize = 0x64;
@@ -23,6 +26,8 @@ const UUID: Range<usize> = 0x68..0x78;
 const LABEL: Range<usize> = 0x78..0x88;
 const CHECKSUM: Range<usize> = 0x3fc..0x400;
 
+/// `64bit`: there are upper halves of numbers of blocks.
+const WIDE: u32 = 0x80;
 /// `metadata_csum`: the superblock has a checksum.
 const HAS_CHECKSUM: u32 = 0x400;
 /// The journal is to be replayed: set while it is mounted.
@@ -65,6 +70,15 @@ pub fn identity(superblock: &[u8; SIZE]) -> Identity {
     let uuid = superblock[UUID].try_into().map_or(Uuid::nil(), Uuid::from_bytes);
     let label = String::from_utf8_lossy(&superblock[LABEL]).trim_end_matches('\0').to_owned();
     Identity { uuid, label: Some(label).filter(|label| !label.is_empty()) }
+}
+
+/// Bytes of the file system with this superblock; none if it is not ext4.
+pub fn size(superblock: &[u8; SIZE]) -> Option<u64> {
+    let high = if word(superblock, INCOMPATIBLE) & WIDE == 0 { 0 } else { word(superblock, BLOCKS_HIGH) };
+    let blocks = u64::from(high) << 32 | u64::from(word(superblock, BLOCKS));
+    // The largest block has 64 KiB.
+    let shift = Some(word(superblock, BLOCK)).filter(|shift| *shift <= 6 && superblock[MAGIC] == [0x53, 0xef])?;
+    blocks.checked_mul(1024 << shift)
 }
 
 /// The superblock that was being written when the power went; none if `found` is not a torn one.
@@ -165,6 +179,19 @@ mod tests {
         assert!(is_whole(&captured()) && is_whole(&copy()) && is_ext4(&captured()));
         let uuid = "3f2a6c1e-7b1d-4c55-9d0a-0f6f2d9b8e11".parse().unwrap();
         assert_eq!(identity(&captured()), Identity { uuid, label: Some("db".into()) });
+    }
+
+    #[test]
+    fn the_size_is_blocks_by_their_length() {
+        assert_eq!(size(&captured()), Some(23 << 20));
+        let mut wide = captured();
+        wide[BLOCKS_HIGH] = 1;
+        assert_eq!(size(&wide), Some((1 << 42) + (23 << 20)));
+        wide[INCOMPATIBLE] &= 0x7f;
+        assert_eq!(size(&wide), Some(23 << 20), "without its feature the field means nothing");
+        wide[BLOCK] = 60;
+        assert_eq!(size(&wide), None, "more than there can be");
+        assert_eq!(size(&[0; SIZE]), None);
     }
 
     #[test]

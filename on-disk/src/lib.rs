@@ -10,3 +10,4 @@ pub mod gpt;
 pub mod iso9660;
 pub mod pe;
 pub mod verity;
+pub mod xfs;

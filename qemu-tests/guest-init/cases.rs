@@ -5,6 +5,7 @@ mod before_writing;
 mod encryption;
 mod erasing;
 pub mod groups;
+mod growing;
 mod policies;
 mod raw;
 mod replacing;
@@ -119,6 +120,18 @@ const OWN: &[(&str, fn())] = &[
     (
         "a lost disk of a group stops what lies on it, and a mirror runs without a copy",
         groups::a_lost_disk_stops_what_lies_on_it,
+    ),
+    ("a RAID1 with XFS is made as large as the disks that its members were replaced by, while it is mounted", || {
+        let members = [disks::REPLACEMENT, disks::SYSTEMS[1], disks::SYSTEMS[2]];
+        growing::an_array_takes_up_what_its_members_have(Level::Raid1, &members, Format::Xfs);
+    }),
+    ("a RAID5 with ext4 is made as large as the disks that its members were replaced by, while it is mounted", || {
+        let members = [disks::STRIPED[0], disks::REPLACEMENT, disks::SYSTEMS[1], disks::SYSTEMS[2]];
+        growing::an_array_takes_up_what_its_members_have(Level::Raid5, &members, Format::Ext4);
+    }),
+    (
+        "invariant 4: a file system that an interrupted run left smaller than its array is made larger",
+        growing::a_file_system_that_was_left_smaller_is_made_larger,
     ),
     (
         "what the TPM opens is opened under releases of the same key alone, and with the recovery key when the TPM is cleared",
@@ -606,7 +619,7 @@ fn the_model_is_what_happens() {
     }
     stop_all();
     disks::STRIPED.into_iter().for_each(clear);
-    model::is_what_happens(&groups::wanted());
+    model::is_what_happens(&groups::small());
     stop_all();
     disks::STRIPED.into_iter().for_each(clear);
 }

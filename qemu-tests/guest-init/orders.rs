@@ -2,7 +2,7 @@
 
 use crate::{cases, lay, saboteur};
 use firstboot::observe;
-use firstboot::storage::StorageOutcome;
+use firstboot::storage::{self, Status, StorageOutcome};
 use machine_config::schema::MachineConfig;
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use qemu_tests::torture::scenario;
@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Write};
 use std::panic::catch_unwind;
 use std::time::{Duration, Instant};
+use storage_plan::Verdict;
 use storage_plan::inventory::RunningArray;
 
 /// How long arrays may take until they are at rest.
@@ -54,12 +55,18 @@ fn obey(order: &Order) -> Said {
             let (outcome, _) = cases::run_watched(&scenario.config);
             let calls = saboteur::calls();
             saboteur::prepare(None);
-            let ran = ran(outcome, calls, &scenario.config);
+            let mut ran = ran(outcome, calls, &scenario.config);
             if run.fill {
                 mounts().iter().for_each(|at| write(&format!("{at}/{FILE}"), &talk::contents()));
             }
             if run.settle {
                 settle(run.fill, if run.fill { REST } else { BEGINS });
+                if scenario.grows() && ran.status != Status::Stopped {
+                    // The kernel has told the watch that the array is at rest.
+                    storage::keep_up(&scenario.config, Some(&cases::boot()), None, &|step| println!("  {step}"))
+                        .unwrap();
+                    (ran.again, ran.steps_left) = again(&scenario.config);
+                }
             }
             Said::Ran(ran)
         }
@@ -73,15 +80,21 @@ fn obey(order: &Order) -> Said {
 }
 
 fn ran(outcome: StorageOutcome, calls: Vec<String>, config: &MachineConfig) -> Ran {
-    let again = storage_plan::plan(&observe::read(Some(&cases::boot())).unwrap(), config);
+    let (again, steps_left) = again(config);
     Ran {
         status: outcome.status,
         refusals: outcome.refusals.iter().map(ToString::to_string).collect(),
         volumes: outcome.volumes.into_iter().map(|v| (v.volume, v.verdict, v.available)).collect(),
-        again: again.volumes.iter().map(|v| (v.volume.clone(), v.verdict)).collect(),
-        steps_left: again.graph.steps.len(),
+        again,
+        steps_left,
         calls,
     }
+}
+
+/// What another run would make of each volume, and in how many steps.
+fn again(config: &MachineConfig) -> (Vec<(String, Verdict)>, usize) {
+    let again = storage_plan::plan(&observe::read(Some(&cases::boot())).unwrap(), config);
+    (again.volumes.iter().map(|v| (v.volume.clone(), v.verdict)).collect(), again.graph.steps.len())
 }
 
 /// Where volumes are mounted.

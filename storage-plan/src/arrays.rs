@@ -77,6 +77,7 @@ pub fn mirror(system: &System) -> Option<Asked<'_>> {
         reserve: None,
         replace: system.replace,
         retire: Vec::new(),
+        grow: false,
         volume: BTreeMap::from([(STATE.to_owned(), volume)]),
         generation: 0,
     };

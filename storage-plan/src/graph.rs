@@ -182,6 +182,25 @@ pub enum Action {
         /// The member.
         member: PartitionRef,
     },
+    /// Makes a running array as large as its members let it be. It ends when all of them have noted so; what is new is synced by the
+    /// kernel in the background.
+    GrowArray {
+        /// The array's UUID.
+        uuid: Uuid,
+        /// Name in the superblock.
+        name: String,
+        /// Its members.
+        members: Vec<PartitionRef>,
+    },
+    /// Makes a mounted file system as large as what it is on.
+    GrowFilesystem {
+        /// What it is on.
+        on: Target,
+        /// Which.
+        format: Format,
+        /// Where it is mounted.
+        at: String,
+    },
     /// Makes a volume group of partitions that are all of type *provisioning*.
     CreateGroup {
         /// Its name.
@@ -298,14 +317,15 @@ impl Action {
         !only_starts && !matches!(self, Action::Mount { .. } | Action::Link { .. })
     }
 
-    /// Whether it changes who is a member of an array that runs. The volume is there without.
-    pub fn changes_members(&self) -> bool {
+    /// Whether it changes an array that runs: who is a member, or how large it is. The volume is there without.
+    pub fn changes_array(&self) -> bool {
         matches!(
             self,
             Action::AddMember { .. }
                 | Action::ReturnMember { .. }
                 | Action::CopyMember { .. }
                 | Action::ReleaseMember { .. }
+                | Action::GrowArray { .. }
         )
     }
 
@@ -313,7 +333,8 @@ impl Action {
     /// the TPM, more space.
     pub fn mends(&self) -> bool {
         let around = matches!(self, Action::WriteTable { .. } | Action::CopyImage { .. } | Action::Seal { .. });
-        around || matches!(self, Action::GrowLogical { .. }) || self.changes_members()
+        let grows = matches!(self, Action::GrowLogical { .. } | Action::GrowFilesystem { .. });
+        around || grows || self.changes_array()
     }
 
     /// The permit that it needs.
@@ -333,9 +354,9 @@ impl Action {
         };
         match self {
             Action::Erase { disk, .. } | Action::WriteTable { disk, .. } | Action::CopyImage { disk, .. } => vec![disk],
-            Action::CreateArray { members, .. } | Action::AssembleArray { members, .. } => {
-                members.iter().map(|m| m.disk.as_str()).collect()
-            }
+            Action::CreateArray { members, .. }
+            | Action::AssembleArray { members, .. }
+            | Action::GrowArray { members, .. } => members.iter().map(|m| m.disk.as_str()).collect(),
             Action::CreateGroup { members, .. } => members.iter().map(|m| m.at.disk.as_str()).collect(),
             Action::CreateLogical { volume, .. }
             | Action::FinishLogical { volume }
@@ -349,6 +370,7 @@ impl Action {
             | Action::Seal { on, .. }
             | Action::Open { on, .. }
             | Action::MakeFilesystem { on, .. }
+            | Action::GrowFilesystem { on, .. }
             | Action::Mount { on, .. }
             | Action::Clear { on }
             | Action::Link { on, .. } => match (of(on), on) {
@@ -394,6 +416,10 @@ impl Action {
             ),
             Action::ReleaseMember { name, member, .. } => {
                 format!("let {} partition {} leave \"{name}\"", member.disk, member.number)
+            }
+            Action::GrowArray { name, .. } => format!("make \"{name}\" as large as its members let it be"),
+            Action::GrowFilesystem { on, format, .. } => {
+                format!("make the {} on {} as large as that is", crate::layer::filesystem::kind(*format), target(on))
             }
             Action::MakeFilesystem { on, format, .. } => {
                 format!("make {} on {}", crate::layer::filesystem::kind(*format), target(on))
@@ -471,9 +497,9 @@ impl Graph {
         self.steps.len() - 1
     }
 
-    /// Kernel names of disks that become members of arrays that run, or leave them: the array runs on where one can't be had.
+    /// Kernel names of disks whose part in an array that runs is changed: the array runs on as it is where one can't be had.
     pub fn replacements(&self) -> BTreeSet<&str> {
-        let of_members = self.steps.iter().filter(|step| step.action.changes_members());
+        let of_members = self.steps.iter().filter(|step| step.action.changes_array());
         of_members.flat_map(|step| step.action.disks()).collect()
     }
 

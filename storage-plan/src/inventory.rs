@@ -396,6 +396,9 @@ pub struct MdMember {
     /// Bytes that a member must have from its partition's start to the end of its data; 0 when that was not looked at.
     #[serde(default)]
     pub needs: u64,
+    /// Bytes that it has room for beside those that the array uses of it.
+    #[serde(default)]
+    pub room: u64,
     /// This member's number among all disks that the array has and had.
     #[serde(default)]
     pub number: u16,
@@ -436,6 +439,12 @@ pub struct RunningArray {
     pub sync_action: String,
     /// How far that is, in sectors done and of all.
     pub sync_progress: Option<(u64, u64)>,
+    /// Bytes; 0 when that was not looked at.
+    #[serde(default)]
+    pub size: u64,
+    /// How many of them the file system on it fills, as it says itself; none without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filled: Option<u64>,
     /// How many sectors of its members told different things when it was last read through.
     #[serde(default)]
     pub mismatches: u64,
@@ -443,6 +452,14 @@ pub struct RunningArray {
     pub signatures: Vec<Signature>,
     /// What uses it.
     pub uses: Uses,
+}
+
+impl RunningArray {
+    /// Whether the file system on it fills it, but for what it may have no use for: XFS wants 16 MiB for one more allocation
+    /// group.
+    pub fn is_filled(&self) -> bool {
+        self.filled.is_none_or(|filled| filled + (20 << 20) > self.size)
+    }
 }
 
 impl Device {

@@ -29,6 +29,8 @@ pub struct Model {
     boot: Option<BootDisk>,
     /// What each array holds, whether it runs or not.
     array_contents: BTreeMap<Uuid, Vec<Signature>>,
+    /// How many bytes of each array its file system fills.
+    array_filled: BTreeMap<Uuid, u64>,
     running: BTreeMap<Uuid, (String, Vec<PartitionRef>)>,
     /// Volume groups by name, whether what tells of them is there or not.
     groups: BTreeMap<String, ModelGroup>,
@@ -150,6 +152,11 @@ impl Model {
             model.faulty.extend(failed.map(|(at, _)| at.clone()));
             model.running.insert(uuid, (name, members.map(|(at, _)| at.clone()).collect()));
             model.array_contents.insert(uuid, array.signatures.clone());
+            if let Some(filled) = array.filled {
+                let members = model.running.get(&uuid).map(|(_, members)| members.clone()).unwrap_or_default();
+                let lacks = array.size.saturating_sub(filled);
+                model.array_filled.insert(uuid, model.array_size(&members).saturating_sub(lacks));
+            }
             model.read_only.extend(array.read_only.then_some(uuid));
             model.mounts.extend(at(&Target::Array(uuid), &array.uses.mounts));
             model.links.extend(at(&Target::Array(uuid), &array.uses.links));
@@ -299,6 +306,19 @@ impl Model {
 
     fn superblock(&self, member: &PartitionRef) -> Option<&MdMember> {
         self.area(member)?.md.as_ref()
+    }
+
+    /// Bytes of an array of these members; where the data of a member begins is left out.
+    fn array_size(&self, members: &[PartitionRef]) -> u64 {
+        let Some(md) = self.superblock_of(members) else { return 0 };
+        let wanted = u64::from(md.members);
+        match md.level {
+            0 => md.needs * wanted,
+            5 => md.needs * wanted.saturating_sub(1),
+            6 => md.needs * wanted.saturating_sub(2),
+            10 => md.needs * wanted / 2,
+            _ => md.needs,
+        }
     }
 
     fn superblock_of(&self, members: &[PartitionRef]) -> Option<&MdMember> {

@@ -258,6 +258,11 @@ impl Hands<'_> {
                 self.disk(&member.disk)?;
                 md::release(self.tools, uuid, member)
             }
+            Action::GrowArray { uuid, members, .. } => {
+                members.iter().try_for_each(|m| self.disk(&m.disk).map(|_| ()))?;
+                md::grow(self.tools, uuid, members, self.speed(uuid))
+            }
+            Action::GrowFilesystem { on, format, at } => filesystem::grow(self.tools, &self.node(on)?, *format, at),
             Action::CreateGroup { name, members, remake } => {
                 let disks = members.iter().map(|m| self.disk(&m.at.disk)).collect::<anyhow::Result<Vec<_>>>()?;
                 lvm::create_group(self.tools, &disks, name, members, *remake)

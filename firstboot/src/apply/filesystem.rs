@@ -34,6 +34,16 @@ pub(super) fn make(
     }
 }
 
+/// Makes a file system that is mounted at `at` as large as `node`, which it is on. Where it is so already nothing is done.
+pub(super) fn grow(tools: &Tools, node: &Path, format: Format, at: &str) -> anyhow::Result<()> {
+    let command = tools.grow(format)?.command();
+    match format {
+        Format::Xfs => command.arg("-d").arg(at).run()?,
+        Format::Ext4 => command.arg(node).run()?,
+    };
+    Ok(())
+}
+
 /// What mkfs.xfs(8) or mke2fs(8) is told beside the device.
 fn words(format: Format, uuid: &Uuid, label: &str, mkfs: &Mkfs) -> Vec<String> {
     let mut words: Vec<String> = ["-q", "-L", label].map(str::to_owned).into();

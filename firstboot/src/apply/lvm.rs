@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a volume is removed only if its tags say that this node was still making it.
 
-use super::{LockedDevice, Tools, locked_device, md, partition};
+use super::{LockedDevice, Tools, filesystem, locked_device, md, partition};
 use crate::observe;
 use anyhow::{Context, bail};
 use machine_config::schema::Format;
@@ -140,13 +140,8 @@ pub(super) fn grow(
         command.arg(named(volume)).run()?;
         flush(disks)?;
     }
-    match holds {
-        Some((Format::Xfs, at)) => drop(tools.grow(Format::Xfs)?.command().arg("-d").arg(at).run()?),
-        Some((Format::Ext4, _)) => {
-            let node = shown(&volume.group, &volume.name)?;
-            tools.grow(Format::Ext4)?.command().arg(node).run()?;
-        }
-        None => {}
+    if let Some((format, at)) = holds {
+        filesystem::grow(tools, &shown(&volume.group, &volume.name)?, *format, at)?;
     }
     change("--deltag")
 }

@@ -136,9 +136,28 @@ pub(super) fn release(tools: &Tools, uuid: &Uuid, member: &PartitionRef) -> anyh
     manage(tools, uuid, |command| command.arg("--remove").arg(&node))
 }
 
-/// Changes the members of a running array. Where mdadm fails it may have left the array standing still.
+/// Makes a running array as large as its members let it be, and returns when all of them have noted so. What is new is synced by
+/// the kernel from then on, as fast as `rebuild` says, and disks and system allow.
+pub(super) fn grow(tools: &Tools, uuid: &Uuid, members: &[PartitionRef], rebuild: Rebuild) -> anyhow::Result<()> {
+    let array = running(uuid)?;
+    let nodes = members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
+    let needs = |node: &PathBuf| crate::observe::superblock(node).filter(|md| md.array == *uuid).map(|md| md.needs);
+    let before: Vec<Option<u64>> = nodes.iter().map(needs).collect();
+    change(tools, uuid, "--grow", |command| command.arg("--size=max"))?;
+    if let Err(e) = sync_speed::set(&array, rebuild) {
+        tracing::warn!("the sync of what is new in {} may be slow: {e}", array.display());
+    }
+    let is_larger = || Ok(nodes.iter().zip(&before).all(|(node, before)| needs(node) > *before));
+    wait_until(is_larger, "on all of its members how large it is")
+}
+
 fn manage(tools: &Tools, uuid: &Uuid, what: impl FnOnce(Command) -> Command) -> anyhow::Result<()> {
-    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").arg("--manage").arg(running(uuid)?);
+    change(tools, uuid, "--manage", what)
+}
+
+/// Changes a running array, in this mode of mdadm's. Where mdadm fails it may have left the array standing still.
+fn change(tools: &Tools, uuid: &Uuid, mode: &str, what: impl FnOnce(Command) -> Command) -> anyhow::Result<()> {
+    let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").arg(mode).arg(running(uuid)?);
     let done = what(command).run();
     if done.is_err() {
         thaw(&crate::observe::arrays()?.into_iter().filter(|a| a.uuid == Some(*uuid)).collect::<Vec<_>>());
@@ -181,17 +200,22 @@ fn wait_until_noted(uuid: &Uuid, node: &Path, says: impl Fn(&MdMember) -> bool) 
         let members = array.context("the array does not run any more")?.members;
         Ok(members.iter().filter_map(|name| of(&Path::new("/dev").join(name))).collect())
     };
+    let is_noted = || match of(node).filter(|md| says(md)) {
+        Some(own) => Ok(others()?.iter().all(|md| md::knows(md, &own))),
+        None => Ok(false),
+    };
+    wait_until(is_noted, &format!("on {} what it is in it", node.display()))
+}
+
+fn wait_until(is_noted: impl Fn() -> anyhow::Result<bool>, what: &str) -> anyhow::Result<()> {
     let clock = Instant::now();
     while clock.elapsed() < NOTED_WITHIN {
-        if let Some(own) = of(node).filter(|md| says(md))
-            && others()?.iter().all(|md| md::knows(md, &own))
-        {
+        if is_noted()? {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    let limit = NOTED_WITHIN.as_secs();
-    bail!("the array did not note within {limit} s on {} what it is in it", node.display())
+    bail!("the array did not note within {} s {what}", NOTED_WITHIN.as_secs())
 }
 
 /// What mdadm(8) is told of an array beside its members.

@@ -46,7 +46,7 @@ impl Tools {
             })
         };
         let of_arrays =
-            |a: &Action| matches!(a, Action::CreateArray { .. } | Action::AssembleArray { .. }) || a.changes_members();
+            |a: &Action| matches!(a, Action::CreateArray { .. } | Action::AssembleArray { .. }) || a.changes_array();
         let md = needs(of_arrays);
         let xfs = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Xfs, .. }));
         let ext4 = needs(|a| matches!(a, Action::MakeFilesystem { format: Format::Ext4, .. }));
@@ -60,8 +60,12 @@ impl Tools {
         // LVM has it look at a pool whenever that is activated.
         let thin = needs(|a| matches!(a, Action::CreateLogical { shape: Shape::Pool(_), .. }));
         find(thin, "thin_check", Some(("-V", &[0, 9])));
-        let grow_xfs = needs(|a| matches!(a, Action::GrowLogical { holds: Some((Format::Xfs, _)), .. }));
-        let grow_ext4 = needs(|a| matches!(a, Action::GrowLogical { holds: Some((Format::Ext4, _)), .. }));
+        let grows = |a: &Action| match a {
+            Action::GrowLogical { holds, .. } => holds.as_ref().map(|(format, _)| *format),
+            Action::GrowFilesystem { format, .. } => Some(*format),
+            _ => None,
+        };
+        let grown: Vec<Format> = plan.graph.steps.iter().filter_map(|s| grows(&s.action)).collect();
         let tools = Tools {
             mdadm: find(md, "mdadm", Some(("--version", &[4, 4]))),
             cryptsetup: find(luks, "cryptsetup", Some(("--version", &[2, 7]))),
@@ -69,9 +73,9 @@ impl Tools {
             lvm: find(groups, "lvm", Some(("version", &[2, 3, 16]))),
             mkfs_xfs: find(xfs, "mkfs.xfs", Some(("-V", &[6, 13]))),
             mkfs_ext4: find(ext4, "mkfs.ext4", Some(("-V", &[1, 47]))),
-            grow_xfs: find(grow_xfs, "xfs_growfs", Some(("-V", &[6, 13]))),
+            grow_xfs: find(grown.contains(&Format::Xfs), "xfs_growfs", Some(("-V", &[6, 13]))),
             // It tells its version in its usage alone, and comes with mkfs.ext4.
-            grow_ext4: find(grow_ext4, "resize2fs", None),
+            grow_ext4: find(grown.contains(&Format::Ext4), "resize2fs", None),
         };
         if errors.is_empty() { Ok(tools) } else { Err(errors) }
     }

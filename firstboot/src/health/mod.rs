@@ -264,6 +264,8 @@ mod tests {
             sync_progress: Some((done, 100)),
             read_only: false,
             mismatches: 0,
+            size: 0,
+            filled: None,
             signatures: Vec::new(),
             uses: Uses::default(),
         };

@@ -1,5 +1,6 @@
 //! md: superblocks of version 1.2 on members, and the arrays that run.
 
+use super::filled::filled;
 use super::uses::AllUses;
 use super::{blkid, sysfs};
 use anyhow::Context;
@@ -56,6 +57,8 @@ pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
         ppl: u32_at(8)? & PPL != 0,
         // Where the data begins, and how much of it the array uses; both in sectors of 512 bytes.
         needs: u64_at(128)?.saturating_add(u64_at(80)?).saturating_mul(512),
+        // How much of it there is on this member, without what the array uses.
+        room: u64_at(136)?.saturating_sub(u64_at(80)?).saturating_mul(512),
         number: u16::try_from(number).unwrap_or(u16::MAX),
         positions,
         bitmap_since: None,
@@ -176,6 +179,9 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
             tracing::warn!(array = name, "cannot read: {error:#}");
             vec![super::unreadable()]
         });
+        let uses = uses.of(&name, &sysfs::text(&entry.path(), "dev").unwrap_or_default(), &entry.path());
+        let device = File::open(Path::new("/dev").join(&name)).ok();
+        let filled = device.and_then(|device| filled(&device, uses.mounts.first().map(String::as_str)));
         arrays.push(RunningArray {
             uuid,
             level: sysfs::text(&md, "level").unwrap_or_default(),
@@ -186,9 +192,11 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
             read_only: state == "readonly",
             sync_action: sysfs::text(&md, "sync_action").unwrap_or_else(|| "idle".into()),
             sync_progress: sysfs::text(&md, "sync_completed").and_then(|t| parse_sync_completed(&t)),
+            size: sysfs::number(&entry.path(), "size").saturating_mul(512),
+            filled,
             mismatches: sysfs::number(&md, "mismatch_cnt"),
             signatures,
-            uses: uses.of(&name, &sysfs::text(&entry.path(), "dev").unwrap_or_default(), &entry.path()),
+            uses,
             name,
         });
     }
@@ -275,13 +283,15 @@ mod tests {
     }
 
     #[test]
-    fn a_superblock_tells_how_large_a_member_must_be() {
+    fn a_superblock_tells_how_large_a_member_must_be_and_what_it_has_room_for() {
         let mut bytes = superblock();
         bytes[80..88].copy_from_slice(&1000u64.to_le_bytes());
         bytes[128..136].copy_from_slice(&2048u64.to_le_bytes());
+        bytes[136..144].copy_from_slice(&5000u64.to_le_bytes());
         let sum = checksum(&bytes[..262]);
         bytes[216..220].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(parse_superblock(&bytes).unwrap().needs, 3048 * 512);
+        let found = parse_superblock(&bytes).unwrap();
+        assert_eq!((found.needs, found.room), (3048 * 512, 4000 * 512));
     }
 
     #[test]

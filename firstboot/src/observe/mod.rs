@@ -5,6 +5,7 @@
 mod blank;
 mod blkid;
 mod disk;
+mod filled;
 mod lvm;
 mod md;
 mod opened;

@@ -60,6 +60,8 @@ pub(crate) fn array(name: &str, level: &str, members: &[&str], failed: &[&str]) 
         sync_action: "idle".into(),
         sync_progress: None,
         read_only: false,
+        size: 0,
+        filled: None,
         mismatches: 0,
         signatures: Vec::new(),
         uses: Uses::default(),

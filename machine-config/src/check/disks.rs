@@ -111,6 +111,7 @@ pub(super) fn check(rules: &mut Rules<'_>) {
                 "Leave it out.",
             );
         }
+        grows(rules, name, array);
         speeds(rules, name, array);
         if array.volume.len() != 1 {
             rules.fault(
@@ -121,6 +122,23 @@ pub(super) fn check(rules: &mut Rules<'_>) {
                 "Write one [array.NAME.volume.VOLUME].",
             );
         }
+    }
+}
+
+fn grows(rules: &mut Rules<'_>, name: &str, array: &Array) {
+    let is_encrypted = array.volume.values().any(|volume| volume.encrypt.is_some());
+    let (why, mend) = match array.write_hole() {
+        _ if !array.level.is_redundant() => ("None of its members can be replaced by a larger one.", "Leave it out."),
+        WriteHole::Ppl => (
+            "With a partial parity log, which level 5 has by itself, md makes no array larger.",
+            "Leave it out; or write write-hole = \"bitmap\", which counts when the array is made.",
+        ),
+        _ if is_encrypted => ("What is encrypted stays as large as it was made.", "Leave it out."),
+        WriteHole::Bitmap => return,
+    };
+    if array.grow {
+        let what = format!("`array.{name}` has `grow`, and can't be made larger");
+        rules.fault("BP-C063", &["array", name, "grow"], what, why, mend);
     }
 }
 

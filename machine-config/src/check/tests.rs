@@ -138,6 +138,29 @@ dirty-degraded = "start-read-only"
 disks = { serial = ["S7", "S8", "S9"] }
 volume.v = { format = "ext4", mount = "/var/lib/volumes/c" }
 "#;
+    arrays_that_can_not_be_made_larger: r#"
+[profile.p.array.stripes]
+level = 0
+grow = true
+disks = { serial = ["S1", "S2"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/a" }
+[profile.p.array.logged]
+level = 5
+grow = true
+disks = { serial = ["S3", "S4", "S5"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/b" }
+[profile.p.array.secret]
+level = 1
+grow = true
+disks = { serial = ["S6", "S7"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/c", encrypt = "passphrase" }
+[profile.p.array.single]
+level = 5
+write-hole = "bitmap"
+grow = true
+disks = { serial = ["S8", "S9", "S10"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/d" }
+"#;
     rebuilds_at_speeds_that_are_none: r#"
 [profile.p.array.stripes]
 level = 0

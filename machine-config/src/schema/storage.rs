@@ -354,6 +354,10 @@ pub struct Array {
     /// disk that `disks` names, or onto a spare, while it serves, and may be pulled then. They are not in `disks` any more.
     #[serde(default)]
     pub retire: Vec<String>,
+    /// Whether it takes up all that its members have room for, once each of them has more than it uses, and its file system
+    /// after it; without it it stays as large as it was made. Not for level 0, nor with a partial parity log.
+    #[serde(default)]
+    pub grow: bool,
     /// Volumes by name; this version makes one, over the whole array.
     #[schemars(extend("propertyNames" = { "format": "dns-label" }))]
     pub volume: BTreeMap<String, Volume>,

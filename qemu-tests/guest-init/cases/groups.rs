@@ -37,6 +37,17 @@ pub fn wanted() -> MachineConfig {
     config
 }
 
+/// Two disks, and a volume of each kind that differs in its steps: less to look at after each.
+pub fn small() -> MachineConfig {
+    let mut config = wanted();
+    let group = config.storage.group.get_mut("data").unwrap();
+    group.disks = serials(&STRIPED[..2]);
+    group.volume.retain(|name, _| ["safe", "thin", "rest"].contains(&name.as_str()));
+    group.volume.get_mut("thin").unwrap().size = Some(32 << 20);
+    group.pool.get_mut("shared").unwrap().size = 16 << 20;
+    config
+}
+
 fn at(name: &str) -> String {
     format!("/var/lib/volumes/{name}")
 }

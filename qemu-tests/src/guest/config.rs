@@ -63,6 +63,7 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
         reserve: Some(4 << 20),
         replace: Replace::Named,
         retire: Vec::new(),
+        grow: false,
         volume,
         generation: 0,
     };

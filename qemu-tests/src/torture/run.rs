@@ -149,10 +149,10 @@ fn jobs(kit: &Kit, report: &mut Report, progress: &Progress) -> Result<Vec<Job>>
         }
         match scenario.begins {
             Begins::Blank => drop(state.get_or_insert(recorded.after[system].clone())),
-            Begins::State => {
+            Begins::State | Begins::Made(_) if scenario.is_begun_with() => {
                 made.insert(scenario.name.clone(), bed.fill(&scenario, recorded.after.clone())?);
             }
-            Begins::Made(_) => {}
+            Begins::State | Begins::Made(_) => {}
         }
         let writes = recorded.events.iter().filter(|e| matches!(e, Event::Write { .. })).count();
         let cuts = cut::all(&recorded.events, before.len());

@@ -22,6 +22,8 @@ const ENCRYPTED: &str = "C1";
 const MIRROR: [&str; 2] = ["M1", "M2"];
 /// What takes the place of the second of them.
 const MIRROR_NEW: &str = "M3";
+/// Larger ones, which take the places of both.
+const LARGER: [&str; 2] = ["G1", "G2"];
 /// Members of arrays with parity and of striped mirrors, as many as the level needs; one more takes the place of the last.
 const MEMBERS: [&str; 5] = ["R1", "R2", "R3", "R4", "R5"];
 /// Arrays beside the mirror: what each is, its level, its members, and what it has against the write hole if that is not
@@ -73,7 +75,9 @@ pub fn exports() -> Vec<Export> {
     let system = [SYSTEM, SECOND].map(|serial| (serial.to_owned(), 576));
     // In front of what is encrypted there are 16 MiB.
     let encrypted = [(ENCRYPTED.to_owned(), 48)];
-    let all = system.into_iter().chain(small).chain(encrypted).chain(foreign);
+    // 64 MiB more are the least that an array is made larger for.
+    let larger = LARGER.map(|serial| (serial.to_owned(), 96));
+    let all = system.into_iter().chain(small).chain(encrypted).chain(larger).chain(foreign);
     all.map(|(serial, size)| Export { serial, size: size * MIB }).collect()
 }
 
@@ -110,6 +114,13 @@ pub fn all() -> Vec<Scenario> {
         let takes_in = scenario(&format!("{name} takes in a disk"), &then, of(&then));
         all.push(Scenario { begins: Begins::Made(name), ..takes_in });
     }
+    let unequal = [MIRROR[1], LARGER[0]];
+    all.push(scenario("a mirror of unequal disks", &unequal, config(&[], &unequal, Format::Ext4)));
+    let larger = scenario("a mirror on larger disks", &LARGER, config(&[], &LARGER, Format::Ext4));
+    let mut grows = Scenario { name: "a mirror grows".to_owned(), ..larger.clone() };
+    grows.config.storage.array.values_mut().for_each(|array| array.grow = true);
+    all.push(Scenario { begins: Begins::Made("a mirror of unequal disks"), ..larger });
+    all.push(Scenario { begins: Begins::Made("a mirror on larger disks"), ..grows });
     all.push(scenario("raw volumes", &[LONE, MIRROR[0], MIRROR[1]], beside_foreign(raw())));
     all.push(scenario("an encrypted disk", &[ENCRYPTED], beside_foreign(encrypted())));
     all.push(scenario("a volume group", &MEMBERS[..3], beside_foreign(grouped(&MEMBERS[..3]))));
@@ -196,6 +207,16 @@ impl Scenario {
     /// Whether an array that loses a member has nothing that closes its write hole.
     pub fn has_write_hole_without_one(&self) -> bool {
         self.has_write_hole() || self.arrays(|array| array.level == Level::Raid6)
+    }
+
+    /// Whether another begins with what this one made.
+    pub fn is_begun_with(&self) -> bool {
+        all().iter().any(|other| matches!(other.begins, Begins::Made(by) if by == self.name))
+    }
+
+    /// Whether an array is made larger, which goes on once it is at rest.
+    pub fn grows(&self) -> bool {
+        self.arrays(|array| array.grow)
     }
 
     /// The places of the disks that the node is to be started from, if they are several.

@@ -192,9 +192,8 @@ impl<'a> This<'a, '_> {
             let start = Action::AssembleArray { uuid, name, members, wanted, read_only: false };
             after = vec![draft.add(start, &repaired)];
         }
-        if !offered {
-            draft.open_and_offer(self.context, Target::Array(self.uuid), &wanted_inside, open, &after);
-        }
+        let on = Target::Array(self.uuid);
+        let offering = (!offered).then(|| draft.open_and_offer(self.context, on, &wanted_inside, open, &after));
         let back = self.give_back(&mut draft, &members, &after);
         let is_back = |c: &Carrier<'_>| back.contains(&c.device.name.as_str());
         for carrier in members.iter().filter(|c| c.seen().is_some() && !self.took_in(c) && !over(c) && !is_back(c)) {
@@ -217,12 +216,16 @@ impl<'a> This<'a, '_> {
         let seats = seats.saturating_sub(u32::try_from(back.len()).unwrap_or(0));
         let added = self.replace(&mut draft, &members, &begun, Seats { wanted, seats }, &after);
         let retired = self.retire(&mut draft, &members, &leavers, &added, &after);
+        let is_changing = retired || !(repaired.is_empty() && back.is_empty() && added.is_empty());
+        let there: Vec<usize> = after.iter().copied().chain(offering).collect();
+        let grown = self.grow(&mut draft, &members, &leavers, is_changing, &there);
         let done = [
             (!repaired.is_empty(), "a partition table of a member is put right"),
             (!back.is_empty(), "a member that was away is taken back"),
             (!added.is_empty() && present < wanted, "a lost member is replaced"),
             (!added.is_empty() && present >= wanted, "a spare is added"),
             (retired, "a member is retired"),
+            (grown, "it is made larger"),
         ];
         let done: Vec<&str> = done.into_iter().filter(|(is_done, _)| *is_done).map(|(_, what)| what).collect();
         if done.is_empty() {

@@ -12,6 +12,7 @@ mod each;
 mod encryption;
 mod give_back;
 mod group;
+mod grow;
 mod replace;
 mod retire;
 mod state;

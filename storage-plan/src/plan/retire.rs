@@ -157,8 +157,13 @@ impl<'a> This<'a, '_> {
         Ok(free.remove(0))
     }
 
-    /// What the array has to come to before a copy begins.
-    fn waits_for(&self, draft: &Draft, members: &[&Carrier<'a>], leavers: &[Leaver<'_, 'a>]) -> Option<String> {
+    /// What the array has to come to before a copy begins, or it is made larger.
+    pub(super) fn waits_for(
+        &self,
+        draft: &Draft,
+        members: &[&Carrier<'a>],
+        leavers: &[Leaver<'_, 'a>],
+    ) -> Option<String> {
         if draft.verdict.array.as_ref().is_none_or(|array| array.present < array.wanted) {
             return Some("the array to lack no member".into());
         }

@@ -36,6 +36,10 @@ pub enum Effect {
     Copying(Uuid, PartitionRef, PartitionRef),
     /// A partition leaves an array that runs, which notes so on all others.
     Left(Uuid, PartitionRef),
+    /// An array that runs takes up all that its members have room for, and notes so on them.
+    Enlarged(Uuid),
+    /// The file system on an array that runs fills it.
+    Fills(Uuid),
     /// What a partition, an array or an encrypted volume that is open holds is replaced.
     Holds(Target, Vec<Signature>),
     /// A LUKS header with this UUID is written, with a new key: nothing that was encrypted can be read any more.
@@ -121,6 +125,14 @@ impl Model {
                 self.faulty.retain(|member| *member != at);
                 self.note(&uuid);
             }
+            Effect::Enlarged(uuid) => {
+                let (_, members) = self.running.get(&uuid).cloned().unwrap_or_default();
+                let more = members.iter().filter_map(|m| self.superblock(m)).map(|md| md.room).min().unwrap_or(0);
+                let take = |md: &mut MdMember| (md.needs, md.room) = (md.needs + more, md.room - more);
+                members.iter().for_each(|m| self.change(m, |area| area.md.iter_mut().for_each(take)));
+                self.note(&uuid);
+            }
+            Effect::Fills(uuid) => self.fill_up(&uuid),
             Effect::Holds(on, signatures) => self.hold(&on, signatures),
             Effect::Encrypted(on, uuid) => {
                 let header = Signature { kind: luks::HEADER.into(), uuid: Some(uuid.to_string()), label: None };
@@ -185,6 +197,7 @@ impl Model {
                 let members = self.running.get(uuid).map(|(_, m)| m.clone()).unwrap_or_default();
                 members.iter().for_each(|m| self.change(m, |_| ()));
                 self.array_contents.insert(*uuid, signatures);
+                self.array_filled.insert(*uuid, self.array_size(&members));
             }
             Target::Logical { group, volume } => {
                 self.note_on_group(group);
@@ -203,6 +216,12 @@ impl Model {
                 self.encrypted_contents.insert(*uuid, signatures);
             }
         }
+    }
+
+    fn fill_up(&mut self, array: &Uuid) {
+        let (_, members) = self.running.get(array).cloned().unwrap_or_default();
+        members.iter().for_each(|m| self.change(m, |_| ()));
+        self.array_filled.insert(*array, self.array_size(&members));
     }
 
     /// Makes a volume in a group, active and with nothing in it; or removes it.

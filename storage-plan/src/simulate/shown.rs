@@ -28,6 +28,8 @@ impl Model {
                 read_only: self.read_only.contains(uuid),
                 sync_action: if self.recovers(members) { "recover" } else { "idle" }.into(),
                 sync_progress: None,
+                size: self.array_size(members),
+                filled: self.array_filled.get(uuid).copied(),
                 mismatches: 0,
                 signatures: self.array_contents.get(uuid).cloned().unwrap_or_default(),
                 uses: self.uses_of(&Target::Array(*uuid)),

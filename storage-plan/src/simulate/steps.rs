@@ -48,6 +48,7 @@ impl Model {
             }
             Action::CreateArray { uuid, name, level, members, spares, write_hole, remake, .. } => {
                 let wanted = members.len().saturating_sub(usize::try_from(*spares).unwrap_or(usize::MAX));
+                let least = members.iter().map(|m| m.size).min().unwrap_or(0);
                 let mut effects = Vec::new();
                 for (role, member) in (0u16..).zip(members) {
                     self.must_be_provisioning(member)?;
@@ -70,7 +71,8 @@ impl Model {
                         recovering: false,
                         replaces: false,
                         ppl: *write_hole == WriteHole::Ppl,
-                        needs: members.iter().map(|m| m.size).min().unwrap_or(0),
+                        needs: least,
+                        room: member.size - least,
                         number: role,
                         positions: (0..u16::try_from(wanted).unwrap_or(u16::MAX)).map(Some).collect(),
                         bitmap_since: (*level != 0 && *write_hole == WriteHole::Bitmap).then_some(17),
@@ -128,6 +130,7 @@ impl Model {
                     member: Uuid::from_u128(id),
                     number,
                     role: None,
+                    room: member.size - other.needs,
                     events: 0,
                     recovering: false,
                     replaces: false,
@@ -172,6 +175,24 @@ impl Model {
                     return Err(Impossible(format!("{} can't leave {name}", member.disk)));
                 }
                 Ok(vec![Effect::Left(*uuid, member.clone())])
+            }
+            Action::GrowArray { uuid, name, members } => {
+                let of_it = members.iter().map(|m| self.at_work(uuid, name, m));
+                let of_it = of_it.collect::<Result<Vec<_>, _>>()?;
+                let lacks = md::filled(&of_it).len() < of_it.first().map_or(0, |md| md.members as usize);
+                // The kernel's raid5_resize(): not with a log.
+                if lacks || of_it.iter().any(|md| md.ppl || md.recovering || md.room == 0) {
+                    return Err(Impossible(format!("{name} can't be made larger")));
+                }
+                self.must_be_writable(uuid)?;
+                Ok(vec![Effect::Enlarged(*uuid)])
+            }
+            Action::GrowFilesystem { on, at, .. } => {
+                if !self.mounts.contains(&(on.clone(), at.clone())) {
+                    return Err(Impossible(format!("nothing of it is mounted at {at}")));
+                }
+                let Target::Array(uuid) = on else { return Err(Impossible("it is not on an array".into())) };
+                Ok(vec![Effect::Fills(*uuid)])
             }
             Action::MakeFilesystem { on, format, uuid, .. } => {
                 let made =

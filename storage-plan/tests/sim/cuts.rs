@@ -156,6 +156,7 @@ fn taken_in(mut model: Model, config: &MachineConfig, at_work: &[&str], context:
                 panic!("{context}: of a group")
             }
             Effect::Zeroed(..) | Effect::Used(..) => panic!("{context}: erased"),
+            Effect::Enlarged(..) | Effect::Fills(..) => panic!("{context}: larger"),
         };
         assert_eq!(disk, "vdf", "{context}");
     }

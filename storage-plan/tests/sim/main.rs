@@ -7,6 +7,7 @@ mod controllers;
 mod cuts;
 mod encryption;
 mod groups;
+mod growing;
 mod invariants;
 mod inventories;
 mod lines;

@@ -40,6 +40,7 @@ fn filled(model: &mut Model) {
         replaces: false,
         ppl: false,
         needs: 1 << 20,
+        room: 0,
         number: 0,
         positions: vec![Some(0), Some(1)],
         bitmap_since: None,

@@ -81,6 +81,7 @@ pub fn array(level: Level, disks: Selector, spares: u32, mount: &str) -> Array {
         reserve: None,
         replace: Replace::Named,
         retire: Vec::new(),
+        grow: false,
         volume,
         generation: 0,
     }
@@ -477,7 +478,8 @@ pub fn steps(plan: &Plan) -> Vec<&'static str> {
         Action::CreateGroup { .. } => "group",
         Action::CreateLogical { .. } => "cut",
         Action::FinishLogical { .. } => "finish",
-        Action::GrowLogical { .. } => "grow",
+        Action::GrowLogical { .. } | Action::GrowArray { .. } => "grow",
+        Action::GrowFilesystem { .. } => "fill",
         Action::Activate { .. } => "activate",
         Action::CreateArray { .. } | Action::MakeFilesystem { .. } | Action::Clear { .. } => "make",
     };

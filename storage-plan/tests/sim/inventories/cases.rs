@@ -132,6 +132,7 @@ fn of_others() -> Vec<Case> {
         replaces: false,
         ppl: false,
         needs: 0,
+        room: 0,
         number: 0,
         positions: Vec::new(),
         bitmap_since: None,

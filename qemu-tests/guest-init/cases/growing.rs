@@ -1,0 +1,106 @@
+//! Cases of an array whose members were replaced by larger disks, and that is made as large as these let it be.
+
+use super::{boot, clear, codes, run_watched, stop_all, verdicts, wait_for_syncs, witness};
+use crate::tool;
+use firstboot::observe;
+use firstboot::storage::{self, Status};
+use machine_config::schema::{Array, Format, Level, MachineConfig, WriteHole};
+use qemu_tests::guest::config::config;
+use qemu_tests::guest::disks;
+use std::fs;
+use storage_plan::Verdict;
+use storage_plan::inventory::RunningArray;
+
+const AT: &str = "/var/lib/volumes/db";
+
+/// An array of these disks. Its name is its own: what other cases made is still there.
+fn larger(level: Level, members: &[&str], format: Format, grow: bool) -> MachineConfig {
+    let mut config = config(&[], members, format);
+    let array = config.storage.array.remove("meta").unwrap();
+    let write_hole = (level == Level::Raid5).then_some(WriteHole::Bitmap);
+    config.storage.array.insert(format!("larger-{}", u8::from(level)), Array { level, write_hole, grow, ..array });
+    config
+}
+
+fn array() -> RunningArray {
+    let arrays = observe::read(Some(&boot())).unwrap().arrays;
+    assert_eq!(arrays.len(), 1, "{arrays:#?}");
+    arrays.into_iter().next().unwrap()
+}
+
+/// What a program may store on the volume, in bytes.
+fn space() -> u64 {
+    let found = nix::sys::statvfs::statvfs(AT).unwrap();
+    found.blocks() * found.fragment_size()
+}
+
+/// The first of `members`, which is smaller than the others, is replaced by the last; before that it is no member.
+pub(super) fn an_array_takes_up_what_its_members_have(level: Level, members: &[&str], format: Format) {
+    let (first, then) = (&members[..members.len() - 1], &members[1..]);
+    stop_all();
+    members.iter().for_each(|serial| clear(serial));
+    let outcome = run_watched(&larger(level, first, format, true)).0;
+    assert_eq!((codes(&outcome), outcome.status), (Vec::new(), Status::Ready));
+    wait_for_syncs(first.len());
+    let content: Vec<u8> = (0..3u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(witness(AT), &content).unwrap();
+    stop_all();
+    clear(members[0]);
+    let outcome = run_watched(&larger(level, then, format, false)).0;
+    assert_eq!(codes(&outcome), Vec::<&str>::new());
+    wait_for_syncs(then.len());
+
+    let (before, had) = (array(), space());
+    assert!(before.is_filled() && before.filled.unwrap() <= before.size, "{before:?}");
+    let (outcome, steps) = run_watched(&larger(level, then, format, false));
+    assert_eq!((outcome.writes, steps), (0, Vec::new()), "nobody asked for that");
+
+    // As the watch does it: while programs use the volume.
+    let config = larger(level, then, format, true);
+    let keep_up = || storage::keep_up(&config, Some(&boot()), None, &|progress| println!("  {progress}")).unwrap();
+    let kept = keep_up();
+    assert_eq!((kept.outcome.writes, codes(&kept.outcome)), (2, Vec::new()), "{}", kept.outcome.table);
+    let after = array();
+    assert!(after.size > before.size * 3 / 2 && after.is_filled() && space() > had * 3 / 2, "{before:?} {after:?}");
+    assert_eq!(fs::read(witness(AT)).unwrap(), content);
+    assert_eq!(keep_up().outcome.writes, 0);
+
+    // What is new is synced on, over a restart.
+    let restart = || {
+        stop_all();
+        let (outcome, steps) = run_watched(&config);
+        let verdict = verdicts(&outcome)[format!("larger-{}/db", u8::from(level)).as_str()];
+        assert_eq!((verdict, outcome.writes), (Verdict::Keep, 0), "{steps:?}");
+        assert_eq!(fs::read(witness(AT)).unwrap(), content);
+    };
+    restart();
+    assert_eq!((array().size, array().filled), (after.size, after.filled));
+    if level == Level::Raid1 {
+        wait_for_syncs(then.len());
+        restart();
+    }
+    stop_all();
+    members.iter().for_each(|serial| clear(serial));
+}
+
+/// A run that was killed between the two steps.
+pub(super) fn a_file_system_that_was_left_smaller_is_made_larger() {
+    let members = [disks::STRIPED[0], disks::REPLACEMENT, disks::SYSTEMS[1]];
+    let (first, then) = (&members[..2], &members[1..]);
+    stop_all();
+    members.into_iter().for_each(clear);
+    assert_eq!(codes(&run_watched(&larger(Level::Raid1, first, Format::Ext4, false)).0), Vec::<&str>::new());
+    wait_for_syncs(2);
+    stop_all();
+    clear(members[0]);
+    run_watched(&larger(Level::Raid1, then, Format::Ext4, false));
+    wait_for_syncs(2);
+    tool("/usr/sbin/mdadm", &["--grow", &format!("/dev/{}", array().name), "--size=max"]);
+    wait_for_syncs(2);
+    assert!(!array().is_filled(), "{:?}", array());
+    let (outcome, steps) = run_watched(&larger(Level::Raid1, then, Format::Ext4, true));
+    assert_eq!((outcome.writes, &steps[..]), (1, &["make the ext4 on the array as large as that is".to_owned()][..]));
+    assert!(array().is_filled(), "{:?}", array());
+    stop_all();
+    members.into_iter().for_each(clear);
+}
