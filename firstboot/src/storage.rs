@@ -132,9 +132,10 @@ impl Rebuilding {
 pub struct Took {
     /// Looking at everything, and planning.
     pub look: f64,
-    /// All steps, independent ones side by side.
+    /// Locking the disks, and all steps, independent ones side by side.
     pub steps: f64,
-    /// The longest chain of steps that wait for each other: what they would take on endlessly many processors.
+    /// The slowest disk to be locked and looked at again, which every step waits for, and the longest chain of steps that wait
+    /// for each other.
     pub critical_path: f64,
 }
 
@@ -289,11 +290,11 @@ fn act(
         |a: &&RunningArray| plan.volumes.iter().any(|v| v.array.as_ref().is_some_and(|own| a.uuid == Some(own.uuid)));
     apply::thaw(&inventory.arrays.iter().filter(ours).cloned().collect::<Vec<_>>());
     let began = Instant::now();
-    let Done { failed, took } = apply::carry_out(approved, inventory, world, &tools, secrets, progress)?;
+    let Done { failed, took, locked } = apply::carry_out(approved, inventory, world, &tools, secrets, progress)?;
     let took = Took {
         look: 0.0,
         steps: began.elapsed().as_secs_f64(),
-        critical_path: approved.plan().graph.critical_path(&took).as_secs_f64(),
+        critical_path: (locked + approved.plan().graph.critical_path(&took)).as_secs_f64(),
     };
     let volumes = states(plan, &failed, &observe::arrays()?, &observe::places()?);
     let mut refusals = plan.all_refusals();

@@ -31,6 +31,8 @@ pub struct Done {
     pub failed: Vec<Failed>,
     /// How long each step of the plan took; nothing for one that was not begun.
     pub took: Vec<Duration>,
+    /// How long the slowest disk took to be locked and looked at again, which every step waits for.
+    pub locked: Duration,
 }
 
 /// What happens while a plan is carried out.
@@ -99,8 +101,9 @@ pub fn carry_out(
 ) -> anyhow::Result<Done> {
     let (steps, replacements) = (&plan.plan().graph.steps, plan.plan().graph.replacements());
     let written: BTreeSet<&str> = steps.iter().filter(|s| s.action.writes()).flat_map(|s| s.action.disks()).collect();
-    let mut disks = BTreeMap::new();
-    for (name, taken) in lock(inventory.devices.iter().filter(|d| written.contains(d.name.as_str())), world) {
+    let (mut disks, mut locked) = (BTreeMap::new(), Duration::ZERO);
+    for (name, (taken, took)) in lock(inventory.devices.iter().filter(|d| written.contains(d.name.as_str())), world) {
+        locked = locked.max(took);
         let taken = if replacements.contains(name.as_str()) { taken } else { Ok(taken?) };
         disks.insert(name, taken);
     }
@@ -114,7 +117,7 @@ pub fn carry_out(
         action: steps[i].action.clone(),
         error,
     };
-    Ok(Done { failed: failed.into_iter().map(told).collect(), took })
+    Ok(Done { failed: failed.into_iter().map(told).collect(), took, locked })
 }
 
 /// A step under way, and after how long it was last spoken of.
@@ -201,16 +204,20 @@ fn speak(step: &Step, step_is: &mut UnderWay, next: fn(Duration) -> Duration, pr
     }
 }
 
-/// Locks all of them side by side: each is looked at once more, and a server has dozens.
+/// Locks all of them side by side: each is looked at once more, and a server has dozens. With each, how long that took.
 fn lock<'a>(
     devices: impl Iterator<Item = &'a Device>,
     world: &World,
-) -> BTreeMap<String, anyhow::Result<LockedDevice>> {
+) -> BTreeMap<String, (anyhow::Result<LockedDevice>, Duration)> {
+    let take = |device: &Device| {
+        let began = Instant::now();
+        (LockedDevice::take(device, world), began.elapsed())
+    };
     std::thread::scope(|scope| {
-        let taking: Vec<_> = devices.map(|d| (d, scope.spawn(move || LockedDevice::take(d, world)))).collect();
+        let taking: Vec<_> = devices.map(|device| (device, scope.spawn(move || take(device)))).collect();
         let taken = taking.into_iter().map(|(device, thread)| {
-            let locked = thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the look at it panicked")));
-            (device.name.clone(), locked)
+            let panicked = |_| (Err(anyhow::anyhow!("the look at it panicked")), Duration::ZERO);
+            (device.name.clone(), thread.join().unwrap_or_else(panicked))
         });
         taken.collect()
     })

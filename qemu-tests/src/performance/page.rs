@@ -215,8 +215,9 @@ fn provision(page: &mut String, provision: Option<&Provision>) {
     let _ = writeln!(
         page,
         "The agent's storage unit in a guest of two processors, in software, with {} small disks: six become a RAID 6, each \
-         other\none gets a file system, the system disk the state partition: {} volumes. Median of {}. A script's part is what \
-         those\ncost that look at nothing: mdadm, mkfs and mount, one after the other, on whole disks.\nIgnition {} makes the \
+         other\none gets a file system, the system disk the state partition: {} volumes. Median of {}. The critical path is the \
+         slowest\ndisk to be locked and looked at again, and the longest chain of steps after that; each takes as long as it does \
+         beside all\nothers on two processors. A script's part is what those\ncost that look at nothing: mdadm, mkfs and mount, one after the other, on whole disks.\nIgnition {} makes the \
          same and wipes what it finds; it makes no state partition, and what it made is\nmounted by hand. {}\n",
         provision.disks,
         provision.volumes,
