@@ -5,6 +5,7 @@
 //! thing that the agent carries out, unless something that the node needs is refused. [`simulate`] applies a
 //! plan's actions to a model of the disks and can cut the power at each write.
 
+pub mod action;
 pub mod arrays;
 pub mod check;
 pub mod controller;
@@ -26,7 +27,8 @@ pub mod simulate;
 pub mod speeds;
 pub mod verdict;
 
-pub use graph::{Action, Graph, PartitionRef, Step, Target};
+pub use action::{Action, PartitionRef, Target};
+pub use graph::{Graph, Step};
 pub use inventory::Inventory;
 pub use plan::{plan, plan_with};
 pub use verdict::{ApprovedPlan, Plan, Verdict, VolumeVerdict};

@@ -2,7 +2,7 @@
 //!
 //! A path leads to a device by its kernel's name, which another disk has once the first is gone.
 
-use crate::graph::Action;
+use crate::action::Action;
 use crate::inventory::{Inventory, Uses};
 use crate::verdict::{Plan, Verdict};
 

@@ -11,7 +11,7 @@ mod steps;
 
 pub use effects::{Effect, Trace};
 
-use crate::graph::{GroupPlace, PartitionRef, Target};
+use crate::action::{GroupPlace, PartitionRef, Target};
 use crate::inventory::{
     BootDisk, Device, GroupMember, Inventory, Keys, LogicalVolume, MdMember, Partition, Remembered, Signature,
     VolumeGroup,

@@ -9,7 +9,7 @@ use machine_config::schema::Rebuild;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
-use storage_plan::graph::LogicalPlace;
+use storage_plan::action::LogicalPlace;
 use storage_plan::inventory::{Device, Inventory};
 use storage_plan::{Action, ApprovedPlan, PartitionRef, Step, Target};
 

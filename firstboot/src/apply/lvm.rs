@@ -9,7 +9,7 @@ use machine_config::schema::Format;
 use run_tool::Command;
 use std::path::{Path, PathBuf};
 use storage_plan::PartitionRef;
-use storage_plan::graph::{GroupPlace, LogicalPlace};
+use storage_plan::action::{GroupPlace, LogicalPlace};
 use storage_plan::inventory::{LogicalVolume, VolumeGroup};
 use storage_plan::layer::lvm::{self, Shape};
 

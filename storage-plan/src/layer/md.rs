@@ -1,6 +1,6 @@
 //! Arrays: who is a member, and how whole the array is.
 
-use crate::graph::PartitionRef;
+use crate::action::PartitionRef;
 use crate::inventory::{Device, MdMember, Partition, RunningArray};
 use crate::ownership::{Phase, Wanted};
 use machine_config::schema::Level;

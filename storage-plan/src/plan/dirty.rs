@@ -8,7 +8,7 @@
 
 use super::array::This;
 use super::{Draft, Holds};
-use crate::graph::{Action, Target};
+use crate::action::{Action, Target};
 use crate::inventory::MdMember;
 use crate::layer::md::{self, Carrier};
 use crate::refusal::{self, diagnostic};

@@ -2,7 +2,7 @@
 
 use super::encryption::Place;
 use super::{Context, Draft, Holds, changed_inside, draft, expand, place, table_step};
-use crate::graph::Target;
+use crate::action::Target;
 use crate::identity::VolumeKey;
 use crate::inventory::{Device, Partition};
 use crate::ownership::{Phase, Standing, Wanted};

@@ -1,7 +1,7 @@
 //! What lies between a volume's place and what it holds: nothing, or a LUKS header and what it shows once it is open.
 
 use super::{Context, Draft, Holds};
-use crate::graph::{Action, Target};
+use crate::action::{Action, Target};
 use crate::inventory::{Device, Opened, Signature, Uses};
 use crate::layer::{filesystem, luks};
 use crate::ownership::{Inside, inside};

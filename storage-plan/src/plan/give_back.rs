@@ -8,7 +8,7 @@
 
 use super::Draft;
 use super::array::This;
-use crate::graph::Action;
+use crate::action::Action;
 use crate::inventory::MdMember;
 use crate::layer::md::{self, Carrier};
 use crate::ownership::Phase;

@@ -6,7 +6,7 @@
 
 use super::encryption::Place;
 use super::{Context, Draft, Holds, changed_inside, draft, place, table_step};
-use crate::graph::{Action, GroupPlace, LogicalPlace, PartitionRef};
+use crate::action::{Action, GroupPlace, LogicalPlace, PartitionRef};
 use crate::identity::{Layer, VolumeKey};
 use crate::inventory::{Device, LogicalVolume, VolumeGroup, size_words};
 use crate::layer::lvm::{self, Room, Shape};

@@ -11,7 +11,7 @@
 use super::Draft;
 use super::array::This;
 use super::retire::Leaver;
-use crate::graph::{Action, PartitionRef, Target};
+use crate::action::{Action, PartitionRef, Target};
 use crate::inventory::size_words;
 use crate::layer::md::Carrier;
 

@@ -17,9 +17,10 @@ mod replace;
 mod retire;
 mod state;
 
+use crate::action::{Action, PartitionRef, Target};
 use crate::arrays::{self, Asked, On};
 use crate::erase::{self, Erase, Fate};
-use crate::graph::{Action, Graph, PartitionRef, Target, is_under};
+use crate::graph::{Graph, is_under};
 use crate::identity::{Layer, Owner, VolumeKey};
 use crate::inventory::{Device, Inventory, RAW};
 use crate::layer::image::Image;

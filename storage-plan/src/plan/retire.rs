@@ -12,7 +12,7 @@
 use super::Draft;
 use super::array::This;
 use crate::PartitionRef;
-use crate::graph::Action;
+use crate::action::Action;
 use crate::inventory::{Device, MdMember, size_words};
 use crate::layer::md::{self, Carrier};
 use crate::verdict::{Retiring, Stage};

@@ -1,8 +1,8 @@
 //! The state partition, `/var`, behind the image on the disk the node was started from; or on a mirror of several such disks.
 
 use super::{Context, Draft, Holds, array, changed_inside, draft, table_step};
+use crate::action::Target;
 use crate::arrays::{self, Asked, On, STATE};
-use crate::graph::Target;
 use crate::identity::Layer;
 use crate::inventory::{BootDisk, Device, Partition};
 use crate::layer::{filesystem, gpt};

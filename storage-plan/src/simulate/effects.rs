@@ -1,7 +1,7 @@
 //! The smallest things that happen to disks and arrays, and what the kernel makes of them by itself.
 
 use super::{Area, Model, ModelGroup, ModelLogical};
-use crate::graph::{GroupPlace, LogicalPlace, PartitionRef, Target};
+use crate::action::{GroupPlace, LogicalPlace, PartitionRef, Target};
 use crate::inventory::{MdMember, Rest, Signature};
 use crate::layer::lvm::{self, Room, Shape};
 use crate::layer::{luks, md};

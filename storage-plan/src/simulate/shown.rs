@@ -1,7 +1,7 @@
 //! The model as observing would show it.
 
 use super::{Model, ModelDisk, ModelGroup, ModelLogical, logical_target};
-use crate::graph::{GroupPlace, PartitionRef, Target};
+use crate::action::{GroupPlace, PartitionRef, Target};
 use crate::inventory::{
     Device, GroupMember, Inventory, LogicalVolume, MdMember, Opened, Partition, Rest, RunningArray, Sector, Uses,
     VolumeGroup,

@@ -1,8 +1,8 @@
 //! What a plan's actions would write, and what the tools or the kernel would refuse.
 
 use super::{Area, Effect, Impossible, Model, ModelGroup, ModelLogical, Trace};
+use crate::action::{Action, GroupPlace, LogicalPlace, PartitionRef, Target};
 use crate::erase::Erase;
-use crate::graph::{Action, GroupPlace, LogicalPlace, PartitionRef, Target};
 use crate::inventory::{MdMember, Signature};
 use crate::layer::lvm::{self, Shape};
 use crate::layer::{filesystem, luks, md};

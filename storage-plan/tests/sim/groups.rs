@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use machine_config::schema::{Layout, Logical, MachineConfig};
-use storage_plan::graph::Action;
+use storage_plan::action::Action;
 use storage_plan::inventory::{Inventory, Keys};
 use storage_plan::layer::lvm::{self, Shape};
 use storage_plan::simulate::{Area, Effect, Model};
