@@ -243,11 +243,26 @@ impl<'b> Machine<'b> {
     /// # Errors
     /// When it has no such disk, or QEMU refuses.
     pub fn pull_disk(&mut self, serial: &str) -> Result<()> {
-        let place = self.disks.iter().position(|disk| disk.serial.as_deref() == Some(serial));
-        let place = place.with_context(|| format!("{} has no disk {serial} to pull", self.name))?;
-        // The system disk, those of the lab, and then these.
-        let index = 1 + self.lab.disks.len() + place;
+        let index = self.index_of(serial)?;
         self.running.as_mut().context("it is switched off")?.qmp()?.pull_disk(index)
+    }
+
+    /// Has one of its [`disks`](Machine::disks), on the NVMe bus, set these bits of Critical Warning in its health log.
+    ///
+    /// # Errors
+    /// When it has no such disk, or QEMU refuses.
+    pub fn warn(&mut self, serial: &str, critical_warning: u8) -> Result<()> {
+        let path = format!("/machine/peripheral/dev{}", self.index_of(serial)?);
+        let set = json!({ "path": path, "property": "smart_critical_warning", "value": critical_warning });
+        self.running.as_mut().context("it is switched off")?.qmp()?.execute("qom-set", set).map(drop)
+    }
+
+    /// The number that QEMU has it by.
+    fn index_of(&self, serial: &str) -> Result<usize> {
+        let place = self.disks.iter().position(|disk| disk.serial.as_deref() == Some(serial));
+        let place = place.with_context(|| format!("{} has no disk {serial}", self.name))?;
+        // The system disk, those of the lab, and then these.
+        Ok(1 + self.lab.disks.len() + place)
     }
 
     /// Puts a blank disk with this serial number into the first free place of its SCSI bus.

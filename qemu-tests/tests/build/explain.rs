@@ -70,7 +70,7 @@ pub fn what_is_not_there_has_a_reason() {
 }
 
 /// Packages whose rules, units and timers assemble, activate, mount, trim, check or resync; those of the rest are named.
-const OF_DISKS: [&str; 13] = [
+const OF_DISKS: [&str; 14] = [
     "bcache-tools",
     "btrfs-progs",
     "cryptsetup",
@@ -82,6 +82,7 @@ const OF_DISKS: [&str; 13] = [
     "lvm2",
     "mdadm",
     "multipath-tools",
+    "smartmontools",
     "systemd-cryptsetup",
     "xfsprogs",
 ];

@@ -19,6 +19,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("its disks are a mounted mirror", |t| mirror(evidence(t)?)),
     ("what is on the mirror is encrypted, and the TPM opens it after a reboot", |t| sealed(evidence(t)?)),
     ("a volume of a group is made, and activated after a reboot", |t| grouped(evidence(t)?)),
+    ("a disk that warns of itself is told of, and nothing is done to it", |t| warned(evidence(t)?)),
     ("the first sync is let go when the node is ready", |t| sync_let_go(evidence(t)?)),
     ("a pod runs under the default seccomp profile", |t| seccomp(evidence(t)?)),
     ("secure boot locks the kernel down, and modules of the image load there", |t| locked_down(evidence(t)?)),
@@ -75,6 +76,8 @@ fn gather(tier: &Tier) -> Result<Evidence> {
     }
     let file = machine.folder().join(format!("{GROUP}.raw"));
     machine.disks.push(Disk::blank(&file, 64 << 20, GROUP)?);
+    let file = machine.folder().join(format!("{WARNS}.raw"));
+    machine.disks.push(Disk { bus: Bus::Nvme, ..Disk::blank(&file, 64 << 20, WARNS)? });
     let text = encrypted(&replaced_disk::asked_for(&site::one_node(&plane.endpoint())?)?)? + &group();
     let key = machine.folder().join("n1.recovery");
     std::fs::write(&key, format!("{}\n", uuid::Uuid::new_v4()))?;
@@ -82,6 +85,7 @@ fn gather(tier: &Tier) -> Result<Evidence> {
     machine.configure(&bench.bundle(&text, site::NODE, &plane.join(site::NODE)?)?)?;
     machine.oem_strings = units(&machine)?;
     machine.power_on()?;
+    machine.warn(WARNS, 4)?;
     let (node, _) = machine.wait_until_ready(&mut plane, BOOT)?;
     let token = uuid::Uuid::new_v4().to_string();
     let write = format!("echo {token} > /volumes/data/proof; sync; ");
@@ -93,6 +97,7 @@ fn gather(tier: &Tier) -> Result<Evidence> {
     // Nobody is there with the recovery key any more.
     machine.lab.recovery = None;
     machine.power_on()?;
+    machine.warn(WARNS, 4)?;
     machine.wait_until_ready(&mut plane, BOOT)?;
     let second = look(&mut machine, &mut plane, "second", "")?;
     let replaced = replaced_disk::gather(&mut machine, &mut plane)?;
@@ -106,6 +111,8 @@ fn encrypted(text: &str) -> Result<String> {
     Ok(with)
 }
 
+/// A disk that nobody asks for, and that says of itself that it is not reliable any more (bit 2 of Critical Warning).
+const WARNS: &str = "WARNS-A";
 /// The disk of a volume group.
 const GROUP: &str = "GROUP-A";
 /// Where its volume is.
@@ -227,6 +234,15 @@ fn grouped(seen: &Evidence) -> Result<()> {
     }
     let blobs = volume_at(&seen.second, BLOBS)?;
     ensure!(blobs["verdict"] == "keep" && seen.second.status["storage_writes"] == 0, "{blobs}");
+    Ok(())
+}
+
+fn warned(seen: &Evidence) -> Result<()> {
+    // The watch asks disks beside what else it does, so the first boot may have come to its end before.
+    let warnings = seen.second.status["warnings"].as_array().context("the status has no warnings")?;
+    let told: Vec<&str> = warnings.iter().filter_map(|w| w["what"].as_str()).filter(|w| w.contains(WARNS)).collect();
+    ensure!(warnings.iter().any(|w| w["code"] == "BP-H003") && told.len() == 1, "the node warns of {warnings:?}");
+    ensure!(seen.serial.contains("bedplate: BP-H003: "), "no console says so");
     Ok(())
 }
 
