@@ -69,6 +69,9 @@ pub enum Method {
     /// Gives every sector back to the disk, which answers zeroes from then on. Takes seconds; only for disks that promise that,
     /// as most flash does. When the medium itself is cleared is the disk's own matter.
     Discard,
+    /// Has the disk erase by its own command all that was ever stored on it, sectors that it has put aside among them. Takes
+    /// seconds to hours; only for NVMe disks that have such a command.
+    SecureErase,
 }
 
 impl Method {
@@ -78,6 +81,7 @@ impl Method {
             Method::Wipe => "wipe",
             Method::WriteZeroes => "write-zeroes",
             Method::Discard => "discard",
+            Method::SecureErase => "secure-erase",
         }
     }
 }

@@ -84,6 +84,10 @@ const OWN: &[(&str, fn())] = &[
         erasing::a_permit_that_does_not_fit,
     ),
     ("invariant 2: a permit that names what is there frees the disk", erasing::a_permit_that_fits_frees_the_disk),
+    (
+        "an NVMe disk erases itself by a permit for that, and one that can't is not written to",
+        erasing::a_disk_erases_itself,
+    ),
     ("invariant 2: a permit is used once", erasing::a_permit_is_used_once),
     (
         "invariant 4: a disk that was half erased when the power went is erased without the permit",

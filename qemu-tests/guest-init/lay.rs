@@ -23,12 +23,15 @@ pub fn wait_for(serial: &str) {
 
 fn find(serial: &str) -> Option<String> {
     let disks = std::fs::read_dir("/sys/block").unwrap().flatten();
-    // Of virtio, and behind the header of the page in which SCSI tells it.
-    let of_virtio = |disk: &Path| std::fs::read(disk.join("serial")).unwrap_or_default();
+    // Of virtio, of NVMe, and behind the header of the page in which SCSI tells it.
+    let plain = |disk: &Path, at: &str| std::fs::read(disk.join(at)).unwrap_or_default();
     let of_scsi = |disk: &Path| std::fs::read(disk.join("device/vpd_pg80")).unwrap_or_default();
     let is_it = |bytes: &[u8]| bytes.trim_ascii() == serial.as_bytes();
     let mut names = disks
-        .filter(|d| is_it(&of_virtio(&d.path())) || of_scsi(&d.path()).get(4..).is_some_and(is_it))
+        .filter(|d| {
+            let at = |place: &str| is_it(&plain(&d.path(), place));
+            at("serial") || at("device/serial") || of_scsi(&d.path()).get(4..).is_some_and(is_it)
+        })
         .map(|d| d.file_name().to_string_lossy().into_owned());
     names.next()
 }

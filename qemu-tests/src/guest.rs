@@ -45,6 +45,7 @@ pub const CASES: &[&str] = &[
     "a RAID10 of four disks is made and kept, and runs without one of each pair",
     "invariant 2: a permit for something else, elsewhere or of yesterday does nothing",
     "invariant 2: a permit that names what is there frees the disk",
+    "an NVMe disk erases itself by a permit for that, and one that can't is not written to",
     "invariant 2: a permit is used once",
     "invariant 4: a disk that was half erased when the power went is erased without the permit",
     "a volume whose generation is raised is made anew with a permit, and no other",

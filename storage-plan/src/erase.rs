@@ -140,6 +140,7 @@ impl Note {
             Method::Wipe => 1,
             Method::WriteZeroes => 2,
             Method::Discard => 3,
+            Method::SecureErase => 4,
         };
         // There are MOST_LAYERS at most.
         bytes[49] = self.layers.len() as u8;
@@ -157,6 +158,7 @@ impl Note {
             1 => Method::Wipe,
             2 => Method::WriteZeroes,
             3 => Method::Discard,
+            4 => Method::SecureErase,
             _ => return None,
         };
         let count = usize::from(*found.get(49)?).min(MOST_LAYERS);
@@ -366,7 +368,8 @@ mod tests {
 
     #[test]
     fn no_byte_of_a_note_can_change() {
-        [Method::Wipe, Method::WriteZeroes, Method::Discard].into_iter().for_each(no_byte_of_a_note_by_it_can_change);
+        let all = [Method::Wipe, Method::WriteZeroes, Method::Discard, Method::SecureErase];
+        all.into_iter().for_each(no_byte_of_a_note_by_it_can_change);
     }
 
     fn no_byte_of_a_note_by_it_can_change(method: Method) {

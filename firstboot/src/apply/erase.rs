@@ -6,13 +6,14 @@
 #![allow(clippy::disallowed_methods, reason = "edge: this is where disks are erased")]
 
 use super::meter::Meter;
+use super::nvme::Namespace;
 use super::{LockedDevice, partition};
 use crate::observe::{World, places_looked_at, read_disk};
 use crate::permits::Records;
 use anyhow::{Context, bail};
 use machine_config::permit::Method;
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::fcntl::{FallocateFlags, OFlag, PosixFadviseAdvice, fallocate, posix_fadvise};
 use on_disk::gpt::ProtectiveMbr;
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
@@ -37,12 +38,21 @@ pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World, meter: &M
     if erase.method == Method::Discard && !erase.begun && !can_discard(&device.name) {
         bail!("{} can't give its sectors back; take a permit of method write-zeroes", device.words());
     }
+    let by_itself = (erase.method == Method::SecureErase).then(|| Namespace::of(&exclusive)).transpose();
+    let by_itself = by_itself.with_context(|| format!("{} can't be erased by its own command", device.words()))?;
     let records = Records::on_state()?;
     let record = records.begin(erase, device)?;
 
     let note = erase.note.len() as u64;
     disk.write(0, &erase.note)?;
     disk.flush()?;
+    if let Some(namespace) = by_itself {
+        namespace.erase().with_context(|| format!("{} was not erased by its own command", device.words()))?;
+        // What is remembered of the disk is not what is on it, and the note went with all that was.
+        posix_fadvise(&exclusive, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        disk.write(0, &erase.note)?;
+        disk.flush()?;
+    }
     let places = places(device, erase.method, note)?;
     meter.expect(places.iter().map(|place| place.end - place.start).sum());
     for place in places {
@@ -95,7 +105,8 @@ fn zero(disk: &File, place: Range<u64>, method: Method, meter: &Meter) -> anyhow
         let with = |how| fallocate(disk, how | FallocateFlags::FALLOC_FL_KEEP_SIZE, start, length);
         let written = || with(FallocateFlags::FALLOC_FL_ZERO_RANGE);
         Ok(match method {
-            Method::Wipe | Method::WriteZeroes => written(),
+            // Disks may answer anything for what they have erased: where it is looked for it is zeroed.
+            Method::Wipe | Method::WriteZeroes | Method::SecureErase => written(),
             Method::Discard => match with(FallocateFlags::FALLOC_FL_PUNCH_HOLE) {
                 Err(Errno::EOPNOTSUPP) => written(),
                 done => done,

@@ -16,6 +16,7 @@ mod lvm;
 mod md;
 mod meter;
 mod mount;
+mod nvme;
 mod partition;
 mod raw;
 mod sync_speed;

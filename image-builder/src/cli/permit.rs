@@ -89,6 +89,8 @@ enum How {
     WriteZeroes,
     /// Gives every sector back to a disk that answers zeroes then, as most flash does; seconds.
     Discard,
+    /// Has an NVMe disk erase all of its medium by its own command; seconds to hours.
+    SecureErase,
 }
 
 impl Permit {
@@ -123,6 +125,7 @@ impl Erase {
                 How::Wipe => Method::Wipe,
                 How::WriteZeroes => Method::WriteZeroes,
                 How::Discard => Method::Discard,
+                How::SecureErase => Method::SecureErase,
             },
             issued: now,
             expires: now.after(self.expires),

@@ -122,6 +122,38 @@ pub(super) fn a_permit_that_fits_frees_the_disk() {
     }
 }
 
+/// What nothing looks at goes, too. A disk that has no command for that is not written to.
+pub(super) fn a_disk_erases_itself() {
+    const SERIAL: &str = disks::ERASES_ITSELF;
+    stop_all();
+    let size = lay::size(SERIAL);
+    (0..size >> 20).for_each(|at| lay::write(SERIAL, (at << 20) + (512 << 10), &[0xd5; 512]));
+    let left = || {
+        lay::read_anew(SERIAL);
+        fs::read(lay::node(SERIAL)).unwrap().chunks(512).filter(|sector| *sector == [0xd5; 512]).count()
+    };
+    assert!(left() as u64 >= size >> 20);
+    let other = disks::serial(Foreign::Ext4);
+    let before = fs::read(lay::node(&other)).unwrap();
+    let refused = permit(&other, layers(&other), Method::SecureErase);
+    let (outcome, _) = run_with(&on_each(&[&other]), signed(&[refused]));
+    assert_eq!(codes(&outcome), ["BP-S041"]);
+    let why = &outcome.refusals[0].what;
+    assert!(why.contains("it is no NVMe disk"), "{why}");
+    assert!(fs::read(lay::node(&other)).unwrap() == before, "it was written to");
+
+    let fits = permit(SERIAL, layers(SERIAL), Method::SecureErase);
+    let (outcome, steps) = run_with(&on_each(&[SERIAL]), signed(std::slice::from_ref(&fits)));
+    assert_eq!((codes(&outcome), steps.iter().filter(|s| s.starts_with("erase ")).count()), (Vec::new(), 1));
+    let volume = outcome.volumes.iter().find(|v| v.volume.ends_with(SERIAL)).unwrap();
+    assert!(volume.verdict == Verdict::Create && volume.available, "{volume:?}");
+    let record = fs::read(format!("/var/lib/bedplate/permits/{}.json", fits.id)).unwrap();
+    let record: permits::Record = serde_json::from_slice(&record).unwrap();
+    assert!(record.ended.is_some() && record.held == fits.expect, "{record:?}");
+    stop_all();
+    assert_eq!(left(), 0, "sectors of the former owner are there");
+}
+
 pub(super) fn a_permit_is_used_once() {
     stop_all();
     let (former, permit) = FORMER.lock().unwrap().clone().unwrap();

@@ -4,7 +4,7 @@
 use super::{FOREIGN, images};
 use crate::fault::foreign::Foreign;
 use anyhow::{Context, Result};
-use image_builder::qemu::Disk;
+use image_builder::qemu::{Bus, Disk};
 use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -27,6 +27,8 @@ pub const EACH: [&str; 2] = ["B1", "B2"];
 pub const STRIPED: [&str; 4] = ["R1", "R2", "R3", "R4"];
 /// Disks that hold what is not ours, and that permits are for.
 pub const FREED: [(&str, Foreign); 2] = [("P1", Foreign::Ext4), ("P2", Foreign::Gpt)];
+/// As these, and it can erase itself: on the NVMe bus.
+pub const ERASES_ITSELF: &str = "P3";
 /// Blank, and only asked for together with a disk that is not there.
 pub const LONE: &str = "LONE";
 /// The disk that is not there.
@@ -81,6 +83,10 @@ pub fn make(folder: &Path) -> Result<Vec<Disk>> {
         foreign.write(&disk.file)?;
         disks.push(disk);
     }
+    // Larger than what is looked at of it.
+    let disk = Disk::blank(&folder.join(ERASES_ITSELF), 160 * MIB, ERASES_ITSELF)?;
+    Foreign::Ext4.write(&disk.file)?;
+    disks.push(Disk { bus: Bus::Nvme, ..disk });
     disks.extend(images::make(folder)?);
     Ok(disks)
 }

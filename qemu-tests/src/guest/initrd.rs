@@ -42,12 +42,13 @@ const LOADED: [&str; 6] = [
 /// Files that those read.
 const FILES: [&str; 1] = ["/etc/mke2fs.conf"];
 /// Modules to load, beside what they need; nothing in the guest could ask for one later.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 21] = [
     "crc32c_generic",
     "crc32c_intel",
     "virtio_pci",
     "virtio_blk",
     "virtio_scsi",
+    "nvme",
     "sd_mod",
     "raid0",
     "raid1",
