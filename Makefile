@@ -47,7 +47,7 @@ demo: image  ## Build the image, boot a node, print the cluster's table.
 	$(CARGO) build --workspace --bins
 	$(TARGET_DIR)/debug/demo --release out/node --recipe $(RECIPE)
 
-test: begin lint deny compile unit sim image build guest power_cuts machines  ## Everything, and the seconds of each tier.
+test: begin lint deny compile unit sim image build machines  ## Everything, and the seconds of each tier.
 	@echo; cat $(TIERS)
 
 begin:
@@ -125,10 +125,10 @@ power_cuts: image  ## Storage started again after a hundred power cuts and faili
 	$(TEST) --test power_cuts
 
 # A machine in software emulation keeps one processor busy for most of its time, so two of these tiers run at once.
-machines: image  ## Those that boot the image: node, and beside it artifacts, secure_boot and rack.
+machines: image  ## Those that start machines: guest and node, and beside them power_cuts, artifacts, secure_boot and rack.
 	@beside=$(TARGET_DIR)/machines.log; failed=0; \
-	$(TEST) --no-fail-fast --test artifacts --test secure_boot --test rack > $$beside 2>&1 & pid=$$!; \
-	$(TEST) --test node || failed=1; wait $$pid || failed=1; cat $$beside; exit $$failed
+	$(TEST) --no-fail-fast --test power_cuts --test artifacts --test secure_boot --test rack > $$beside 2>&1 & pid=$$!; \
+	$(TEST) --no-fail-fast --test guest --test node || failed=1; wait $$pid || failed=1; cat $$beside; exit $$failed
 
 node: image  ## The whole image under Secure Boot.
 	$(TEST) --test node

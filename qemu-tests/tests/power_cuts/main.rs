@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// The guest's first program, built by cargo together with this test.
 const INIT: &str = env!("CARGO_BIN_EXE_guest-init");
+/// How many guests, of one processor each, try them: another tier runs beside this one.
+const GUESTS: usize = 1;
 /// How many points are tried.
 const POINTS: usize = 100;
 /// How many guests may break down at a point where another then does not: in software emulation few of a hundred kernels
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
 fn tried() -> Result<Report> {
     let progress = Progress::stderr();
     let choice = Choice { points: Some(POINTS), ..Choice::default() };
-    run::run(&Kit::make(Path::new(INIT), &progress)?, &choice, 2, &progress)
+    run::run(&Kit::make(Path::new(INIT), &progress)?, &choice, GUESTS, &progress)
 }
 
 fn converges(report: &Report) -> Result<()> {
