@@ -512,6 +512,13 @@ fn pull(serial: &str) {
     fs::write(device.parent().unwrap().join("remove"), "1").unwrap();
 }
 
+/// Puts back what was pulled, and waits for these; [`system_disks`] are left out, which nobody has to look at.
+fn put_back(serials: &[&str]) {
+    system_disks::bring();
+    serials.iter().for_each(|serial| lay::wait_for(serial));
+    system_disks::put_away();
+}
+
 /// The first sector is that of another mount, the second with the checksum is not.
 fn a_torn_superblock_is_put_right() {
     stop();

@@ -2,7 +2,7 @@
 
 use super::policies::scrub_now;
 use super::replacing::{put_in_place, woken};
-use super::{boot, clear, codes, member_start, pull, run, stop_all, verdicts, wait_for_syncs};
+use super::{boot, clear, codes, member_start, pull, put_back, run, stop_all, verdicts, wait_for_syncs};
 use crate::lay;
 use firstboot::health::Health;
 use firstboot::observe;
@@ -80,9 +80,8 @@ pub(super) fn what_a_member_altered_is_found_and_comes_back(level: Level, member
     let all: Vec<&str> = disks::STRIPED.into_iter().chain([disks::EACH[0]]).collect();
     let (lost, new) = (all[1], all[members]);
     stop_all();
-    fs::write("/sys/bus/pci/rescan", "1").unwrap();
+    put_back(&all);
     for serial in &all {
-        lay::wait_for(serial);
         clear(serial);
         put_in_place(serial, &format!("bay-of-{serial}"));
     }

@@ -1,6 +1,6 @@
 //! Cases of an array whose members were replaced by larger disks, and that is made as large as these let it be.
 
-use super::{boot, clear, codes, run_watched, stop_all, verdicts, wait_for_syncs, witness};
+use super::{boot, clear, codes, run_watched, stop_all, system_disks, verdicts, wait_for_syncs, witness};
 use crate::tool;
 use firstboot::observe;
 use firstboot::storage::{self, Status};
@@ -38,6 +38,7 @@ fn space() -> u64 {
 pub(super) fn an_array_takes_up_what_its_members_have(level: Level, members: &[&str], format: Format) {
     let (first, then) = (&members[..members.len() - 1], &members[1..]);
     stop_all();
+    system_disks::bring();
     members.iter().for_each(|serial| clear(serial));
     let outcome = run_watched(&larger(level, first, format, true)).0;
     assert_eq!((codes(&outcome), outcome.status), (Vec::new(), Status::Ready));
@@ -79,8 +80,7 @@ pub(super) fn an_array_takes_up_what_its_members_have(level: Level, members: &[&
         wait_for_syncs(then.len());
         restart();
     }
-    stop_all();
-    members.iter().for_each(|serial| clear(serial));
+    leave(members);
 }
 
 /// A run that was killed between the two steps.
@@ -88,6 +88,7 @@ pub(super) fn a_file_system_that_was_left_smaller_is_made_larger() {
     let members = [disks::STRIPED[0], disks::REPLACEMENT, disks::SYSTEMS[1]];
     let (first, then) = (&members[..2], &members[1..]);
     stop_all();
+    system_disks::bring();
     members.into_iter().for_each(clear);
     assert_eq!(codes(&run_watched(&larger(Level::Raid1, first, Format::Ext4, false)).0), Vec::<&str>::new());
     wait_for_syncs(2);
@@ -101,6 +102,12 @@ pub(super) fn a_file_system_that_was_left_smaller_is_made_larger() {
     let (outcome, steps) = run_watched(&larger(Level::Raid1, then, Format::Ext4, true));
     assert_eq!((outcome.writes, &steps[..]), (1, &["make the ext4 on the array as large as that is".to_owned()][..]));
     assert!(array().is_filled(), "{:?}", array());
+    leave(&members);
+}
+
+/// Leaves blank what other cases want so.
+fn leave(members: &[&str]) {
     stop_all();
-    members.into_iter().for_each(clear);
+    members.iter().filter(|serial| disks::SYSTEMS.contains(*serial)).for_each(|serial| clear(serial));
+    system_disks::put_away();
 }

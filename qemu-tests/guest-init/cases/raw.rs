@@ -1,6 +1,6 @@
 //! Raw volumes: what a program keeps on one is left alone, and its path leads to it and to nothing else.
 
-use super::{boot, clear, codes, pull, run, run_watched, stop_all, striped, wait_for_syncs};
+use super::{boot, clear, codes, pull, put_back, run, run_watched, stop_all, striped, wait_for_syncs};
 use crate::lay;
 use firstboot::storage::{self, Status, StorageOutcome, VolumeState};
 use machine_config::schema::{Content, Each, Format, Level, MachineConfig};
@@ -92,8 +92,7 @@ pub(super) fn raw_volumes_are_made_and_left_alone() {
     let kept = storage::keep_up(&config, Some(&boot()), None, &|_| {}).unwrap();
     assert!(!Path::new(FOURTH).is_symlink() && !volume_of(&kept.outcome, STRIPED[3]).available, "{:?}", kept.outcome);
     assert!(volume(&kept.outcome, THIRD).available && volume(&kept.outcome, RAID).available, "{:?}", kept.outcome);
-    fs::write("/sys/bus/pci/rescan", "1").unwrap();
-    lay::wait_for(STRIPED[3]);
+    put_back(&[STRIPED[3]]);
     restart();
     is_whole(&run(&config), Verdict::Keep);
     assert!([RAID, THIRD, FOURTH].map(|path| fs::read(path).unwrap()) == before, "something was written to one");

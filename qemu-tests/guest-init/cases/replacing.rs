@@ -1,6 +1,8 @@
 //! Cases of a blank disk in place of a member that an array has lost.
 
-use super::{MIRROR, boot, clear, codes, pull, run, run_watched, stop, stop_all, verdicts, wait_for_syncs, witness};
+use super::{
+    MIRROR, boot, clear, codes, pull, put_back, run, run_watched, stop, stop_all, verdicts, wait_for_syncs, witness,
+};
 use crate::{lay, tool};
 use firstboot::observe;
 use firstboot::storage::{self, Status};
@@ -202,8 +204,7 @@ impl Load {
 pub(super) fn a_member_is_pulled_under_load(level: Level, members: usize) {
     const AT: &str = "/var/lib/volumes/db";
     stop_all();
-    fs::write("/sys/bus/pci/rescan", "1").unwrap();
-    disks::STRIPED.into_iter().for_each(lay::wait_for);
+    put_back(&disks::STRIPED);
     for serial in disks::STRIPED {
         clear(serial);
         put_in_place(serial, &format!("bay-of-{serial}"));

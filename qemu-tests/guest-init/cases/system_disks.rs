@@ -1,6 +1,6 @@
 //! The state on a mirror of two system disks: made beside the image, started from either, and made whole again.
 
-use super::{STATE, boot_from, codes, pull, run_from, stop_all, wait_for_syncs, witness};
+use super::{STATE, boot_from, codes, pull, put_back, run_from, stop_all, wait_for_syncs, witness};
 use crate::lay;
 use firstboot::storage::{self, Status, StorageOutcome, VolumeState};
 use machine_config::schema::{Format, MachineConfig};
@@ -38,8 +38,7 @@ fn restart(serial: &str) {
 pub(super) fn the_state_is_mirrored_on_system_disks() {
     let [first, second, third] = SYSTEMS;
     stop_all();
-    fs::write("/sys/bus/pci/rescan", "1").unwrap();
-    SYSTEMS.into_iter().for_each(lay::wait_for);
+    bring();
     // It has the state of this very node, alone.
     pull(disks::SYSTEM);
     let (start, end) = disks::image_partitions();
@@ -90,11 +89,17 @@ pub(super) fn the_state_is_mirrored_on_system_disks() {
     assert_eq!((outcome.status, outcome.writes), (Status::Degraded, 0));
     assert_eq!(fs::read_to_string(witness("/var")).unwrap(), "without the first");
     stop_all();
-    fs::write("/sys/bus/pci/rescan", "1").unwrap();
-    lay::wait_for(disks::SYSTEM);
+    put_back(&[disks::SYSTEM]);
 }
 
-/// The disks are there from the start, and nobody has to look at them before their case.
+/// The disks are there from the start, and nobody has to look at them but in cases that need them: most of what is looked at of
+/// blank disks would be theirs.
 pub fn put_away() {
     SYSTEMS.into_iter().for_each(pull);
+}
+
+/// Puts them back, and all else that was pulled.
+pub fn bring() {
+    fs::write("/sys/bus/pci/rescan", "1").unwrap();
+    SYSTEMS.into_iter().for_each(lay::wait_for);
 }
