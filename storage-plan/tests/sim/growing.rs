@@ -147,6 +147,20 @@ fn a_file_system_follows_whatever_its_array_does_meanwhile() {
 }
 
 #[test]
+fn a_member_that_was_away_stays_so_where_an_array_may_have_grown() {
+    let (mut model, mut config) = replaced(Level::Raid6, 2 * GIB);
+    let away = model.disks().iter().find(|disk| disk.device.name == "vdn0").unwrap().clone();
+    model.pull("vdn0");
+    model.serve();
+    model.put_back(away);
+    let is_taken_back = |config: &MachineConfig| steps(&plan(&model.inventory(), config)).contains(&"return");
+    assert!(is_taken_back(&config));
+    config.storage.array.get_mut("meta").unwrap().grow = true;
+    assert!(!is_taken_back(&config));
+    stays(&model, &config, "was a member, has missed writes since, and is left out");
+}
+
+#[test]
 fn a_little_room_is_none_and_a_partial_parity_log_keeps_an_array_as_large_as_it_is() {
     let (model, mut config) = replaced(Level::Raid1, GIB + (48 << 20));
     config.storage.array.get_mut("meta").unwrap().grow = true;
