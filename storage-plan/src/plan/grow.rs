@@ -1,8 +1,8 @@
 //! An array of ours that its members have more room for than it uses, made as large as they let it be, and its file system after
 //! it. That happens when members were replaced by larger disks, one after the other, and the last one was.
 //!
-//! Guarantees: only where the configuration says so; only while the array has all its members and nothing else is under way in
-//! it. Over how many disks it lies is not changed, so nothing of what is stored moves.
+//! Guarantees: only where the configuration says so; the array only while it has all its members and nothing else is under way in
+//! it, the file system whatever the array does. Over how many disks it lies is not changed, so nothing of what is stored moves.
 //!
 //! The kernel notes the new size on each member. After a power cut the size that counts is that of the member that knows most,
 //! and the data of the others reaches as far. The file system says itself how much it fills, so a cut between the two leaves
