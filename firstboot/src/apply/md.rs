@@ -1,7 +1,7 @@
 //! Arrays, by mdadm. The initial sync runs in the background, so that parity is true before it is relied on.
 
 use super::sync_speed::{self, thaw};
-use super::{LockedDevice, Tools, dirty_degraded, partition};
+use super::{LockedDevice, Tools, bitmap, dirty_degraded, partition};
 use anyhow::{Context, bail};
 use machine_config::schema::{Rebuild, WriteHole};
 use run_tool::Command;
@@ -137,13 +137,21 @@ pub(super) fn release(tools: &Tools, uuid: &Uuid, member: &PartitionRef) -> anyh
 }
 
 /// Makes a running array as large as its members let it be, and returns when all of them have noted so. What is new is synced by
-/// the kernel from then on, as fast as `rebuild` says, and disks and system allow.
+/// the kernel from then on, as fast as `rebuild` says, and disks and system allow; of an array with a bitmap that has noted
+/// that it is not synced yet, so that a member which is away meanwhile gets it when it comes back.
 pub(super) fn grow(tools: &Tools, uuid: &Uuid, members: &[PartitionRef], rebuild: Rebuild) -> anyhow::Result<()> {
     let array = running(uuid)?;
     let nodes = members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
     let needs = |node: &PathBuf| crate::observe::superblock(node).filter(|md| md.array == *uuid).map(|md| md.needs);
     let before: Vec<Option<u64>> = nodes.iter().map(needs).collect();
-    change(tools, uuid, "--grow", |command| command.arg("--size=max"))?;
+    let synced = bitmap::covers(&array)?;
+    // What is new is not synced before the bitmap knows of it.
+    sync_speed::freeze(&array).with_context(|| format!("{} does not stand still", array.display()))?;
+    let grown = change(tools, uuid, "--grow", |command| command.arg("--size=max"));
+    let noted = bitmap::set_from(&array, synced);
+    thaw(&crate::observe::arrays()?.into_iter().filter(|a| a.uuid == Some(*uuid)).collect::<Vec<_>>());
+    grown?;
+    noted.with_context(|| format!("the bitmap of {} does not know what is to be synced", array.display()))?;
     if let Err(e) = sync_speed::set(&array, rebuild) {
         tracing::warn!("the sync of what is new in {} may be slow: {e}", array.display());
     }

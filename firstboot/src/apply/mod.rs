@@ -5,6 +5,7 @@
 //! before the first write to any. No flag that overwrites what was found is ever given to a tool; what a permit gives
 //! leave to destroy is zeroed first, and looked at again.
 
+mod bitmap;
 mod dirty_degraded;
 mod erase;
 mod executor;

@@ -43,6 +43,11 @@ pub fn thaw(arrays: &[RunningArray]) {
     }
 }
 
+/// Keeps the array at `node` from being synced and filled, until [`thaw`].
+pub(super) fn freeze(node: &Path) -> io::Result<()> {
+    std::fs::write(Path::new("/sys/block").join(node.file_name().unwrap_or_default()).join("md/sync_action"), "frozen")
+}
+
 /// What the kernel takes: KiB a second, or its own for all arrays.
 fn in_kib(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "system".into(), |bytes| (bytes / 1024).max(1).to_string())

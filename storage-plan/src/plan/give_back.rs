@@ -37,9 +37,7 @@ impl<'a> This<'a, '_> {
         let twins = self.context.inventory.devices.iter().filter(|d| d.identity() == device.identity()).count() > 1;
         let is_ours = carrier.phase == Phase::Done && carrier.whole && !twins && !device.read_only;
         let is_free = device.in_use().is_none() && !self.is_retired(device);
-        // What an array that was made larger has not synced yet its bitmap does not know: a member that left meanwhile would
-        // come back with it untrue.
-        if self.array.grow || !is_ours || !is_free || own.recovering || own.replaces || !self.is_at_rest(members) {
+        if !is_ours || !is_free || own.recovering || own.replaces || !self.is_at_rest(members) {
             return false;
         }
         let at_work: Vec<&MdMember> = members

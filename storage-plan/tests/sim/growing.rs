@@ -147,17 +147,30 @@ fn a_file_system_follows_whatever_its_array_does_meanwhile() {
 }
 
 #[test]
-fn a_member_that_was_away_stays_so_where_an_array_may_have_grown() {
+fn a_member_that_left_after_its_array_grew_comes_back_and_one_that_left_before_does_not() {
     let (mut model, mut config) = replaced(Level::Raid6, 2 * GIB);
-    let away = model.disks().iter().find(|disk| disk.device.name == "vdn0").unwrap().clone();
-    model.pull("vdn0");
-    model.serve();
-    model.put_back(away);
-    let is_taken_back = |config: &MachineConfig| steps(&plan(&model.inventory(), config)).contains(&"return");
-    assert!(is_taken_back(&config));
+    let pulled = |model: &mut Model| {
+        let away = model.disks().iter().find(|disk| disk.device.name == "vdn0").unwrap().clone();
+        model.pull("vdn0");
+        model.serve();
+        away
+    };
+    let before = pulled(&mut model.clone());
     config.storage.array.get_mut("meta").unwrap().grow = true;
-    assert!(!is_taken_back(&config));
-    stays(&model, &config, "was a member, has missed writes since, and is left out");
+    model.carry_out(&plan(&model.inventory(), &config)).unwrap();
+    let after = pulled(&mut model);
+
+    let mut early = model.clone();
+    early.put_back(before);
+    stays(&early, &config, "was a member, has missed writes since, and is left out");
+    // Nor one whose array was made larger by somebody while it was away.
+    let (mut by_hand, mut smaller) = (model.clone(), after.clone());
+    smaller.areas.values_mut().filter_map(|area| area.md.as_mut()).for_each(|md| md.needs /= 2);
+    by_hand.put_back(smaller);
+    stays(&by_hand, &config, "was a member, has missed writes since, and is left out");
+    model.put_back(after);
+    let next = plan(&model.inventory(), &config);
+    assert_eq!((volume(&next, VOLUME).verdict, steps(&next)), (Verdict::Repair, vec!["return"]));
 }
 
 #[test]
