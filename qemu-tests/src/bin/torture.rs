@@ -1,6 +1,6 @@
 //! `make torture`: the storage unit started again after a power cut at every write, and beside every write that fails.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use image_builder::progress::Progress;
 use qemu_tests::guest::kit::Kit;
@@ -67,6 +67,9 @@ impl Torture {
                 report.points,
                 report.passed_over
             );
+        }
+        if let Some(why) = report.cut_short {
+            bail!("only these points were tried: {why}");
         }
         ensure!(total.neither.is_empty(), "{} points did not converge", total.neither.len());
         ensure!(

@@ -64,6 +64,8 @@ pub struct Report {
     pub passed_over: usize,
     /// Guests that did not answer at a point where another then did.
     pub hung: Vec<String>,
+    /// Why not all points were tried that should have been.
+    pub cut_short: Option<String>,
 }
 
 impl Report {

@@ -27,7 +27,7 @@ pub struct Choice {
     pub point: String,
 }
 
-/// Tries the points of `choice`, on this many guests side by side.
+/// Tries the points of `choice`, on this many guests side by side. The report says whether that came to its end.
 ///
 /// # Errors
 /// When a guest does not start, or a scenario does not come out as it should without any fault.
@@ -61,8 +61,9 @@ pub fn run(kit: &Kit, choice: &Choice, guests: usize, progress: &Progress) -> Re
         let workers: Vec<_> = (0..guests).map(|_| scope.spawn(work)).collect();
         workers.into_iter().map(|w| w.join().unwrap_or_else(|_| bail!("a worker panicked"))).collect()
     });
-    worked.into_iter().collect::<Result<()>>()?;
-    Ok(report.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.cut_short = worked.into_iter().find_map(Result::err).map(|error| format!("{error:#}"));
+    Ok(report)
 }
 
 /// What a scenario wrote when nothing went wrong.

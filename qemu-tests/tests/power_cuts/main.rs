@@ -1,7 +1,7 @@
 //! Tier *power_cuts*: a sample of what `make torture` tries in full. The storage unit is started again after power cuts
 //! and failing writes, spread over all there are.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use image_builder::progress::Progress;
 use qemu_tests::guest::kit::Kit;
 use qemu_tests::tiers::{self, Shared};
@@ -41,7 +41,11 @@ fn main() -> ExitCode {
 fn tried() -> Result<Report> {
     let progress = Progress::stderr();
     let choice = Choice { points: Some(POINTS), ..Choice::default() };
-    run::run(&Kit::make(Path::new(INIT), &progress)?, &choice, GUESTS, &progress)
+    let report = run::run(&Kit::make(Path::new(INIT), &progress)?, &choice, GUESTS, &progress)?;
+    match &report.cut_short {
+        Some(why) => bail!("the points were not all tried: {why}"),
+        None => Ok(report),
+    }
 }
 
 fn converges(report: &Report) -> Result<()> {
