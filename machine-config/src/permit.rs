@@ -70,8 +70,15 @@ pub enum Method {
     /// as most flash does. When the medium itself is cleared is the disk's own matter.
     Discard,
     /// Has the disk erase by its own command all that was ever stored on it, sectors that it has put aside among them. Takes
-    /// seconds to hours; only for NVMe disks that have such a command.
+    /// seconds to hours; only for NVMe and ATA disks that have such a command.
     SecureErase,
+    /// Has the disk erase all of its medium and its caches by the command that its maker means for that, so that nothing can be
+    /// had back. It goes on by itself after a power cut. Takes seconds to days; only for NVMe, ATA and SCSI disks that have such
+    /// a command.
+    Sanitize,
+    /// Has the disk throw away the key by which it stores, so that what is stored can't be read any more. Takes seconds; only
+    /// for NVMe, ATA and SCSI disks that have such a command.
+    CryptoErase,
 }
 
 impl Method {
@@ -82,6 +89,8 @@ impl Method {
             Method::WriteZeroes => "write-zeroes",
             Method::Discard => "discard",
             Method::SecureErase => "secure-erase",
+            Method::Sanitize => "sanitize",
+            Method::CryptoErase => "crypto-erase",
         }
     }
 }
@@ -356,6 +365,7 @@ mod tests {
         assert_eq!(signed(&format!("{body}force = true\n")), "BP-C002");
         assert_eq!(signed(&body.replace("machine = \"n1\"\n", "")), "BP-C003");
         assert_eq!(signed(&body.replace("\"erase\"", "\"shred\"")), "BP-C005");
+        assert_eq!(signed(&body.replace("\"wipe\"", "\"shred\"")), "BP-C005", "a method of a later version");
         assert_eq!(signed(&body.replace("08:00:00Z", "08:00:00")), "BP-C005");
         // Neither of the two kinds of text that one key signs can be taken for the other.
         let site = include_str!("../../examples/site/rack.toml");

@@ -141,6 +141,8 @@ impl Note {
             Method::WriteZeroes => 2,
             Method::Discard => 3,
             Method::SecureErase => 4,
+            Method::Sanitize => 5,
+            Method::CryptoErase => 6,
         };
         // There are MOST_LAYERS at most.
         bytes[49] = self.layers.len() as u8;
@@ -159,6 +161,8 @@ impl Note {
             2 => Method::WriteZeroes,
             3 => Method::Discard,
             4 => Method::SecureErase,
+            5 => Method::Sanitize,
+            6 => Method::CryptoErase,
             _ => return None,
         };
         let count = usize::from(*found.get(49)?).min(MOST_LAYERS);
@@ -368,7 +372,14 @@ mod tests {
 
     #[test]
     fn no_byte_of_a_note_can_change() {
-        let all = [Method::Wipe, Method::WriteZeroes, Method::Discard, Method::SecureErase];
+        let all = [
+            Method::Wipe,
+            Method::WriteZeroes,
+            Method::Discard,
+            Method::SecureErase,
+            Method::Sanitize,
+            Method::CryptoErase,
+        ];
         all.into_iter().for_each(no_byte_of_a_note_by_it_can_change);
     }
 

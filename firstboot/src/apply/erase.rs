@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: this is where disks are erased")]
 
 use super::meter::Meter;
-use super::nvme::Namespace;
+use super::own_command::OwnCommand;
 use super::{LockedDevice, partition};
 use crate::observe::{World, places_looked_at, read_disk};
 use crate::permits::Records;
@@ -38,7 +38,7 @@ pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World, meter: &M
     if erase.method == Method::Discard && !erase.begun && !can_discard(&device.name) {
         bail!("{} can't give its sectors back; take a permit of method write-zeroes", device.words());
     }
-    let by_itself = (erase.method == Method::SecureErase).then(|| Namespace::of(&exclusive)).transpose();
+    let by_itself = OwnCommand::of(&exclusive, erase.method, erase.begun);
     let by_itself = by_itself.with_context(|| format!("{} can't be erased by its own command", device.words()))?;
     let records = Records::on_state()?;
     let record = records.begin(erase, device)?;
@@ -46,8 +46,10 @@ pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World, meter: &M
     let note = erase.note.len() as u64;
     disk.write(0, &erase.note)?;
     disk.flush()?;
-    if let Some(namespace) = by_itself {
-        namespace.erase().with_context(|| format!("{} was not erased by its own command", device.words()))?;
+    if let Some(command) = by_itself {
+        command
+            .erase(device.size, meter)
+            .with_context(|| format!("{} was not erased by its own command", device.words()))?;
         // What is remembered of the disk is not what is on it, and the note went with all that was.
         posix_fadvise(&exclusive, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
         disk.write(0, &erase.note)?;
@@ -105,12 +107,12 @@ fn zero(disk: &File, place: Range<u64>, method: Method, meter: &Meter) -> anyhow
         let with = |how| fallocate(disk, how | FallocateFlags::FALLOC_FL_KEEP_SIZE, start, length);
         let written = || with(FallocateFlags::FALLOC_FL_ZERO_RANGE);
         Ok(match method {
-            // Disks may answer anything for what they have erased: where it is looked for it is zeroed.
-            Method::Wipe | Method::WriteZeroes | Method::SecureErase => written(),
             Method::Discard => match with(FallocateFlags::FALLOC_FL_PUNCH_HOLE) {
                 Err(Errno::EOPNOTSUPP) => written(),
                 done => done,
             },
+            // Disks may answer anything for what they have erased: where it is looked for it is zeroed.
+            _ => written(),
         }?)
     })
 }

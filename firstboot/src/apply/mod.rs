@@ -17,7 +17,7 @@ mod lvm;
 mod md;
 mod meter;
 mod mount;
-mod nvme;
+mod own_command;
 mod partition;
 mod raw;
 mod sync_speed;

@@ -89,8 +89,12 @@ enum How {
     WriteZeroes,
     /// Gives every sector back to a disk that answers zeroes then, as most flash does; seconds.
     Discard,
-    /// Has an NVMe disk erase all of its medium by its own command; seconds to hours.
+    /// Has an NVMe or ATA disk erase all that was ever stored by its own command; seconds to hours.
     SecureErase,
+    /// Has an NVMe, ATA or SCSI disk erase all of its medium and caches for good by its own command; seconds to days.
+    Sanitize,
+    /// Has an NVMe, ATA or SCSI disk throw away the key by which it stores; seconds.
+    CryptoErase,
 }
 
 impl Permit {
@@ -126,6 +130,8 @@ impl Erase {
                 How::WriteZeroes => Method::WriteZeroes,
                 How::Discard => Method::Discard,
                 How::SecureErase => Method::SecureErase,
+                How::Sanitize => Method::Sanitize,
+                How::CryptoErase => Method::CryptoErase,
             },
             issued: now,
             expires: now.after(self.expires),
