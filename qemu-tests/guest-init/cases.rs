@@ -6,6 +6,7 @@ mod encryption;
 mod erasing;
 pub mod groups;
 mod growing;
+mod own_commands;
 mod policies;
 mod raw;
 mod replacing;
@@ -87,6 +88,19 @@ const OWN: &[(&str, fn())] = &[
     (
         "an NVMe disk erases itself by a permit for that, and one that can't is not written to",
         erasing::a_disk_erases_itself,
+    ),
+    (
+        "an ATA disk erases itself by its security commands, and one that is frozen or has a password is not written to",
+        own_commands::an_ata_disk_erases_itself,
+    ),
+    (
+        "an ATA disk that fails to erase itself is left without a password, and gone on with by its note",
+        own_commands::an_ata_disk_that_fails_is_left_without_a_password,
+    ),
+    ("ATA and SCSI disks are sanitized by their own commands", own_commands::disks_are_sanitized),
+    (
+        "a disk without the erase command of the permit's method is not written to",
+        own_commands::what_a_disk_can_not_do_is_refused,
     ),
     ("invariant 2: a permit is used once", erasing::a_permit_is_used_once),
     (

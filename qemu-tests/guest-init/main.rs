@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "a test program that lays bad disks")]
 
 mod cases;
+mod drive;
 mod lay;
 mod many;
 mod model;

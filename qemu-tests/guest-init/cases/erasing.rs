@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use storage_plan::Verdict;
 
 /// A file system on each of these disks, of a name that no volume of [`full`] has: those would be kept, too.
-fn on_each(serials: &[&str]) -> MachineConfig {
+pub(super) fn on_each(serials: &[&str]) -> MachineConfig {
     let mut config = config(serials, &[], Format::Ext4);
     let each = config.storage.each.remove("object").unwrap();
     config.storage.each.insert("given".into(), each);
@@ -26,14 +26,14 @@ fn on_each(serials: &[&str]) -> MachineConfig {
 }
 
 /// All that is on a disk, in the words of a permit.
-fn layers(serial: &str) -> Vec<String> {
+pub(super) fn layers(serial: &str) -> Vec<String> {
     let inventory = observe::read(Some(&boot())).unwrap();
     let device = inventory.devices.iter().find(|d| d.serial.as_deref() == Some(serial)).unwrap();
     storage_plan::erase::layers(device).unwrap()
 }
 
 /// A permit for a disk and these layers, good for a day.
-fn permit(serial: &str, expect: Vec<String>, method: Method) -> Permit {
+pub(super) fn permit(serial: &str, expect: Vec<String>, method: Method) -> Permit {
     let now = permits::now();
     Permit {
         permit: machine_config::permit::FORMAT,
@@ -50,7 +50,7 @@ fn permit(serial: &str, expect: Vec<String>, method: Method) -> Permit {
 }
 
 /// What the node makes of these permits, signed with its key.
-fn signed(permits: &[Permit]) -> Permits {
+pub(super) fn signed(permits: &[Permit]) -> Permits {
     let key = PrivateKey::from_seed(&[7; 32], "config").unwrap();
     let text = |permit: &Permit| permit.sign(&key).unwrap().into_bytes();
     let found: Vec<Found> = permits.iter().map(|p| Found { source: "a stick".into(), bytes: text(p) }).collect();
@@ -139,7 +139,7 @@ pub(super) fn a_disk_erases_itself() {
     let (outcome, _) = run_with(&on_each(&[&other]), signed(&[refused]));
     assert_eq!(codes(&outcome), ["BP-S041"]);
     let why = &outcome.refusals[0].what;
-    assert!(why.contains("it is no NVMe disk"), "{why}");
+    assert!(why.contains("it is no NVMe, ATA or SCSI disk"), "{why}");
     assert!(fs::read(lay::node(&other)).unwrap() == before, "it was written to");
 
     let fits = permit(SERIAL, layers(SERIAL), Method::SecureErase);

@@ -42,7 +42,7 @@ const LOADED: [&str; 6] = [
 /// Files that those read.
 const FILES: [&str; 1] = ["/etc/mke2fs.conf"];
 /// Modules to load, beside what they need; nothing in the guest could ask for one later.
-const MODULES: [&str; 21] = [
+const MODULES: [&str; 23] = [
     "crc32c_generic",
     "crc32c_intel",
     "virtio_pci",
@@ -50,6 +50,8 @@ const MODULES: [&str; 21] = [
     "virtio_scsi",
     "nvme",
     "sd_mod",
+    "target_core_user",
+    "tcm_loop",
     "raid0",
     "raid1",
     "raid456",

@@ -90,7 +90,7 @@ fn stage(told: &[u8]) -> Stage {
     match sg::sense(told) {
         // Not ready, sanitize in progress. Sense key specific bytes 1 and 2, if the first bit of the 0th says that they count.
         Some(Sense { key: 2, code: (0x04, 0x1b) }) => match told {
-            [0x70, _, _, _, _, _, _, _, _, _, _, _, _, _, _, valid, high, low, ..] if valid & 0x80 != 0 => {
+            [0x70 | 0xf0, _, _, _, _, _, _, _, _, _, _, _, _, _, _, valid, high, low, ..] if valid & 0x80 != 0 => {
                 Stage::UnderWay(u16::from_be_bytes([*high, *low]))
             }
             _ => Stage::UnderWay(0),
@@ -126,6 +126,8 @@ mod tests {
         };
         assert_eq!(fixed(2, 4, 0x1b, [0x80, 0x12, 0x34]), Stage::UnderWay(0x1234));
         assert_eq!(fixed(2, 4, 0x1b, [0, 0x12, 0x34]), Stage::UnderWay(0), "the bytes do not count");
+        let with_information = [0xf0, 0, 2, 1, 2, 3, 4, 10, 0, 0, 0, 0, 4, 0x1b, 0, 0x80, 0x12, 0x34];
+        assert_eq!(stage(&with_information), Stage::UnderWay(0x1234));
         assert_eq!(fixed(6, 0x29, 0, [0; 3]), Stage::UnderWay(0));
         assert_eq!(fixed(0, 0, 0, [0; 3]), Stage::Done);
         assert_eq!(fixed(3, 0x31, 3, [0; 3]), Stage::Failed("it was not sanitized: sense 3/31/03".into()));
