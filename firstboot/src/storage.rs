@@ -35,7 +35,7 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct VolumeState {
-    /// Name: `state`, `object/ZL2ABCDE`, `meta/db`.
+    /// Name: `state`, `object/ZL2ABCDE`, `object/ZL2ABCDE/meta`, `meta/db`.
     pub volume: String,
     /// What was to become of it.
     pub verdict: Verdict,

@@ -11,6 +11,7 @@ mod machines;
 mod mounts;
 mod network;
 mod node;
+mod partitions;
 
 use crate::Diagnostic;
 use crate::document::sorted;
@@ -84,6 +85,7 @@ fn rules(file: &SiteFile<'_>, name: &str, mut doubts: Vec<Vec<String>>) -> (Opti
     let Some(resolved) = resolved else { return (None, found) };
     let mut rules = Rules { resolved: &resolved, found: Vec::new() };
     disks::check(&mut rules);
+    partitions::check(&mut rules);
     groups::check(&mut rules);
     mounts::check(&mut rules);
     filesystems::check(&mut rules);

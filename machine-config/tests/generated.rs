@@ -131,6 +131,7 @@ fn reference() -> String {
         "System",
         "Selector",
         "Each",
+        "Partition",
         "Array",
         "Rebuild",
         "Volume",
@@ -156,13 +157,14 @@ fn keys_of_storage() -> String {
     for (name, place) in [
         ("System", "`system`"),
         ("Each", "`each.NAME`"),
+        ("Partition", "`each.NAME.partition.NAME`"),
         ("Array", "`array.NAME`"),
         ("Volume", "`array.NAME.volume.NAME`"),
         ("Group", "`group.NAME`"),
         ("Logical", "`group.NAME.volume.NAME`"),
         ("Pool", "`group.NAME.pool.NAME`"),
         ("Selector", "`disks` of `system`, `each.NAME`, `array.NAME` and `group.NAME`"),
-        ("Mkfs", "`mkfs` of `each.NAME` and of a volume"),
+        ("Mkfs", "`mkfs` of `each.NAME`, of a partition and of a volume"),
         ("Rebuild", "`rebuild` of `array.NAME`"),
     ] {
         let object = resolve(&profile["$defs"][name], &profile);

@@ -90,8 +90,8 @@ pub enum Action {
         disk: String,
         /// The table.
         table: Table,
-        /// The partition in it that the volume is on.
-        partition: PartitionRef,
+        /// The partitions in it that volumes are on: the kernel is to show them then.
+        partitions: Vec<PartitionRef>,
     },
     /// Copies the partitions of the image that the node runs onto another disk, byte for byte, into partitions that are all of
     /// type *provisioning*, and sees that they are the same then.
@@ -385,9 +385,9 @@ impl Action {
                 let (permit, holds) = (erase::short(erase.permit), erase.holds.join(", "));
                 format!("erase {disk} (serial {}) with {holds} on it, by permit {permit}", erase.device)
             }
-            Action::WriteTable { disk, partition, table } => {
-                let kind = table.by_guid(&partition.guid).map(|p| p.kind);
-                if kind == Some(on_disk::gpt::kind::PROVISIONING) {
+            Action::WriteTable { disk, partitions, table } => {
+                let mut ours = partitions.iter().filter_map(|partition| table.by_guid(&partition.guid));
+                if ours.any(|p| p.kind == on_disk::gpt::kind::PROVISIONING) {
                     format!("write partition table on {disk}, its content still to be made")
                 } else {
                     format!("write partition table on {disk}, its content finished")

@@ -1,10 +1,12 @@
 //! What the configuration alone shows to be wrong: then nothing is planned at all.
 
+use crate::inventory::size_words;
+use crate::layer::filesystem;
 use crate::refusal::{CONFIG, diagnostic};
 use crate::selector::says_something;
 use machine_config::Diagnostic;
 use machine_config::mount_options::{self, Kind};
-use machine_config::schema::{Content, Format, Level, Selector, Storage, WriteHole};
+use machine_config::schema::{Content, Each, Format, Level, Partition, Selector, Storage, WriteHole};
 use std::collections::BTreeMap;
 
 /// Everything that is wrong with `storage` before a disk is looked at.
@@ -24,20 +26,8 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
     for (name, each) in &storage.each {
         let named = format!("each.{name}");
         let at = |key| ["each", name.as_str(), key];
-        if let Some(format) = each.format.file_system() {
-            options(&at("mount-options"), &named, format, Kind::Data, &each.mount_options, &mut wrong);
-        }
         selector(&at("disks"), &named, &each.disks, &mut wrong);
-        mount_point(&at("mount"), &named, each.format, each.mount.as_deref(), &mut wrong);
-        let Some(mount) = &each.mount else { continue };
-        mounts.entry(mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
-        if each.disks.how_many() != Some(1) && !mount.contains("{serial}") && !mount.contains("{slot}") {
-            wrong(
-                &at("mount"),
-                format!("\"{named}\" mounts several disks on one place, {mount}."),
-                "Put {serial} or {slot} into its mount point.",
-            );
-        }
+        partitions(&at("partition"), &named, each, &mut wrong);
     }
     for (name, array) in &storage.array {
         let named = format!("array.{name}");
@@ -76,16 +66,6 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
                 "Write one [..volume.NAME] for it.",
             );
         }
-        for (volume, v) in &array.volume {
-            let named = format!("{named}.volume.{volume}");
-            let at = |key| ["array", name.as_str(), "volume", volume.as_str(), key];
-            if let Some(format) = v.format.file_system() {
-                options(&at("mount-options"), &named, format, Kind::Data, &v.mount_options, &mut wrong);
-            }
-            mount_point(&at("mount"), &named, v.format, v.mount.as_deref(), &mut wrong);
-            let Some(mount) = &v.mount else { continue };
-            mounts.entry(mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
-        }
     }
     for (name, group) in &storage.group {
         let named = format!("group.{name}");
@@ -93,16 +73,28 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
         for (volume, v) in &group.volume {
             let named = format!("{named}.volume.{volume}");
             let at = |key| ["group", name.as_str(), "volume", volume.as_str(), key];
-            if let Some(format) = v.format.file_system() {
-                options(&at("mount-options"), &named, format, Kind::Data, &v.mount_options, &mut wrong);
-            }
-            mount_point(&at("mount"), &named, v.format, v.mount.as_deref(), &mut wrong);
             if v.pool.as_ref().is_some_and(|pool| !group.pool.contains_key(pool)) {
                 let what = format!("\"{named}\" is to be in a pool that \"group.{name}\" has not.");
                 wrong(&at("pool"), what, "Write [..pool.NAME] with its size.");
             }
-            let Some(mount) = &v.mount else { continue };
-            mounts.entry(mount).or_default().push((at("mount").to_vec(), format!("\"{named}\"")));
+        }
+    }
+    for (keys, holds) in storage.volumes() {
+        let (named, at) = (keys.join("."), |key| [&keys[..], &[key]].concat());
+        if let Some(format) = holds.format.file_system() {
+            options(&at("mount-options"), &named, format, Kind::Data, holds.mount_options, &mut wrong);
+        }
+        mount_point(&at("mount"), &named, holds.format, holds.mount, &mut wrong);
+        let Some(mount) = holds.mount else { continue };
+        mounts.entry(mount).or_default().push((at("mount"), format!("\"{named}\"")));
+        let each = storage.each.get(keys[1]).filter(|_| keys[0] == "each");
+        let is_one = each.is_none_or(|each| each.disks.how_many() == Some(1));
+        if !is_one && !mount.contains("{serial}") && !mount.contains("{slot}") {
+            wrong(
+                &at("mount"),
+                format!("\"{named}\" mounts several disks on one place, {mount}."),
+                "Put {serial} or {slot} into its mount point.",
+            );
         }
     }
     for (mount, owners) in mounts.into_iter().filter(|(_, owners)| owners.len() > 1) {
@@ -128,6 +120,35 @@ fn selector(at: &[&str], named: &str, selector: &Selector, wrong: &mut impl FnMu
         wrong(at, format!("\"{named}\" does not say how many disks."), "Write count = N: the count is exact.");
     } else if selector.how_many() == Some(0) {
         wrong(at, format!("\"{named}\" selects no disk."), "Write a count of at least 1, or leave it out altogether.");
+    }
+}
+
+fn partitions(at: &[&str], named: &str, each: &Each, wrong: &mut impl FnMut(&[&str], String, &str)) {
+    let volumes = each.volumes();
+    if volumes.is_empty() {
+        let what = format!("\"{named}\" does not say what its disks hold.");
+        wrong(&at[..2], what, "Write a format, or [..partition.NAME] for each partition.");
+    }
+    let beside = each.keys_of_whole();
+    if let Some(key) = beside.first().filter(|_| !each.partition.is_empty()) {
+        wrong(
+            &[&at[..2], &[*key]].concat(),
+            format!("\"{named}\" has partitions and {key}."),
+            "Take one of the two out.",
+        );
+    }
+    if volumes.len() > Partition::MOST || volumes.iter().filter(|v| v.name.is_some() && v.size.is_none()).count() > 1 {
+        let what = format!("\"{named}\" has more than {} partitions, or several without a size.", Partition::MOST);
+        wrong(at, what, "Leave some out, and write the size of all but one.");
+    }
+    for volume in &volumes {
+        let (Some(part), Some(size)) = (volume.name, volume.size) else { continue };
+        let least = filesystem::least_place(volume.holds.format, volume.holds.encrypt.is_some());
+        if size < least {
+            let (size, least) = (size_words(size), size_words(least));
+            let what = format!("\"{named}.partition.{part}\" is to have {size}, and {least} are the least.");
+            wrong(&[at, &[part, "size"]].concat(), what, "Make it larger.");
+        }
     }
 }
 

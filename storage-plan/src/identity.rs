@@ -48,7 +48,7 @@ pub struct Owner {
     pub machine: String,
 }
 
-/// A volume in the configuration: `system.state`, `each.object`, `array.meta`.
+/// A volume in the configuration: `system.state`, `each.object`, `each.object.meta` for a partition, `array.meta`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VolumeKey {
     /// Section and name.

@@ -47,7 +47,7 @@ pub const NO_KEY: &str = "BP-S024";
 pub const NOT_SEALED: &str = "BP-S026";
 /// There is no room in a volume group for a volume.
 pub const NO_ROOM: &str = "BP-S027";
-/// A volume of a group was made with another layout than the configuration says now.
+/// A volume of a group was made with another layout, or a disk with other partitions, than the configuration says now.
 pub const OTHER_LAYOUT: &str = "BP-S028";
 /// A permit that was used already, or permits that nobody can tell whether they were.
 pub const PERMIT: &str = "BP-S043";

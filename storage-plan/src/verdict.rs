@@ -40,7 +40,7 @@ impl Verdict {
 pub enum Kind {
     /// The state partition.
     State,
-    /// One disk.
+    /// One disk, or a partition of one.
     Each,
     /// An array.
     Array,
@@ -52,7 +52,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct VolumeVerdict {
-    /// Name for people: `state`, `object/ZL2ABCDE`, `meta/db`.
+    /// Name for people: `state`, `object/ZL2ABCDE`, `object/ZL2ABCDE/meta`, `meta/db`.
     pub volume: String,
     /// What it is made of.
     pub kind: Kind,

@@ -237,7 +237,9 @@ impl Hands<'_> {
     fn act(&self, action: &Action, meter: &Meter) -> anyhow::Result<()> {
         match action {
             Action::Erase { disk, erase } => erase::erase(self.disk(disk)?, erase, self.world, meter),
-            Action::WriteTable { disk, table, partition } => partition::write_table(self.disk(disk)?, table, partition),
+            Action::WriteTable { disk, table, partitions } => {
+                partition::write_table(self.disk(disk)?, table, partitions)
+            }
             Action::CopyImage { from, disk, partitions } => image::copy(from, self.disk(disk)?, partitions, meter),
             Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, remake } => {
                 let disks = members.iter().map(|m| self.disk(&m.disk)).collect::<anyhow::Result<Vec<_>>>()?;

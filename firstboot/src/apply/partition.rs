@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use storage_plan::PartitionRef;
 
 /// Writes both copies of `table` in the order that is safe against power cuts, reads them back, and tells the
-/// kernel of the partition.
-pub(super) fn write_table(disk: &LockedDevice, table: &Table, partition: &PartitionRef) -> anyhow::Result<()> {
+/// kernel of these partitions in it.
+pub(super) fn write_table(disk: &LockedDevice, table: &Table, partitions: &[PartitionRef]) -> anyhow::Result<()> {
     let size = disk.device().size;
     for write in gpt::layout(table, size)? {
         disk.write(write.offset, &write.bytes).with_context(|| format!("while writing the {}", write.what))?;
@@ -21,7 +21,7 @@ pub(super) fn write_table(disk: &LockedDevice, table: &Table, partition: &Partit
     if found.agreed() != Some(table) || !found.backup_at_end {
         bail!("{} does not hold what was written to it: found {found}", disk.device().words());
     }
-    add_to_kernel(disk, partition)
+    partitions.iter().try_for_each(|partition| add_to_kernel(disk, partition))
 }
 
 /// Makes the partition known to the kernel (`BLKPG`), unless it is already, as devtmpfs then shows it.

@@ -2,7 +2,7 @@
 
 use super::Rules;
 use crate::mount_options::{self, Fault, Kind};
-use crate::schema::{Content, Format, Mkfs};
+use crate::schema::{Format, Holding, Mkfs};
 
 /// What mkfs.ext4 takes for one inode, from a block of 4 KiB on.
 const BYTES_PER_INODE: std::ops::RangeInclusive<u64> = 4 << 10..=64 << 20;
@@ -12,33 +12,13 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     let system = &storage.system;
     mounted(rules, &["system"], system.format, Kind::State, &system.mount_options);
     made(rules, &["system"], system.format, &system.mkfs);
-    for (name, each) in &storage.each {
-        let given = Given { mount: each.mount.as_deref(), options: &each.mount_options, mkfs: &each.mkfs };
-        volume(rules, &["each", name], each.format, &given);
-    }
-    for (name, array) in &storage.array {
-        for (named, value) in &array.volume {
-            let given = Given { mount: value.mount.as_deref(), options: &value.mount_options, mkfs: &value.mkfs };
-            volume(rules, &["array", name, "volume", named], value.format, &given);
-        }
-    }
-    for (name, group) in &storage.group {
-        for (named, value) in &group.volume {
-            let given = Given { mount: value.mount.as_deref(), options: &value.mount_options, mkfs: &value.mkfs };
-            volume(rules, &["group", name, "volume", named], value.format, &given);
-        }
+    for (owner, holds) in storage.volumes() {
+        volume(rules, &owner, &holds);
     }
 }
 
-/// What is said of a volume's file system.
-struct Given<'a> {
-    mount: Option<&'a str>,
-    options: &'a [String],
-    mkfs: &'a Mkfs,
-}
-
-fn volume(rules: &mut Rules<'_>, owner: &[&str], content: Content, given: &Given<'_>) {
-    let Some(format) = content.file_system() else { return raw(rules, owner, given) };
+fn volume(rules: &mut Rules<'_>, owner: &[&str], given: &Holding<'_>) {
+    let Some(format) = given.format.file_system() else { return raw(rules, owner, given) };
     if given.mount.is_none() {
         rules.fault(
             "BP-C053",
@@ -48,14 +28,14 @@ fn volume(rules: &mut Rules<'_>, owner: &[&str], content: Content, given: &Given
             "Write a `mount` such as \"/var/lib/volumes/NAME\", or format = \"raw\" for a block device.",
         );
     }
-    mounted(rules, owner, format, Kind::Data, given.options);
+    mounted(rules, owner, format, Kind::Data, given.mount_options);
     made(rules, owner, format, given.mkfs);
 }
 
-fn raw(rules: &mut Rules<'_>, owner: &[&str], given: &Given<'_>) {
+fn raw(rules: &mut Rules<'_>, owner: &[&str], given: &Holding<'_>) {
     let keys = [
         ("mount", given.mount.is_some()),
-        ("mount-options", !given.options.is_empty()),
+        ("mount-options", !given.mount_options.is_empty()),
         ("mkfs", *given.mkfs != Mkfs::default()),
     ];
     for (key, _) in keys.into_iter().filter(|(_, is_given)| *is_given) {

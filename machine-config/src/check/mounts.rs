@@ -11,37 +11,22 @@ const PLACEHOLDERS: [&str; 2] = ["{serial}", "{slot}"];
 pub(super) fn check(rules: &mut Rules<'_>) {
     let storage = &rules.config().storage;
     let mut mounts: Vec<(Vec<&str>, String, &str)> = Vec::new();
-    for (name, each) in &storage.each {
-        let Some(mount) = &each.mount else { continue };
-        let path = vec!["each", name, "mount"];
+    for (owner, holds) in storage.volumes() {
+        let Some(mount) = holds.mount else { continue };
+        let (named, path) = (owner.join("."), [&owner[..], &["mount"]].concat());
+        let each = storage.each.get(owner[1]).filter(|_| owner[0] == "each");
         let telling = PLACEHOLDERS.iter().any(|placeholder| mount.contains(placeholder));
-        if !telling && each.disks.how_many() != Some(1) {
+        if !telling && each.is_some_and(|each| each.disks.how_many() != Some(1)) {
             rules.fault(
                 "BP-C033",
                 &path,
-                format!("`each.{name}` would mount several disks on {mount}"),
+                format!("`{named}` would mount several disks on {mount}"),
                 "Each disk needs a mount point of its own.",
                 "Put `{serial}` or `{slot}` into it, such as \"/var/lib/volumes/object-{serial}\".",
             );
         }
-        placeholders(rules, &path, mount, &PLACEHOLDERS);
-        mounts.push((path, format!("each.{name}"), mount));
-    }
-    for (name, array) in &storage.array {
-        for (volume, value) in &array.volume {
-            let Some(mount) = &value.mount else { continue };
-            let path = vec!["array", name, "volume", volume, "mount"];
-            placeholders(rules, &path, mount, &[]);
-            mounts.push((path, format!("array.{name}.volume.{volume}"), mount));
-        }
-    }
-    for (name, group) in &storage.group {
-        for (volume, value) in &group.volume {
-            let Some(mount) = &value.mount else { continue };
-            let path = vec!["group", name, "volume", volume, "mount"];
-            placeholders(rules, &path, mount, &[]);
-            mounts.push((path, format!("group.{name}.volume.{volume}"), mount));
-        }
+        placeholders(rules, &path, mount, if each.is_some() { &PLACEHOLDERS } else { &[] });
+        mounts.push((path, named, mount));
     }
     for (path, named, mount) in &mounts {
         let inside =

@@ -89,6 +89,69 @@ two = { size = "10 GB", format = "raw", layout = "striped", over = 2 }
 safe = { size = "10 GB", format = "raw", layout = "raid1" }
 filled = { size = "1 TB", format = "xfs", mount = "/var/lib/c", pool = "thin" }
 "#;
+    disks_that_are_one_volume_and_several_or_none: r#"
+[profile.p.each.none]
+disks = { serial = ["S1"] }
+[profile.p.each.both]
+disks = { serial = ["S2", "S3"] }
+format = "xfs"
+mount = "/var/lib/a/{serial}"
+class = "fast"
+partition.meta = { size = "20 GB", format = "xfs", mount = "/var/lib/b/{serial}" }
+partition.data = { format = "raw" }
+[profile.p.each.rests]
+disks = { serial = ["S4"] }
+partition.a = { format = "raw" }
+partition.b = { format = "raw" }
+partition.c = { format = "raw", size = "1 GB" }
+[profile.p.each.many]
+disks = { serial = ["S5"] }
+[profile.p.each.many.partition]
+p01 = { size = "1 GB", format = "raw" }
+p02 = { size = "1 GB", format = "raw" }
+p03 = { size = "1 GB", format = "raw" }
+p04 = { size = "1 GB", format = "raw" }
+p05 = { size = "1 GB", format = "raw" }
+p06 = { size = "1 GB", format = "raw" }
+p07 = { size = "1 GB", format = "raw" }
+p08 = { size = "1 GB", format = "raw" }
+p09 = { size = "1 GB", format = "raw" }
+p10 = { size = "1 GB", format = "raw" }
+p11 = { size = "1 GB", format = "raw" }
+p12 = { size = "1 GB", format = "raw" }
+p13 = { size = "1 GB", format = "raw" }
+p14 = { size = "1 GB", format = "raw" }
+p15 = { size = "1 GB", format = "raw" }
+p16 = { size = "1 GB", format = "raw" }
+p17 = { size = "1 GB", format = "raw" }
+"#;
+    partitions_whose_keys_do_not_hold: r#"
+[profile.p.each.a]
+disks = { media = "hdd", count = 2 }
+[profile.p.each.a.partition]
+nowhere = { size = "1 GB", format = "xfs" }
+blocks = { size = "1 GB", format = "raw", mount = "/var/lib/a/{serial}", mkfs.reflink = true }
+one = { size = "1 GB", format = "ext4", mount = "/var/lib/b", mount-options = ["noload"] }
+above = { size = "1 GB", format = "xfs", mount = "/var/lib/c/{serial}" }
+below = { format = "xfs", mount = "/var/lib/c/{serial}/below", mkfs.reserved-percent = 1 }
+"#;
+    partitions_of_wrong_form: r#"
+[profile.p.each.a]
+disks = { media = "hdd", count = 2 }
+[profile.p.each.a.partition]
+"not.plain" = { size = "1 GB", format = "raw" }
+large = { size = "1", format = "raw" }
+odd = { format = "zfs", generation = 2 }
+lacks = { size = "1 GB" }
+"#;
+    partitions_that_hold_together: r#"
+[profile.p.each.object]
+disks = { media = "hdd", size = "11 TB .. 13 TB", count = 12 }
+[profile.p.each.object.partition]
+meta = { size = "20 GB", format = "xfs", mount = "/var/lib/meta/{serial}", class = "meta" }
+journal = { size = "20 GB", format = "ext4", mount = "/var/lib/journal-{slot}", encrypt = "passphrase" }
+data = { format = "raw" }
+"#;
     arrays_with_too_few_members: r#"
 array.data.disks.serial = ["S1"]
 [profile.p.array.data]

@@ -8,6 +8,7 @@ mod encryption;
 mod group;
 mod mkfs;
 mod network;
+mod partition;
 mod site;
 mod storage;
 mod text;
@@ -18,6 +19,7 @@ pub use encryption::{Encrypt, Passphrase, recovery_file};
 pub use group::{Group, Layout, Logical, Pool};
 pub use mkfs::Mkfs;
 pub use network::{BondMode, Interface, Member};
+pub use partition::{Holding, OnEach, Partition};
 pub use site::{Cluster, MachineConfig, MachineEntry, Match, Node, Part, Profile, Site, Taint, Time};
 pub use storage::{
     Array, Content, Each, Format, Level, Media, Replace, Selector, SizeRange, Storage, System, Transport, Volume,

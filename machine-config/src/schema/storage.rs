@@ -1,6 +1,6 @@
 //! Disks: selectors, the system disk, file systems on each disk, arrays and their volumes.
 
-use super::{DirtyDegraded, Encrypt, Group, Mkfs, Rebuild, Scrub, WriteHole};
+use super::{DirtyDegraded, Encrypt, Group, Holding, Mkfs, Partition, Rebuild, Scrub, WriteHole};
 use crate::Places;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,12 +23,30 @@ pub struct Storage {
 }
 
 impl Storage {
+    /// Every volume but the state, with the keys under which it is asked for: `each`, `object`, `partition`, `meta`.
+    pub fn volumes(&self) -> Vec<(Vec<&str>, Holding<'_>)> {
+        let mut all = Vec::new();
+        for (name, each) in &self.each {
+            all.extend(each.volumes().into_iter().map(|volume| {
+                let mut keys = vec!["each", name];
+                keys.extend(volume.name.into_iter().flat_map(|part| ["partition", part]));
+                (keys, volume.holds)
+            }));
+        }
+        for (name, array) in &self.array {
+            let of = array.volume.iter().map(|(volume, v)| (vec!["array", name, "volume", volume.as_str()], v.holds()));
+            all.extend(of);
+        }
+        for (name, group) in &self.group {
+            let of = group.volume.iter().map(|(volume, v)| (vec!["group", name, "volume", volume.as_str()], v.holds()));
+            all.extend(of);
+        }
+        all
+    }
+
     /// Whether a volume is encrypted with the passphrase of the bundle.
     pub fn wants_passphrase(&self) -> bool {
-        let each = self.each.values().map(|each| each.encrypt);
-        let volumes = self.array.values().flat_map(|array| array.volume.values()).map(|volume| volume.encrypt);
-        let logical = self.group.values().flat_map(|group| group.volume.values()).map(|volume| volume.encrypt);
-        each.chain(volumes).chain(logical).any(|encrypt| encrypt == Some(Encrypt::Passphrase))
+        self.volumes().iter().any(|(_, holds)| holds.encrypt == Some(Encrypt::Passphrase))
     }
 }
 
@@ -192,15 +210,15 @@ impl From<Format> for Content {
     }
 }
 
-/// One volume on each selected disk.
+/// One volume on each selected disk, or several.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Each {
     /// Which disks.
     pub disks: Selector,
     /// File system; or `"raw"`, none: each is a block device below `/dev/bedplate`, called by the names of the section and of
-    /// the disk.
-    pub format: Content,
+    /// the disk. Must be given unless `partition` is.
+    pub format: Option<Content>,
     /// Mount point of a file system, absolute, below `/var`. `{serial}` becomes the disk's serial number and `{slot}` its bay;
     /// one of them must be in it unless there is just one disk.
     #[schemars(extend("format" = "mount-point"))]
@@ -217,6 +235,12 @@ pub struct Each {
     /// Storage class of the volumes.
     #[schemars(extend("format" = "dns-name"))]
     pub class: Option<String>,
+    /// Partitions of each disk by name, 16 at most, each a volume of its own. What the disk would hold as one volume (`format`,
+    /// `mount`, `mount-options`, `mkfs`, `encrypt`, `class`) stands in each of them then, and not here. A disk that was made is
+    /// never cut anew.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "dns-label" }))]
+    pub partition: BTreeMap<String, Partition>,
     /// Whether the node must not run without it.
     #[serde(default = "default_true")]
     pub required: bool,

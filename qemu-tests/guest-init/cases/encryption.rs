@@ -29,7 +29,7 @@ fn wanted() -> MachineConfig {
     let blocks = config(&STRIPED[3..], &[], Format::Ext4).storage.each.remove("object").unwrap();
     let all = &mut wanted.storage.each;
     all.insert("vault".into(), Each { encrypt, ..each });
-    all.insert("blocks".into(), Each { encrypt, format: Content::Raw, mount: None, ..blocks });
+    all.insert("blocks".into(), Each { encrypt, format: Some(Content::Raw), mount: None, ..blocks });
     wanted
 }
 

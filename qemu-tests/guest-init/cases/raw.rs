@@ -22,7 +22,7 @@ fn wanted() -> MachineConfig {
     let db = wanted.storage.array.get_mut("striped").unwrap().volume.get_mut("db").unwrap();
     (db.format, db.mount) = (Content::Raw, None);
     let each = config(&STRIPED[2..], &[], Format::Ext4).storage.each.remove("object").unwrap();
-    wanted.storage.each.insert("blocks".into(), Each { format: Content::Raw, mount: None, ..each });
+    wanted.storage.each.insert("blocks".into(), Each { format: Some(Content::Raw), mount: None, ..each });
     wanted
 }
 

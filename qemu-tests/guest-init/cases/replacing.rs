@@ -119,7 +119,7 @@ pub(super) fn a_disk_in_the_slot_replaces_a_member() {
     // An agent that was killed has written the table, and something behind it.
     let inventory = observe::read(Some(&boot())).unwrap();
     let plan = storage_plan::plan(&inventory, &config);
-    let storage_plan::Action::WriteTable { disk, table, partition } = &plan.graph.steps[0].action else {
+    let storage_plan::Action::WriteTable { disk, table, partitions } = &plan.graph.steps[0].action else {
         panic!("{plan:?}")
     };
     let device = inventory.devices.iter().find(|d| d.name == *disk).unwrap();
@@ -127,7 +127,7 @@ pub(super) fn a_disk_in_the_slot_replaces_a_member() {
     for write in on_disk::gpt::layout(table, device.size).unwrap() {
         lay::write(new, write.offset, &write.bytes);
     }
-    lay::write(new, partition.start + 4096, &[7; 512]);
+    lay::write(new, partitions[0].start + 4096, &[7; 512]);
     lay::read_anew(new);
     let kept = keep_up();
     assert_eq!((codes(&kept.outcome), kept.outcome.writes), (Vec::new(), 2), "{:?}", kept.steps);

@@ -1,8 +1,8 @@
 //! Configurations of the test guest's machine.
 
 use machine_config::schema::{
-    Array, Cluster, Content, DirtyDegraded, Each, Format, Layout, Level, Logical, MachineConfig, Mkfs, Node, Rebuild,
-    Replace, Scrub, Selector, Storage, System, Time, Volume,
+    Array, Cluster, Content, DirtyDegraded, Each, Format, Layout, Level, Logical, MachineConfig, Mkfs, Node, Partition,
+    Rebuild, Replace, Scrub, Selector, Storage, System, Time, Volume,
 };
 use std::collections::BTreeMap;
 
@@ -32,12 +32,13 @@ pub fn logical(mib: u64, layout: Option<Layout>, name: &str) -> Logical {
 pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig {
     let each = Each {
         disks: serials(object),
-        format: Content::Ext4,
+        format: Some(Content::Ext4),
         mount: Some("/var/lib/volumes/{serial}".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
         encrypt: None,
         class: None,
+        partition: BTreeMap::new(),
         required: true,
         generation: 0,
     };

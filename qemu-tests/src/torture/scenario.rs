@@ -262,12 +262,13 @@ fn beside_foreign(mut config: MachineConfig) -> MachineConfig {
     let foreign: Vec<String> = FOREIGN.iter().map(|(_, foreign)| serial(*foreign)).collect();
     let others = Each {
         disks: serials(&foreign.iter().map(String::as_str).chain(UNSYNCED).collect::<Vec<_>>()),
-        format: Content::Ext4,
+        format: Some(Content::Ext4),
         mount: Some("/var/lib/volumes/others-{serial}".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
         encrypt: None,
         class: None,
+        partition: Default::default(),
         required: false,
         generation: 0,
     };
@@ -294,11 +295,9 @@ fn grouped(members: &[&str]) -> MachineConfig {
 /// A disk and a mirror without a file system.
 fn raw() -> MachineConfig {
     let mut config = config(&[LONE], &MIRROR, Format::Ext4);
-    let each = config.storage.each.values_mut().map(|each| (&mut each.format, &mut each.mount));
+    config.storage.each.values_mut().for_each(|each| (each.format, each.mount) = (Some(Content::Raw), None));
     let volumes = config.storage.array.values_mut().flat_map(|array| array.volume.values_mut());
-    each.chain(volumes.map(|v| (&mut v.format, &mut v.mount))).for_each(|(format, mount)| {
-        (*format, *mount) = (Content::Raw, None);
-    });
+    volumes.for_each(|v| (v.format, v.mount) = (Content::Raw, None));
     config
 }
 

@@ -1,6 +1,7 @@
 //! What volumes hold: which UUID, label and options, how small one may be, and whether it is what belongs there.
 
 use crate::inventory::Signature;
+use crate::layer::luks;
 use crate::ownership::{Inside, inside};
 use machine_config::schema::{Content, Format};
 use uuid::Uuid;
@@ -24,6 +25,11 @@ pub fn least(content: Content) -> u64 {
         Content::Xfs => 300 << 20,
         Content::Ext4 | Content::Raw => 16 << 20,
     }
+}
+
+/// The least bytes of the place of a volume that holds this, and in front of it a LUKS header if it is encrypted.
+pub fn least_place(content: Content, is_encrypted: bool) -> u64 {
+    least(content) + if is_encrypted { luks::TAKES } else { 0 }
 }
 
 /// What is wrong with a finished volume, going by the signatures in it, in words. What a raw one holds is for its user alone

@@ -1,9 +1,10 @@
-//! Tables: one partition over a whole disk, or the state partition behind those of the image.
+//! Tables: one partition over a whole disk, several beside each other, or the state partition behind those of the image.
 
+use crate::action::PartitionRef;
 use crate::identity::{Layer, Owner, VolumeKey};
-use crate::inventory::{Device, Rest};
+use crate::inventory::{Device, Rest, size_words};
 use crate::ownership::{Phase, Wanted, is_whole, unexplained};
-use on_disk::gpt::{ALIGNMENT, Partition, SectorSize, Table, kind};
+use on_disk::gpt::{ALIGNMENT, Copy, Partition, ProtectiveMbr, SectorSize, Table, kind};
 use uuid::Uuid;
 
 /// The tables of a disk that belongs to one volume as a whole: one partition, aligned to 1 MiB on both ends.
@@ -17,6 +18,67 @@ pub fn whole_disk(owner: &Owner, volume: &VolumeKey, device: &Device) -> Result<
     let guid = owner.uuid(volume, Layer::Partition, member);
     let (start, size) = table.free_tail(device.size, ALIGNMENT).ok_or("It is too small for a partition table")?;
     Ok(wanted(table, guid, kind::DATA, start, size, &volume.name))
+}
+
+/// A size in whole MiB, as a partition gets it.
+pub fn rounded_up(size: u64) -> u64 {
+    size.div_ceil(ALIGNMENT).saturating_mul(ALIGNMENT)
+}
+
+/// The tables of a disk that belongs to one section and is cut into partitions: each has a key of its own, and its size, rounded up
+/// to whole MiB, or all that those with a size leave. They follow each other in this order.
+///
+/// # Errors
+/// A sentence when the disk can't carry them.
+pub fn partitions(
+    owner: &Owner,
+    section: &VolumeKey,
+    device: &Device,
+    parts: &[(VolumeKey, Option<u64>)],
+) -> Result<Wanted, String> {
+    let member = device.identity().unwrap_or_default();
+    let guid = owner.uuid(section, Layer::Disk, member);
+    let mut done = Table { guid, sector: sector(device)?, partitions: Vec::new() };
+    let (mut start, room) = done.free_tail(device.size, ALIGNMENT).ok_or("It is too small for a partition table")?;
+    let taken = parts.iter().filter_map(|(_, size)| *size).map(rounded_up).fold(0, u64::saturating_add);
+    let rest = room.checked_sub(taken).filter(|rest| *rest > 0 || parts.iter().all(|(_, size)| size.is_some()));
+    let rest = rest.ok_or_else(|| {
+        format!(
+            "Its partitions are to have {} beside what is left, and it has room for {}",
+            size_words(taken),
+            size_words(room)
+        )
+    })?;
+    for (number, (key, size)) in (1..).zip(parts) {
+        let (size, guid) = (size.map_or(rest, rounded_up), owner.uuid(key, Layer::Partition, member));
+        let name = key.name.chars().take(36).collect();
+        done.partitions.push(Partition { number, kind: kind::DATA, guid, start, size, attributes: 0, name });
+        start = start.saturating_add(size);
+    }
+    let mut provisioning = done.clone();
+    provisioning.partitions.iter_mut().for_each(|p| p.kind = kind::PROVISIONING);
+    Ok(Wanted { provisioning, done, others: Vec::new() })
+}
+
+/// Where the partitions of a table of ours are on `device`.
+pub fn places(device: &Device, table: &Table) -> Vec<PartitionRef> {
+    let place = |partition: &Partition| {
+        let Partition { number, start, size, guid, .. } = *partition;
+        PartitionRef { disk: device.name.clone(), number, start, size, guid }
+    };
+    table.partitions.iter().map(place).collect()
+}
+
+/// The table by which `device` was made for this section, whatever partitions are in it: all sound copies have the GUID that the
+/// section's table has on this very disk, and nothing else is on it.
+pub fn made_for<'a>(owner: &Owner, section: &VolumeKey, device: &'a Device) -> Option<&'a Table> {
+    if device.table.mbr == ProtectiveMbr::Other || device.signatures.iter().any(|s| !s.is_gpt()) {
+        return None;
+    }
+    let guid = owner.uuid(section, Layer::Disk, device.identity()?);
+    let mut copies = [&device.table.primary, &device.table.backup].into_iter().filter_map(Copy::table);
+    let first = copies.next().filter(|table| table.guid == guid)?;
+    copies.all(|table| table.guid == guid).then_some(first)
 }
 
 /// What was found of the state partition on the disk the node was started from.
@@ -74,15 +136,12 @@ pub fn state(owner: &Owner, volume: &VolumeKey, device: &Device, root: &Uuid, si
         return State::Refused(format!("the state of another node (partition {}, {})", other.number, other.guid));
     }
     let Some((start, room)) = table.free_tail(device.size, least) else {
-        return State::Refused(format!(
-            "the image, and less than {} are left behind it",
-            crate::inventory::size_words(least)
-        ));
+        return State::Refused(format!("the image, and less than {} are left behind it", size_words(least)));
     };
     let size = size.map_or(room, |s| s.div_ceil(ALIGNMENT) * ALIGNMENT);
     if size > room || size < least {
-        let words = crate::inventory::size_words;
-        return State::Refused(format!("room for {} of state, and {} are wanted", words(room), words(size)));
+        let (room, size) = (size_words(room), size_words(size));
+        return State::Refused(format!("room for {room} of state, and {size} are wanted"));
     }
     let wanted = wanted(table.clone(), guid, kind::STATE, start, size, "state");
     if !device.free_tail.is_blank() {

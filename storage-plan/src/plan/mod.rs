@@ -24,14 +24,14 @@ use crate::graph::{Graph, is_under};
 use crate::identity::{Layer, Owner, VolumeKey};
 use crate::inventory::{Device, Inventory, RAW};
 use crate::layer::image::Image;
-use crate::layer::{filesystem, gpt, image, luks, reserve};
+use crate::layer::{filesystem, gpt, image, reserve};
 use crate::ownership::{Standing, Wanted, standing};
 use crate::refusal::{self, diagnostic};
 use crate::verdict::{Kind, Plan, Verdict, VolumeVerdict};
 use crate::{check, controller, selector};
 use machine_config::Diagnostic;
 use machine_config::permit::Granted;
-use machine_config::schema::{Content, Each, Encrypt, Logical, MachineConfig, Mkfs, Selector, System, Volume};
+use machine_config::schema::{Content, Each, Encrypt, Holding, Logical, MachineConfig, Mkfs, Selector, System, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -53,7 +53,12 @@ pub fn plan(inventory: &Inventory, config: &MachineConfig) -> Plan {
         drafts.extend(group::group(&context, name, group));
     }
     refuse_equal_mounts(&mut drafts);
-    refuse_orphans(&mut drafts);
+    loop {
+        refuse_orphans(&mut drafts);
+        if !refuse_together(&mut drafts) {
+            break;
+        }
+    }
     adopt(&mut drafts);
 
     let mut plan = Plan::default();
@@ -173,6 +178,13 @@ impl<'a> Context<'a> {
         Ok((wanted, standing))
     }
 
+    /// The tables by which `device` is one of a section's disks, and whose it is.
+    fn of_each(&self, name: &str, each: &Each, device: &Device) -> Result<(Wanted, Standing), String> {
+        let wanted = each::tables(&self.owner, name, each, device)?;
+        let standing = standing(device, &wanted);
+        Ok((wanted, standing))
+    }
+
     /// Whether `device` carries a table of an array.
     fn carries(&self, asked: &Asked<'_>, device: &Device) -> bool {
         self.member(asked, device, 0).is_ok_and(|(_, standing)| matches!(standing, Standing::Ours { .. }))
@@ -221,7 +233,11 @@ impl<'a> Context<'a> {
             self.whole_disk(&key, device).is_ok_and(|(_, standing)| matches!(standing, Standing::Ours { .. }))
         };
         let (storage, arrays) = (&self.config.storage, &self.arrays);
-        let each = storage.each.iter().find(|(name, each)| is_on(each::key(name, each))).map(|(name, _)| name.clone());
+        let of_each = |name: &str, each: &Each| {
+            self.of_each(name, each, device).is_ok_and(|(_, standing)| matches!(standing, Standing::Ours { .. }))
+                || gpt::made_for(&self.owner, &each::key(name, each), device).is_some()
+        };
+        let each = storage.each.iter().find(|(name, each)| of_each(name, each)).map(|(name, _)| name.clone());
         let array = || arrays.iter().find(|asked| self.carries(asked, device)).map(|asked| asked.name.to_owned());
         let group = || storage.group.iter().find(|(name, group)| is_on(group::key(name, group)));
         each.or_else(array).or_else(|| group().map(|(name, _)| name.clone()))
@@ -259,6 +275,10 @@ struct Draft {
     graph: Graph,
     /// UUID that a LUKS header of it has.
     luks: Uuid,
+    /// What a file system of it is labelled with.
+    label: String,
+    /// The disk that it shares with other volumes, in words: none of them is had without the others.
+    together: Option<String>,
 }
 
 /// The UUIDs of the layers of a volume that hold what is stored.
@@ -313,8 +333,7 @@ impl Draft {
         let (on, after) = self.encrypt(on, wanted, after);
         let after = &after[..];
         let Some(format) = wanted.content.file_system() else { return self.add(Action::Clear { on }, after) };
-        let name = self.verdict.volume.split('/').next().unwrap_or_default();
-        let label = filesystem::label(format, name);
+        let label = filesystem::label(format, &self.label);
         let (uuid, mkfs) = (self.verdict.filesystem, wanted.mkfs.clone());
         self.add(Action::MakeFilesystem { on, format, uuid, label, mkfs }, after)
     }
@@ -331,9 +350,9 @@ struct Holds<'a> {
 }
 
 impl<'a> Holds<'a> {
-    fn of_each(each: &'a Each) -> Holds<'a> {
-        let encrypt = each.encrypt;
-        Holds { content: each.format, mkfs: &each.mkfs, options: &each.mount_options, encrypt }
+    fn of(asked: &Holding<'a>) -> Holds<'a> {
+        let encrypt = asked.encrypt;
+        Holds { content: asked.format, mkfs: asked.mkfs, options: asked.mount_options, encrypt }
     }
 
     fn of_volume(volume: &'a Volume) -> Holds<'a> {
@@ -357,11 +376,12 @@ impl<'a> Holds<'a> {
 
     /// The least bytes of the place of a volume that holds this.
     fn least(&self) -> u64 {
-        filesystem::least(self.content) + if self.is_encrypted() { luks::TAKES } else { 0 }
+        filesystem::least_place(self.content, self.is_encrypted())
     }
 }
 
 fn draft(volume: String, kind: Kind, wanted: &Holds<'_>, mount: String, required: bool, inner: &Inner) -> Draft {
+    let label = volume.split('/').next().unwrap_or_default().to_owned();
     let verdict = VolumeVerdict {
         volume,
         kind,
@@ -381,13 +401,19 @@ fn draft(volume: String, kind: Kind, wanted: &Holds<'_>, mount: String, required
         place: None,
         refusals: Vec::new(),
     };
-    Draft { verdict, graph: Graph::default(), luks: inner.luks }
+    Draft { verdict, graph: Graph::default(), luks: inner.luks, label, together: None }
 }
 
 fn table_step(device: &Device, wanted: &Wanted, done: bool) -> (Action, PartitionRef) {
-    let table = if done { &wanted.done } else { &wanted.provisioning };
     let partition = our_partition(device, wanted);
-    (Action::WriteTable { disk: device.name.clone(), table: table.clone(), partition: partition.clone() }, partition)
+    (write_table(device, wanted, done, std::slice::from_ref(&partition)), partition)
+}
+
+/// Writes the one table or the other, in which volumes are on these partitions.
+fn write_table(device: &Device, wanted: &Wanted, done: bool, partitions: &[PartitionRef]) -> Action {
+    let table = if done { &wanted.done } else { &wanted.provisioning };
+    let (disk, table, partitions) = (device.name.clone(), table.clone(), partitions.to_vec());
+    Action::WriteTable { disk, table, partitions }
 }
 
 /// The partition that the two wanted tables differ in.
@@ -471,6 +497,20 @@ fn refuse_orphans(drafts: &mut [Draft]) {
         );
         refuse_in_place(draft, refusal);
     }
+}
+
+/// What is refused of a disk keeps all of it from being made and had. Gives whether another volume is refused for that.
+fn refuse_together(drafts: &mut [Draft]) -> bool {
+    let refused = drafts.iter().filter(|d| d.verdict.verdict == Verdict::Refuse);
+    let why: BTreeMap<String, Vec<Diagnostic>> =
+        refused.filter_map(|d| Some((d.together.clone()?, d.verdict.refusals.clone()))).collect();
+    let mut found = false;
+    for draft in drafts.iter_mut().filter(|d| d.verdict.verdict != Verdict::Refuse) {
+        let Some(why) = draft.together.as_ref().and_then(|disk| why.get(disk)) else { continue };
+        why.iter().for_each(|refusal| refuse_in_place(draft, refusal.clone()));
+        found = true;
+    }
+    found
 }
 
 fn refuse_in_place(draft: &mut Draft, refusal: Diagnostic) {

@@ -18,8 +18,15 @@ impl Model {
     pub fn effects(&self, action: &Action) -> Result<Vec<Effect>, Impossible> {
         match action {
             Action::Erase { disk, erase } => self.erase(disk, erase),
-            Action::WriteTable { disk, table, .. } => {
+            Action::WriteTable { disk, table, partitions } => {
                 let device = &self.disk(disk)?.device;
+                let is_in = |at: &&PartitionRef| {
+                    let entry = table.by_guid(&at.guid).filter(|_| at.disk == *disk);
+                    entry.is_some_and(|p| (p.number, p.start, p.size) == (at.number, at.start, at.size))
+                };
+                if let Some(other) = partitions.iter().find(|at| !is_in(at)) {
+                    return Err(Impossible(format!("partition {} of {disk} is not in its table", other.number)));
+                }
                 let writes = layout(table, device.size).map_err(|e| Impossible(e.to_string()))?;
                 let sector = device.logical_sector as usize;
                 let mut effects = Vec::new();

@@ -68,7 +68,7 @@ fn they_are_made_opened_finished_and_then_mounted_and_opened_after_that() {
 fn a_raw_one_is_found_by_a_path_to_what_is_encrypted() {
     let (mut model, mut config) = encrypted();
     let object = config.storage.each.get_mut("object").unwrap();
-    (object.format, object.mount) = (Content::Raw, None);
+    (object.format, object.mount) = (Some(Content::Raw), None);
     let made = plan(&model.inventory(), &config);
     assert_eq!(
         of(&made, "object/B1")[3..5],

@@ -85,3 +85,27 @@ fn what_the_text_alone_shows_names_its_line() {
     assert_eq!(wrong(", count = 2", ""), of(15));
     assert_eq!(wrong("\"/var/lib/volumes/db\"", "\"/var/lib/volumes/{serial}\""), of(18));
 }
+
+#[test]
+fn a_partition_names_its_line_and_a_disk_that_was_made_otherwise_the_line_of_the_list() {
+    let one = "mount = \"/var/lib/volumes/{serial}\"\nformat = \"ext4\"\n";
+    let cut = SITE.replace(one, "partition.meta = { size = \"1 GB\", format = \"ext4\", mount = \"/var/m/{serial}\" }\npartition.data.format = \"raw\"\n");
+    let disks = [("THERE", 2 * GIB), ("AWAY", 2 * GIB), ("M1", GIB), ("M2", GIB)];
+    let first = found(&cut, &disks);
+    let asked: Vec<(&str, usize)> =
+        first.volumes.iter().map(|v| (v.volume.as_str(), v.place.as_ref().map_or(0, |place| place.line))).collect();
+    assert_eq!(asked[1..3], [("object/AWAY/meta", 10), ("object/AWAY/data", 11)]);
+    let mut model = node(
+        disks
+            .iter()
+            .enumerate()
+            .map(|(at, (serial, size))| disk(&format!("vd{}", char::from(b'b' + at as u8)), serial, *size))
+            .collect(),
+    );
+    model.carry_out(&plan(&model.inventory(), &site(&cut))).unwrap();
+    let other = plan(&model.inventory(), &site(&cut.replace("1 GB", "1.1 GB")));
+    assert_eq!(lines(&other), [("BP-S028".into(), 10), ("BP-S028".into(), 10)]);
+    let wrong = |from: &str, to: &str| lines(&found(&cut.replace(from, to), &[]));
+    assert_eq!(wrong("\"1 GB\"", "\"1 MB\""), [("BP-S030".into(), 10)]);
+    assert_eq!(wrong("/var/m/{serial}", "/srv/{serial}"), [("BP-S030".into(), 10)]);
+}

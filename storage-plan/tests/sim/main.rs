@@ -11,6 +11,7 @@ mod growing;
 mod invariants;
 mod inventories;
 mod lines;
+mod partitions;
 mod permits;
 mod picture;
 mod policies;

@@ -3,7 +3,7 @@
 use machine_config::permit::{Granted, Leave, Method, Permit};
 use machine_config::schema::{
     Array, Cluster, Content, DirtyDegraded, Each, Encrypt, Group, Layout, Level, Logical, MachineConfig, Media, Mkfs,
-    Node, Pool, Rebuild, Replace, Scrub, Selector, Storage, System, Time, Transport, Volume,
+    Node, Partition as Part, Pool, Rebuild, Replace, Scrub, Selector, Storage, System, Time, Transport, Volume,
 };
 use machine_config::utc::Utc;
 use on_disk::gpt::{Partition, SectorSize, Table, kind, layout};
@@ -108,12 +108,13 @@ pub fn striped() -> (Model, MachineConfig) {
 pub fn each(disks: Selector, required: bool) -> Each {
     Each {
         disks,
-        format: Content::Ext4,
+        format: Some(Content::Ext4),
         mount: Some("/var/lib/volumes/{serial}".into()),
         mount_options: Vec::new(),
         mkfs: Mkfs::default(),
         encrypt: None,
         class: None,
+        partition: BTreeMap::new(),
         required,
         generation: 0,
     }
@@ -317,9 +318,33 @@ pub fn grouped() -> (Model, MachineConfig) {
 pub fn raw() -> (Model, MachineConfig) {
     let (model, mut config) = full();
     let object = config.storage.each.get_mut("object").unwrap();
-    (object.format, object.mount) = (Content::Raw, None);
+    (object.format, object.mount) = (Some(Content::Raw), None);
     let db = config.storage.array.get_mut("meta").unwrap().volume.get_mut("db").unwrap();
     (db.format, db.mount) = (Content::Raw, None);
+    (model, config)
+}
+
+/// A partition of this many MiB, or all that is left, with a file system that is mounted at `/var/lib/NAME/{serial}`; or raw.
+pub fn part(mib: Option<u64>, format: Content, name: &str) -> (String, Part) {
+    let mount = format.file_system().map(|_| format!("/var/lib/{name}/{{serial}}"));
+    let (mount_options, mkfs) = (Vec::new(), Mkfs::default());
+    let size = mib.map(|mib| mib << 20);
+    (name.to_owned(), Part { size, format, mount, mount_options, mkfs, encrypt: None, class: None })
+}
+
+/// An `each` of these disks with these partitions.
+pub fn each_of(disks: Selector, parts: impl IntoIterator<Item = (String, Part)>) -> Each {
+    Each { format: None, mount: None, partition: parts.into_iter().collect(), ..each(disks, true) }
+}
+
+/// The node of [`full`], each of whose single disks has XFS, an encrypted ext4, and a raw volume on the rest; and the passphrase.
+pub fn partitioned() -> (Model, MachineConfig) {
+    let (mut model, mut config) = full();
+    model.keys = Keys::ALL;
+    let mut secret = part(Some(100), Content::Ext4, "secret");
+    secret.1.encrypt = Some(Encrypt::Passphrase);
+    let parts = [part(None, Content::Raw, "data"), secret, part(Some(320), Content::Xfs, "meta")];
+    config.storage.each.insert("object".into(), each_of(serials(&["B1", "B2"]), parts));
     (model, config)
 }
 
