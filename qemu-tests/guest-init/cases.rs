@@ -7,6 +7,7 @@ mod erasing;
 pub mod groups;
 mod growing;
 mod own_commands;
+mod partitions;
 mod policies;
 mod raw;
 mod replacing;
@@ -118,6 +119,10 @@ const OWN: &[(&str, fn())] = &[
     (
         "raw volumes are made, left alone whatever is on them, and found by a path",
         raw::raw_volumes_are_made_and_left_alone,
+    ),
+    (
+        "two partitions on each disk are made together, kept over a restart, and never cut anew",
+        partitions::two_on_each_disk_are_made_together,
     ),
     (
         "encrypted volumes are made, opened with the passphrase and with no other, and hold nothing that can be read without",

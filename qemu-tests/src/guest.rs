@@ -55,6 +55,7 @@ pub const CASES: &[&str] = &[
     "a volume whose generation is raised is made anew with a permit, and no other",
     "a volume is made and mounted with the options that the site file gives",
     "raw volumes are made, left alone whatever is on them, and found by a path",
+    "two partitions on each disk are made together, kept over a restart, and never cut anew",
     "encrypted volumes are made, opened with the passphrase and with no other, and hold nothing that can be read without",
     "a volume group and a volume of each layout are made, and found again with what they hold",
     "invariant 4: a half-made volume of a group is made anew, and no other",

@@ -28,6 +28,29 @@ pub fn logical(mib: u64, layout: Option<Layout>, name: &str) -> Logical {
     }
 }
 
+/// Disks of 48 MiB with two partitions each: a small file system, and a raw volume on the rest. The section has a name of its own:
+/// what other cases made of their disks is still there.
+pub fn partitioned(disks: &[&str]) -> MachineConfig {
+    let part = |size: Option<u64>, format: Content, mount: Option<&str>| Partition {
+        size,
+        format,
+        mount: mount.map(str::to_owned),
+        mount_options: Vec::new(),
+        mkfs: Mkfs::default(),
+        encrypt: None,
+        class: None,
+    };
+    let mut config = config(disks, &[], Format::Ext4);
+    for (_, mut each) in std::mem::take(&mut config.storage.each) {
+        let meta = part(Some(20 << 20), Content::Ext4, each.mount.take().as_deref());
+        each.format = None;
+        each.partition =
+            [("meta", meta), ("data", part(None, Content::Raw, None))].map(|(n, p)| (n.to_owned(), p)).into();
+        config.storage.each.insert("cut".into(), each);
+    }
+    config
+}
+
 /// Disks with a file system each, and a mirror of others with one on it.
 pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig {
     let each = Each {

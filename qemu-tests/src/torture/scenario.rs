@@ -6,7 +6,7 @@ use crate::block_server::Export;
 use crate::block_server::contents::{Contents, Data};
 use crate::fault::foreign::{self, Foreign};
 use crate::guest::FOREIGN;
-use crate::guest::config::{config, logical, serials};
+use crate::guest::config::{config, logical, partitioned, serials};
 use crate::guest::disks::{SYSTEM, image_bytes, image_partitions, serial};
 use anyhow::Result;
 use machine_config::schema::{
@@ -16,7 +16,7 @@ use machine_config::schema::{
 const MIB: u64 = 1 << 20;
 /// A disk with a file system of its own.
 const LONE: &str = "E1";
-/// The disk that is to be encrypted.
+/// The disk that is to be encrypted, or to have two partitions.
 const ENCRYPTED: &str = "C1";
 /// Members of a mirror.
 const MIRROR: [&str; 2] = ["M1", "M2"];
@@ -123,6 +123,8 @@ pub fn all() -> Vec<Scenario> {
     all.push(Scenario { begins: Begins::Made("a mirror on larger disks"), ..grows });
     all.push(scenario("raw volumes", &[LONE, MIRROR[0], MIRROR[1]], beside_foreign(raw())));
     all.push(scenario("an encrypted disk", &[ENCRYPTED], beside_foreign(encrypted())));
+    let two = beside_foreign(partitioned(&[ENCRYPTED]));
+    all.push(scenario("a disk with two partitions", &[ENCRYPTED], two));
     all.push(scenario("a volume group", &MEMBERS[..3], beside_foreign(grouped(&MEMBERS[..3]))));
     for (_, foreign) in FOREIGN {
         let serial = serial(*foreign);
