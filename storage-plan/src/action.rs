@@ -119,6 +119,8 @@ pub enum Action {
         chunk: Option<u64>,
         /// How it keeps what a power cut may leave untrue; of no matter for level 0.
         write_hole: WriteHole,
+        /// The partition of the journal, where it keeps one; of type *provisioning* like the members.
+        journal: Option<PartitionRef>,
         /// What an interrupted run left on the members has to be wiped first.
         remake: bool,
     },
@@ -128,7 +130,7 @@ pub enum Action {
         uuid: Uuid,
         /// Name in the superblock.
         name: String,
-        /// Members that are there.
+        /// Members that are there, and its journal behind them.
         members: Vec<PartitionRef>,
         /// How many it should have.
         wanted: u32,
@@ -352,9 +354,12 @@ impl Action {
         };
         match self {
             Action::Erase { disk, .. } | Action::WriteTable { disk, .. } | Action::CopyImage { disk, .. } => vec![disk],
-            Action::CreateArray { members, .. }
-            | Action::AssembleArray { members, .. }
-            | Action::GrowArray { members, .. } => members.iter().map(|m| m.disk.as_str()).collect(),
+            Action::CreateArray { members, journal, .. } => {
+                members.iter().chain(journal).map(|m| m.disk.as_str()).collect()
+            }
+            Action::AssembleArray { members, .. } | Action::GrowArray { members, .. } => {
+                members.iter().map(|m| m.disk.as_str()).collect()
+            }
             Action::CreateGroup { members, .. } => members.iter().map(|m| m.at.disk.as_str()).collect(),
             Action::CreateLogical { volume, .. }
             | Action::FinishLogical { volume }
@@ -394,9 +399,12 @@ impl Action {
                 }
             }
             Action::CopyImage { from, disk, .. } => format!("copy the image from {from} onto {disk}"),
-            Action::CreateArray { name, level, members, spares, .. } => {
+            Action::CreateArray { name, level, members, spares, journal, .. } => {
                 let spares = if *spares == 0 { String::new() } else { format!(", the last {spares} spare") };
-                format!("create RAID{level} \"{name}\" on {}{spares}", places(members))
+                let journal = journal.as_ref().map_or(String::new(), |journal| {
+                    format!(", with its journal on {} partition {}", journal.disk, journal.number)
+                });
+                format!("create RAID{level} \"{name}\" on {}{spares}{journal}", places(members))
             }
             Action::AssembleArray { name, members, read_only, .. } => {
                 let how = if *read_only { " read-only" } else { "" };

@@ -71,6 +71,7 @@ pub fn mirror(system: &System) -> Option<Asked<'_>> {
         spares: 0,
         chunk: None,
         write_hole: None,
+        journal: None,
         dirty_degraded: DirtyDegraded::default(),
         rebuild: Rebuild::default(),
         scrub: Scrub::default(),

@@ -49,12 +49,18 @@ pub fn check(storage: &Storage) -> Vec<Diagnostic> {
                 "Leave them out.",
             );
         }
+        if let Some(journal) = &array.journal {
+            selector(&at("journal"), &format!("{named}.journal"), journal, &mut wrong);
+        }
+        if let Some((key, what, mend)) = array.journal_fault() {
+            wrong(&at(key), format!("\"{named}\" {what}."), mend);
+        }
         let ppl = array.write_hole == Some(WriteHole::Ppl) && array.level != Level::Raid5;
         if ppl || (array.write_hole.is_some() && !matches!(array.level, Level::Raid5 | Level::Raid6)) {
             wrong(
                 &at("write-hole"),
                 format!("\"{named}\" has a write-hole that RAID {level} has not."),
-                "Leave it out: RAID 5 takes \"ppl\" or \"bitmap\", RAID 6 \"bitmap\".",
+                "Leave it out: RAID 5 takes \"ppl\", \"bitmap\" or \"journal\", RAID 6 \"bitmap\" or \"journal\".",
             );
         }
         if array.volume.len() != 1 {

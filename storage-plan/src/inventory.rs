@@ -393,6 +393,12 @@ pub struct MdMember {
     /// Whether the array keeps a partial parity log, which closes the write hole of RAID 5.
     #[serde(default)]
     pub ppl: bool,
+    /// Whether the array has a journal on a disk of its own, which closes the write hole; also while it lacks it.
+    #[serde(default)]
+    pub journaled: bool,
+    /// The number of the disk that is its journal, as this member knows it; none when that has failed or is not there.
+    #[serde(default)]
+    pub journal: Option<u16>,
     /// Bytes that a member must have from its partition's start to the end of its data; 0 when that was not looked at.
     #[serde(default)]
     pub needs: u64,
@@ -410,6 +416,13 @@ pub struct MdMember {
     /// this event can be brought up to date by it. None without a bitmap.
     #[serde(default)]
     pub bitmap_since: Option<u64>,
+}
+
+impl MdMember {
+    /// Whether it is the journal itself, and holds none of the array's data.
+    pub fn is_journal(&self) -> bool {
+        self.journal == Some(self.number)
+    }
 }
 
 /// An md array that runs.
@@ -430,6 +443,12 @@ pub struct RunningArray {
     /// Kernel names of those that failed, or whose disks are gone.
     #[serde(default)]
     pub failed: Vec<String>,
+    /// Whether it has a journal on a disk of its own, also while it lacks it.
+    #[serde(default)]
+    pub journaled: bool,
+    /// Kernel name of its journal, while that works.
+    #[serde(default)]
+    pub journal: Option<String>,
     /// Members it should have.
     pub wanted: u32,
     /// Whether it was started so that nothing is written to it.
@@ -455,6 +474,11 @@ pub struct RunningArray {
 }
 
 impl RunningArray {
+    /// Whether its journal has failed or is gone: nothing can be written to it any more.
+    pub fn lacks_journal(&self) -> bool {
+        self.journaled && self.journal.is_none()
+    }
+
     /// Whether the file system on it fills it, but for what it may have no use for: XFS wants 16 MiB for one more allocation
     /// group.
     pub fn is_filled(&self) -> bool {

@@ -49,6 +49,8 @@ pub const NOT_SEALED: &str = "BP-S026";
 pub const NO_ROOM: &str = "BP-S027";
 /// A volume of a group was made with another layout, or a disk with other partitions, than the configuration says now.
 pub const OTHER_LAYOUT: &str = "BP-S028";
+/// An array of ours lacks its journal.
+pub const NO_JOURNAL: &str = "BP-S029";
 /// A permit that was used already, or permits that nobody can tell whether they were.
 pub const PERMIT: &str = "BP-S043";
 /// The configuration of storage contradicts itself.

@@ -322,7 +322,7 @@ impl Model {
     }
 
     fn superblock_of(&self, members: &[PartitionRef]) -> Option<&MdMember> {
-        members.iter().find_map(|m| self.superblock(m))
+        members.iter().filter_map(|m| self.superblock(m)).find(|md| !md.is_journal())
     }
 }
 

@@ -241,10 +241,12 @@ impl Hands<'_> {
                 partition::write_table(self.disk(disk)?, table, partitions)
             }
             Action::CopyImage { from, disk, partitions } => image::copy(from, self.disk(disk)?, partitions, meter),
-            Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, remake } => {
-                let disks = members.iter().map(|m| self.disk(&m.disk)).collect::<anyhow::Result<Vec<_>>>()?;
+            Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, journal, remake } => {
+                let all = members.iter().chain(journal);
+                let disks = all.map(|m| self.disk(&m.disk)).collect::<anyhow::Result<Vec<_>>>()?;
                 let (level, spares, chunk, write_hole) = (*level, *spares, *chunk, *write_hole);
-                let wanted = md::NewArray { uuid, name, level, members, spares, chunk, write_hole };
+                let journal = journal.as_ref();
+                let wanted = md::NewArray { uuid, name, level, members, spares, chunk, write_hole, journal };
                 md::create(self.tools, &disks, &wanted, *remake).map(|_| ())
             }
             Action::AssembleArray { uuid, members, read_only, .. } => {

@@ -141,6 +141,8 @@ fn fingerprint(device: &Device) -> Device {
             (md.events, md.clean, md.role) = (0, false, None);
             (md.recovering, md.replaces, md.bitmap_since) = (false, false, None);
             md.positions.clear();
+            // As which disk is the journal: that is noted anew when it fails.
+            md.journal = None;
         }
     }
     device

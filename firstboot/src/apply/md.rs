@@ -1,10 +1,11 @@
 //! Arrays, by mdadm. The initial sync runs in the background, so that parity is true before it is relied on.
 
 use super::sync_speed::{self, thaw};
-use super::{LockedDevice, Tools, bitmap, dirty_degraded, partition};
+use super::{LockedDevice, Tools, bitmap, dirty_degraded, journal, partition};
 use anyhow::{Context, bail};
 use machine_config::schema::{Rebuild, WriteHole};
 use run_tool::Command;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ pub(super) struct NewArray<'a> {
     /// Bytes, if it is not mdadm's own.
     pub chunk: Option<u64>,
     pub write_hole: WriteHole,
+    /// The partition of its journal, if it has one.
+    pub journal: Option<&'a PartitionRef>,
 }
 
 /// Makes an array of members that are all being provisioned, and gives its node.
@@ -42,8 +45,9 @@ pub(super) fn create(
     array: &NewArray<'_>,
     remake: bool,
 ) -> anyhow::Result<PathBuf> {
-    let nodes = array.members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
-    for ((disk, node), member) in disks.iter().zip(&nodes).zip(array.members) {
+    let all: Vec<&PartitionRef> = array.members.iter().chain(array.journal).collect();
+    let mut nodes = all.iter().map(|member| partition::node(member)).collect::<anyhow::Result<Vec<_>>>()?;
+    for ((disk, node), member) in disks.iter().zip(&nodes).zip(all) {
         if remake {
             disk.wipe_partition(node)?;
         }
@@ -53,7 +57,10 @@ pub(super) fn create(
     let node = free_node();
     // --run only answers "Continue creating array?", after our own look at every member.
     let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").args(["--create", "--run", "--metadata=1.2"]);
-    command.args(shape(array)).arg(&node).args(&nodes).run()?;
+    let journal = array.journal.and_then(|_| nodes.pop());
+    // Where mdadm finds this word it takes the disk for the next in its list, whose first is the array.
+    let journal = journal.into_iter().flat_map(|node| [OsString::from("--write-journal"), node.into()]);
+    command.args(shape(array)).arg(&node).args(&nodes).args(journal).run()?;
     wait_for(&node)?;
     // There is nothing on it yet that a sync would protect; a node that starts has better use for its processors.
     if let Err(e) = sync_speed::hold_back(&node) {
@@ -229,7 +236,8 @@ fn wait_until(is_noted: impl Fn() -> anyhow::Result<bool>, what: &str) -> anyhow
 /// What mdadm(8) is told of an array beside its members.
 ///
 /// Where RAID 5 logs partial parity, its write hole is closed: it may start degraded after a power cut. It is made so in any
-/// case, its last member filled from the others. Otherwise a bitmap notes what is being written.
+/// case, its last member filled from the others. A journal closes it, too, and stands in place of a bitmap. Otherwise a bitmap
+/// notes what is being written.
 fn shape(array: &NewArray<'_>) -> Vec<String> {
     let spares = usize::try_from(array.spares).unwrap_or(usize::MAX);
     let mut words = vec![
@@ -245,6 +253,7 @@ fn shape(array: &NewArray<'_>) -> Vec<String> {
         _ if array.level == 0 => {}
         WriteHole::Ppl => words.push("--consistency-policy=ppl".into()),
         WriteHole::Bitmap => words.push("--bitmap=internal".into()),
+        WriteHole::Journal => words.push("--consistency-policy=journal".into()),
     }
     words
 }
@@ -261,12 +270,21 @@ pub(super) fn assemble(
     let nodes = members.iter().map(partition::node).collect::<anyhow::Result<Vec<_>>>()?;
     let _guard = NUMBERS.lock().map_err(|_| anyhow::anyhow!("another array's assembly panicked"))?;
     let node = free_node();
+    if nodes.iter().filter_map(|node| crate::observe::superblock(node)).any(|md| md.journaled) {
+        journal::start(tools, &node, &nodes, read_only)?;
+        return started(tools, node, read_only, rebuild);
+    }
     // --run starts it with members lacking; a mirror that is degraded is served and said, not hidden.
     let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").args(["--assemble", "--run"]);
     let command = if read_only { command.arg("--readonly") } else { command };
     let leave = if read_only { Some(dirty_degraded::Leave::give()?) } else { None };
     command.arg(format!("--uuid={}", mdadm_uuid(uuid))).arg(&node).args(&nodes).run()?;
     drop(leave);
+    started(tools, node, read_only, rebuild)
+}
+
+/// What is to be done with an array that has just started.
+fn started(tools: &Tools, node: PathBuf, read_only: bool, rebuild: Rebuild) -> anyhow::Result<PathBuf> {
     wait_for(&node)?;
     if let Err(e) = sync_speed::set(&node, rebuild) {
         tracing::warn!("{} may not be rebuilt as fast as it should: {e}", node.display());
@@ -329,7 +347,8 @@ mod tests {
         let at = |n: u32| PartitionRef { disk: format!("vd{n}"), number: 1, start: 0, size: 0, guid: uuid };
         let members: Vec<PartitionRef> = (0..5).map(at).collect();
         let words = |level, spares, chunk, write_hole| {
-            let array = NewArray { uuid: &uuid, name: "db", level, members: &members, spares, chunk, write_hole };
+            let (uuid, members) = (&uuid, &members);
+            let array = NewArray { uuid, name: "db", level, members, spares, chunk, write_hole, journal: None };
             shape(&array).into_iter().filter(|w| !w.contains("uuid") && !w.contains("name") && !w.contains("host"))
         };
         let said = |level, spares, chunk, hole| words(level, spares, chunk, hole).collect::<Vec<_>>().join(" ");
@@ -337,6 +356,8 @@ mod tests {
         let five = "--level=5 --raid-devices=4 --spare-devices=1";
         assert_eq!(said(5, 1, None, WriteHole::Ppl), format!("{five} --consistency-policy=ppl"));
         assert_eq!(said(5, 1, None, WriteHole::Bitmap), format!("{five} --bitmap=internal"));
+        let six = "--level=6 --raid-devices=5";
+        assert_eq!(said(6, 0, None, WriteHole::Journal), format!("{six} --consistency-policy=journal"));
         for level in [1, 6, 10] {
             assert_eq!(
                 said(level, 0, None, WriteHole::Bitmap),

@@ -11,6 +11,7 @@ mod erase;
 mod executor;
 mod filesystem;
 mod image;
+mod journal;
 mod locked_device;
 mod luks;
 mod lvm;

@@ -259,6 +259,8 @@ mod tests {
             members: members.iter().map(|m| (*m).to_owned()).collect(),
             spares: Vec::new(),
             failed: Vec::new(),
+            journaled: false,
+            journal: None,
             wanted: 2,
             sync_action: sync_action.into(),
             sync_progress: Some((done, 100)),

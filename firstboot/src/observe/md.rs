@@ -17,11 +17,16 @@ const SUPERBLOCK: u64 = 4096;
 const SUPERBLOCK_SIZE: usize = 4096;
 
 /// Bits of `feature_map` (the kernel's `md_p.h`): a bitmap lies beside the superblock; `recovery_offset` counts; the member takes over from an active one with the
-/// same role; one log or several of partial parity.
+/// same role; the array has a journal on a disk of its own; one log or several of partial parity.
 const BITMAP_OFFSET: u32 = 0x1;
 const RECOVERY_OFFSET: u32 = 0x2;
 const REPLACEMENT: u32 = 0x10;
+const JOURNAL: u32 = 0x200;
 const PPL: u32 = 0x400 | 0x800;
+
+/// The word that stands for the role of a journal (`MD_DISK_ROLE_JOURNAL`). From it on there are no roles but words: journal,
+/// faulty, spare.
+const JOURNAL_ROLE: u16 = 0xfffd;
 
 /// Parses a superblock of version 1.x (`struct mdp_superblock_1` of the kernel's `md_p.h`). None when there is none
 /// or its checksum is wrong.
@@ -37,12 +42,13 @@ pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
     if checksum(bytes.get(..size)?) != u32_at(216)? {
         return None;
     }
-    // From 0xfffd on they are words: journal, faulty, spare.
-    let roles =
-        bytes.get(256..size)?.chunks_exact(2).map(|r| Some(u16::from_le_bytes([r[0], r[1]])).filter(|r| *r < 0xfffd));
-    let mut positions: Vec<Option<u16>> = roles.collect();
+    let roles: Vec<u16> = bytes.get(256..size)?.chunks_exact(2).map(|r| u16::from_le_bytes([r[0], r[1]])).collect();
+    let journal = roles.iter().position(|role| *role == JOURNAL_ROLE).and_then(|at| u16::try_from(at).ok());
+    let mut positions: Vec<Option<u16>> = roles.iter().map(|r| Some(*r).filter(|r| *r < JOURNAL_ROLE)).collect();
     positions.truncate(positions.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
     let number = u32_at(160)?;
+    // Of a journal the array uses no part as it does of its members: what these two say is of them.
+    let is_member = journal.is_none_or(|journal| u32::from(journal) != number);
     Some(MdMember {
         array: uuid_at(16)?,
         member: uuid_at(168)?,
@@ -52,13 +58,15 @@ pub fn parse_superblock(bytes: &[u8]) -> Option<MdMember> {
         role: positions.get(number as usize).copied().flatten(),
         events: u64_at(200)?,
         clean: u64_at(208)? == u64::MAX,
-        recovering: u32_at(8)? & RECOVERY_OFFSET != 0 && u64_at(152)? != u64::MAX,
+        recovering: is_member && u32_at(8)? & RECOVERY_OFFSET != 0 && u64_at(152)? != u64::MAX,
         replaces: u32_at(8)? & REPLACEMENT != 0,
         ppl: u32_at(8)? & PPL != 0,
+        journaled: u32_at(8)? & JOURNAL != 0,
+        journal,
         // Where the data begins, and how much of it the array uses; both in sectors of 512 bytes.
-        needs: u64_at(128)?.saturating_add(u64_at(80)?).saturating_mul(512),
+        needs: if is_member { u64_at(128)?.saturating_add(u64_at(80)?).saturating_mul(512) } else { 0 },
         // How much of it there is on this member, without what the array uses.
-        room: u64_at(136)?.saturating_sub(u64_at(80)?).saturating_mul(512),
+        room: if is_member { u64_at(136)?.saturating_sub(u64_at(80)?).saturating_mul(512) } else { 0 },
         number: u16::try_from(number).unwrap_or(u16::MAX),
         positions,
         bitmap_since: None,
@@ -133,6 +141,8 @@ enum Place {
     Working,
     /// It stands by, or is being filled.
     Spare,
+    /// Everything is written to it first.
+    Journal,
     /// It failed, or its disk is gone.
     Failed,
 }
@@ -143,6 +153,7 @@ impl Place {
         let says = |word: &str| state.split(',').any(|s| s == word);
         match () {
             () if !is_there || says("faulty") => Place::Failed,
+            () if says("journal") => Place::Journal,
             () if says("in_sync") => Place::Working,
             () => Place::Spare,
         }
@@ -188,6 +199,8 @@ pub(super) fn running(uses: &AllUses) -> anyhow::Result<Vec<RunningArray>> {
             members: of(Place::Working),
             spares: of(Place::Spare),
             failed: of(Place::Failed),
+            journaled: sysfs::text(&md, "consistency_policy").as_deref() == Some("journal"),
+            journal: of(Place::Journal).pop(),
             wanted: u32::try_from(sysfs::number(&md, "raid_disks")).unwrap_or(0),
             read_only: state == "readonly",
             sync_action: sysfs::text(&md, "sync_action").unwrap_or_else(|| "idle".into()),
@@ -282,6 +295,38 @@ mod tests {
         assert_eq!(with(0x400, 1024), (false, false, true), "without its feature the offset means something else");
     }
 
+    /// As mdadm 4.4 and the kernel 6.12 write them for a RAID 6 of four members whose journal was given after them.
+    #[test]
+    fn a_journal_is_known_by_its_own_superblock_and_by_those_of_the_members() {
+        let with = |number: u32, roles: [u16; 5]| {
+            let mut bytes = superblock();
+            bytes[8..12].copy_from_slice(&0x200u32.to_le_bytes());
+            bytes[72..76].copy_from_slice(&6i32.to_le_bytes());
+            bytes[80..88].copy_from_slice(&405_504u64.to_le_bytes());
+            bytes[128..136].copy_from_slice(&4096u64.to_le_bytes());
+            bytes[136..144].copy_from_slice(&500_000u64.to_le_bytes());
+            // Where a member has how far it is filled a journal has its tail.
+            bytes[152..160].copy_from_slice(&0x6218u64.to_le_bytes());
+            bytes[160..164].copy_from_slice(&number.to_le_bytes());
+            bytes[220..224].copy_from_slice(&5u32.to_le_bytes());
+            bytes[256..266].copy_from_slice(&roles.map(u16::to_le_bytes).concat());
+            let sum = checksum(&bytes[..266]);
+            bytes[216..220].copy_from_slice(&sum.to_le_bytes());
+            parse_superblock(&bytes).unwrap()
+        };
+        let (member, journal) = (with(0, [0, 1, 2, 3, 0xfffd]), with(4, [0, 1, 2, 3, 0xfffd]));
+        assert!(member.journaled && !member.is_journal() && member.journal == Some(4));
+        assert!(member.needs > 0 && member.room > 0);
+        assert!(journal.journaled && journal.is_journal() && journal.role.is_none() && !journal.recovering);
+        assert_eq!((journal.needs, journal.room), (0, 0), "its size is nobody's measure");
+        assert_eq!(journal.positions, [Some(0), Some(1), Some(2), Some(3)]);
+        // When it has failed, or is not there, the members say so.
+        for gone in [0xfffe, 0xffff] {
+            let member = with(0, [0, 1, 2, 3, gone]);
+            assert!(member.journaled && member.journal.is_none());
+        }
+    }
+
     #[test]
     fn a_superblock_tells_how_large_a_member_must_be_and_what_it_has_room_for() {
         let mut bytes = superblock();
@@ -300,6 +345,9 @@ mod tests {
         assert_eq!(Place::of("in_sync", false), Place::Failed);
         assert_eq!(Place::of("faulty,in_sync", true), Place::Failed);
         assert_eq!(Place::of("spare", true), Place::Spare);
+        assert_eq!(Place::of("journal", true), Place::Journal);
+        assert_eq!(Place::of("journal", false), Place::Failed);
+        assert_eq!(Place::of("faulty,journal", true), Place::Failed);
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(crate) fn array(name: &str, level: &str, members: &[&str], failed: &[&str]) 
         members: owned(members),
         spares: Vec::new(),
         failed: owned(failed),
+        journaled: false,
+        journal: None,
         wanted: 2,
         sync_action: "idle".into(),
         sync_progress: None,

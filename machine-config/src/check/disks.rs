@@ -14,20 +14,23 @@ pub(super) fn check(rules: &mut Rules<'_>) {
     let storage = &rules.config().storage;
     let mut selectors: Vec<(Vec<&str>, &Selector)> = Vec::new();
     if let Some(disks) = &storage.system.disks {
-        selectors.push((vec!["system"], disks));
+        selectors.push((vec!["system", "disks"], disks));
     }
-    selectors.extend(storage.each.iter().map(|(name, each)| (vec!["each", name.as_str()], &each.disks)));
-    selectors.extend(storage.array.iter().map(|(name, array)| (vec!["array", name.as_str()], &array.disks)));
-    selectors.extend(storage.group.iter().map(|(name, group)| (vec!["group", name.as_str()], &group.disks)));
+    selectors.extend(storage.each.iter().map(|(name, each)| (vec!["each", name.as_str(), "disks"], &each.disks)));
+    selectors.extend(storage.array.iter().map(|(name, array)| (vec!["array", name.as_str(), "disks"], &array.disks)));
+    selectors.extend(storage.group.iter().map(|(name, group)| (vec!["group", name.as_str(), "disks"], &group.disks)));
+    let journals = storage.array.iter().filter_map(|(name, array)| Some((name.as_str(), array.journal.as_ref()?)));
+    selectors.extend(journals.map(|(name, journal)| (vec!["array", name, "journal"], journal)));
     let mut owners: BTreeMap<(&str, String), String> = BTreeMap::new();
-    for (owner, selector) in &selectors {
-        let named = owner.join(".");
-        selector_says(rules, owner, &named, selector);
+    for (key, selector) in &selectors {
+        let named = key.join(".");
+        selector_says(rules, key, &named, selector);
+        let named = named.trim_end_matches(".disks").to_owned();
         for (kind, list) in [("serial", &selector.serial), ("wwn", &selector.wwn), ("path", &selector.path)] {
             for (index, value) in list.iter().enumerate() {
                 let Some(other) = owners.insert((kind, value.trim().to_owned()), named.clone()) else { continue };
                 let index = index.to_string();
-                let path = [owner.as_slice(), &["disks", kind, &index]].concat();
+                let path = [key.as_slice(), &[kind, &index]].concat();
                 let (what, mend) = if other == named {
                     (format!("the disk {value:?} is named twice in `{named}`"), "Take one of the two out.")
                 } else {
@@ -81,13 +84,14 @@ pub(super) fn check(rules: &mut Rules<'_>) {
             );
         }
         let has = match array.level {
-            Level::Raid5 => &["ppl", "bitmap"][..],
-            Level::Raid6 => &["bitmap"],
+            Level::Raid5 => &["ppl", "bitmap", "journal"][..],
+            Level::Raid6 => &["bitmap", "journal"],
             _ => &[],
         };
         let said = array.write_hole.map(|said| match said {
             WriteHole::Ppl => "ppl",
             WriteHole::Bitmap => "bitmap",
+            WriteHole::Journal => "journal",
         });
         if let Some(said) = said.filter(|said| !has.contains(said)) {
             let mend = match has.first() {
@@ -98,9 +102,14 @@ pub(super) fn check(rules: &mut Rules<'_>) {
                 "BP-C037",
                 &["array", name, "write-hole"],
                 format!("`array.{name}` is of RAID level {level} and has `write-hole = {said:?}`"),
-                "Level 5 takes \"ppl\" or \"bitmap\", level 6 \"bitmap\"; other levels have no parity that could be wrong.",
+                "Level 5 takes \"ppl\", \"bitmap\" or \"journal\", level 6 \"bitmap\" or \"journal\"; other levels have no parity that \
+                 could be wrong.",
                 &mend,
             );
+        }
+        if let Some((key, what, mend)) = array.journal_fault() {
+            let why = "A journal is a disk of its own, chosen when the array is made.";
+            rules.fault("BP-C037", &["array", name, key], format!("`array.{name}` {what}"), why, mend);
         }
         if array.dirty_degraded != DirtyDegraded::Stop && !matches!(array.level, Level::Raid5 | Level::Raid6) {
             rules.fault(
@@ -133,6 +142,7 @@ fn grows(rules: &mut Rules<'_>, name: &str, array: &Array) {
             "With a partial parity log, which level 5 has by itself, md makes no array larger.",
             "Leave it out; or write write-hole = \"bitmap\", which counts when the array is made.",
         ),
+        WriteHole::Journal => ("With a journal md makes no array larger.", "Leave it out."),
         _ if is_encrypted => ("What is encrypted stays as large as it was made.", "Leave it out."),
         WriteHole::Bitmap => return,
     };
@@ -213,34 +223,33 @@ fn retired(rules: &mut Rules<'_>, owners: &mut BTreeMap<(&str, String), String>)
     }
 }
 
-fn selector_says(rules: &mut Rules<'_>, owner: &[&str], named: &str, selector: &Selector) {
-    let path = [owner, &["disks"]].concat();
+fn selector_says(rules: &mut Rules<'_>, path: &[&str], named: &str, selector: &Selector) {
     let listed = selector.serial.len() + selector.wwn.len() + selector.path.len();
     let narrowed =
         selector.model.is_some() || selector.size.is_some() || selector.media.is_some() || selector.transport.is_some();
     if listed == 0 && !narrowed {
         rules.fault(
             "BP-C020",
-            &path,
-            format!("`{named}.disks` does not say which disks"),
+            path,
+            format!("`{named}` does not say which disks"),
             "A disk is taken by what identifies it, never because it is there.",
             "Give `serial`, `wwn` or `path`, or `model`, `size`, `media` or `transport` with a `count`.",
         );
     } else if listed == 0 && selector.count.is_none() {
         rules.fault(
             "BP-C021",
-            &path,
-            format!("`{named}.disks` does not say how many disks"),
+            path,
+            format!("`{named}` does not say how many disks"),
             "The count is exact: one disk too many or too few stops the node before anything is written.",
             "Add `count = ...`.",
         );
     }
     if let Some(count) = selector.count.filter(|count| listed > 0 && *count != listed) {
-        let path = [path.as_slice(), &["count"]].concat();
+        let path = [path, &["count"]].concat();
         rules.fault(
             "BP-C022",
             &path,
-            format!("`{named}.disks` lists {listed} disks, and its count is {count}"),
+            format!("`{named}` lists {listed} disks, and its count is {count}"),
             "Both can't hold.",
             "Correct the list, or leave the count out: it follows from the list.",
         );

@@ -182,6 +182,51 @@ chunk = "64 KiB"
 disks = { serial = ["S6", "S7", "S8", "S9"] }
 volume.v = { format = "ext4", mount = "/var/lib/volumes/c" }
 "#;
+    journals_that_are_none: r#"
+[profile.p.array.nowhere]
+level = 6
+write-hole = "journal"
+disks = { serial = ["S1", "S2", "S3", "S4"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/a" }
+[profile.p.array.unasked]
+level = 5
+journal = { serial = ["S8"] }
+disks = { serial = ["S5", "S6", "S7"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/b" }
+[profile.p.array.twice]
+level = 5
+write-hole = "journal"
+journal = { serial = ["S12", "S1"] }
+grow = true
+disks = { serial = ["S9", "S10", "S11"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/c" }
+[profile.p.array.uncounted]
+level = 6
+write-hole = "journal"
+journal = { media = "nvme" }
+disks = { serial = ["S13", "S14", "S15", "S16"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/d" }
+[profile.p.array.mirror]
+level = 1
+write-hole = "journal"
+journal = { serial = ["S19"] }
+disks = { serial = ["S17", "S18"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/e" }
+[profile.p.array.retiring]
+level = 6
+write-hole = "journal"
+journal = { serial = ["S24"] }
+retire = ["S24"]
+disks = { serial = ["S20", "S21", "S22", "S23"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/f" }
+[profile.p.array.sound]
+level = 6
+write-hole = "journal"
+journal = { media = "nvme", size = "256 GB ..", count = 1 }
+dirty-degraded = "start-read-only"
+disks = { serial = ["S25", "S26", "S27", "S28"] }
+volume.v = { format = "ext4", mount = "/var/lib/volumes/g" }
+"#;
     write_holes_that_their_level_has_not: r#"
 [profile.p.array.double]
 level = 6

@@ -14,6 +14,8 @@ pub enum WriteHole {
     Ppl,
     /// An internal bitmap of what is being written. It shortens the sync after a power cut, and does not close the hole.
     Bitmap,
+    /// A journal on a disk of its own, which everything is written to first. It closes the hole.
+    Journal,
 }
 
 /// What becomes of an array with parity that was cut off in the middle of a write and lacks a member.
@@ -118,6 +120,29 @@ impl Array {
     /// What it is made with: what the configuration says, or else the best that its level has.
     pub fn write_hole(&self) -> WriteHole {
         self.write_hole.unwrap_or(if self.level == Level::Raid5 { WriteHole::Ppl } else { WriteHole::Bitmap })
+    }
+
+    /// What is wrong with its journal, if anything: the key, the end of a sentence that begins with the array, and what to do.
+    pub fn journal_fault(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        let is_asked_for = self.write_hole == Some(WriteHole::Journal);
+        match &self.journal {
+            None if is_asked_for => Some((
+                "write-hole",
+                "has `write-hole = \"journal\"` and no disk for it",
+                "Say which: journal = { serial = [\"...\"] }.",
+            )),
+            Some(_) if !is_asked_for => Some((
+                "journal",
+                "has a disk for a journal, and `write-hole` does not ask for one",
+                "Write write-hole = \"journal\", which counts when the array is made, or leave `journal` out.",
+            )),
+            Some(journal) if journal.how_many().is_some_and(|count| count != 1) => Some((
+                "journal",
+                "has several disks for its journal",
+                "Select one: md keeps a journal on one disk alone.",
+            )),
+            _ => None,
+        }
     }
 }
 

@@ -349,8 +349,11 @@ pub struct Array {
     #[schemars(with = "Option<String>", extend("format" = "size", "examples" = ["64 KiB"]))]
     pub chunk: Option<u64>,
     /// How it is known after a power cut where parity may not be true; without it `"ppl"` with level 5 and `"bitmap"` with
-    /// level 6, which has no other. Not for other levels.
+    /// level 6. With `"journal"`, for either, `journal` says on which disk. Not for other levels.
     pub write_hole: Option<WriteHole>,
+    /// With `write-hole = "journal"`: the one disk that the journal is on. It is not among `disks`, and the array does not start
+    /// without it.
+    pub journal: Option<Selector>,
     /// What becomes of it when it was cut off in the middle of a write, lacks a member, and has no log that closes the write
     /// hole: `"stop"`, it is refused; `"start-read-only"`, what is on it can be read, and nothing is written to it.
     #[serde(default)]
@@ -379,7 +382,7 @@ pub struct Array {
     #[serde(default)]
     pub retire: Vec<String>,
     /// Whether it takes up all that its members have room for, once each of them has more than it uses, and its file system
-    /// after it; without it it stays as large as it was made. Not for level 0, nor with a partial parity log.
+    /// after it; without it it stays as large as it was made. Not for level 0, nor with a partial parity log or a journal.
     #[serde(default)]
     pub grow: bool,
     /// Volumes by name; this version makes one, over the whole array.

@@ -83,6 +83,7 @@ pub fn config(object: &[&str], meta: &[&str], on_meta: Format) -> MachineConfig 
         rebuild: Rebuild::default(),
         scrub: Scrub::Never,
         write_hole: None,
+        journal: None,
         dirty_degraded: DirtyDegraded::Stop,
         reserve: Some(4 << 20),
         replace: Replace::Named,

@@ -57,17 +57,23 @@ pub fn newest<'a>(all: impl Iterator<Item = &'a MdMember> + Clone) -> Option<&'a
 /// Whether a member with this superblock counts beside the one that knows most. The last event may have reached some and not
 /// the others, unless it was that this one has no place any more (the kernel's `super_1_validate`). One that knows of nobody in
 /// the place of the other has run without it (mdadm's Assemble). One that is being filled and is ahead counts if the other
-/// has noted its place.
+/// has noted its place. A journal is one only as long as the others say so, too: they note when it has failed.
 pub fn counts_beside(md: &MdMember, newest: &MdMember) -> bool {
     let has_room = newest.role.is_none() || md.positions.is_empty() || md.positions.contains(&newest.role);
     let is_ahead = md.events > newest.events;
     let fits = md.events == newest.events || (md.events.abs_diff(newest.events) == 1 && knows(newest, md));
-    has_room && fits && (!is_ahead || md.recovering)
+    let is_told = !md.is_journal() || newest.journal == md.journal;
+    has_room && fits && is_told && (!is_ahead || md.recovering)
 }
 
 /// Whether what `md` knows of the array gives `other` the place that it has.
 pub fn knows(md: &MdMember, other: &MdMember) -> bool {
     md.positions.is_empty() || md.positions.get(usize::from(other.number)).copied().flatten() == other.role
+}
+
+/// Whether these superblocks are of an array that has a journal, and that is not among them.
+pub fn lacks_journal(fresh: &[&MdMember]) -> bool {
+    fresh.iter().any(|md| md.journaled) && !fresh.iter().any(|md| md.is_journal())
 }
 
 /// Whether this member got its place by an event that the one that knows most has not noted: it is being filled, and the

@@ -6,7 +6,7 @@
 use super::encryption::Place;
 use super::replace::Seats;
 use super::retire::Left;
-use super::{Context, Draft, Holds, changed_inside, draft, place, table_step};
+use super::{Context, Draft, Holds, changed_inside, draft, journal, place, table_step};
 use crate::action::{Action, PartitionRef, Target};
 use crate::arrays::{Asked, On};
 use crate::erase::Erase;
@@ -127,6 +127,10 @@ impl<'a> This<'a, '_> {
                 Some(Inside::Other(holds)) => refusals.push(changed_inside(carrier.device, &holds, &volume)),
             }
         }
+        for carrier in members.iter().filter(|c| self.is_journal(c) && self.is_retired(c.device)) {
+            let words = carrier.device.words();
+            draft.verdict.reasons.push(format!("{words} is its journal, and a journal is not retired: it serves on."));
+        }
         let leavers = self.leavers(&members);
         let over =
             |c: &Carrier<'_>| leavers.iter().any(|l| l.at == Left::Over && l.carrier.device.name == c.device.name);
@@ -169,6 +173,7 @@ impl<'a> This<'a, '_> {
             None if members.iter().any(|c| c.seen().is_none()) => None,
             None => self.lacking(&members, &fresh, wanted).or_else(|| self.dirty(&members, &fresh, wanted)),
         };
+        let refusal = refusal.or_else(|| self.without_journal(&members, &fresh));
         if let Some(refusal) = refusal {
             return draft.refuse(vec![refusal]);
         }
@@ -258,8 +263,10 @@ impl<'a> This<'a, '_> {
         'a: 'c,
     {
         let is_filled = |c: &&Carrier<'_>| c.superblock(&self.uuid).is_none_or(|md| !md.recovering);
-        let (mut first, last): (Vec<_>, Vec<_>) = members.filter(|c| self.belongs(c)).partition(is_filled);
-        first.extend(last);
+        let (journal, members): (Vec<_>, Vec<_>) =
+            members.filter(|c| self.belongs(c)).partition(|c| self.is_journal(c));
+        let (mut first, last): (Vec<_>, Vec<_>) = members.into_iter().partition(is_filled);
+        first.extend(last.into_iter().chain(journal));
         first.into_iter().map(|c| c.partition.clone()).collect()
     }
 
@@ -288,11 +295,19 @@ impl<'a> This<'a, '_> {
 
     /// It goes on as it was made; only in its superblock stands how.
     fn other_write_hole(&self, fresh: &[&MdMember]) -> Option<String> {
-        let ppl = fresh.first()?.ppl;
-        let wanted = self.array.write_hole() == WriteHole::Ppl;
-        let words = |ppl: bool| if ppl { "a partial parity log" } else { "a bitmap" };
-        let differs = self.array.level == Level::Raid5 && ppl != wanted;
-        differs.then(|| format!("It was made with {}, and not with {}.", words(ppl), words(wanted)))
+        let made = match fresh.first()? {
+            md if md.journaled => WriteHole::Journal,
+            md if md.ppl => WriteHole::Ppl,
+            _ => WriteHole::Bitmap,
+        };
+        let wanted = self.array.write_hole();
+        let words = |of: WriteHole| match of {
+            WriteHole::Ppl => "a partial parity log",
+            WriteHole::Bitmap => "a bitmap",
+            WriteHole::Journal => "a journal",
+        };
+        let differs = matches!(self.array.level, Level::Raid5 | Level::Raid6) && made != wanted;
+        differs.then(|| format!("It was made with {}, and not with {}.", words(made), words(wanted)))
     }
 
     /// A system disk that would start another release. What is on it is left as it is.
@@ -359,16 +374,26 @@ impl<'a> This<'a, '_> {
         Err(refusal::foreign(code, device, holds, volume, &why, None))
     }
 
+    /// The disks that it is to be made of, the one for its journal behind all others, and what is wrong with the selection.
+    fn select(&self) -> (Vec<&'a Device>, Vec<Diagnostic>) {
+        let (mut disks, mut refusals) = (Vec::new(), Vec::new());
+        for selector in [Some(&self.array.disks), self.array.journal.as_ref()].into_iter().flatten() {
+            let selected = selector::select(selector, self.context.candidates(self.asked.on), self.name);
+            refusals.extend(selected.refusals);
+            refusals.extend(selected.missing.into_iter().map(|(_, refusal)| refusal));
+            disks.extend(selected.disks);
+        }
+        (disks, refusals)
+    }
+
     fn create(&self, mut draft: Draft) -> Draft {
         let volume = draft.verdict.volume.clone();
-        let selected = selector::select(&self.array.disks, self.context.candidates(self.asked.on), self.name);
-        let mut refusals = selected.refusals;
-        refusals.extend(selected.missing.into_iter().map(|(_, refusal)| refusal));
-        draft.verdict.disks = selected.disks.iter().map(|d| d.words()).collect();
-        for device in selected.disks.iter().filter(|d| self.is_retired(d)) {
+        let (selected, mut refusals) = self.select();
+        draft.verdict.disks = selected.iter().map(|d| d.words()).collect();
+        for device in selected.iter().filter(|d| self.is_retired(d)) {
             refusals.push(refusal::unfit(device, "It is to be retired, and the selector chooses it".into(), &volume));
         }
-        for carrier in self.carriers.iter().filter(|c| selected.disks.iter().all(|d| d.name != c.device.name)) {
+        for carrier in self.carriers.iter().filter(|c| selected.iter().all(|d| d.name != c.device.name)) {
             let why = "An interrupted run began to make it a member, and the selector no longer names it".into();
             refusals.push(refusal::unfit(carrier.device, why, &volume));
         }
@@ -378,7 +403,10 @@ impl<'a> This<'a, '_> {
         let mut begun = Vec::new();
         let mut members: Vec<(&Device, PartitionRef, crate::ownership::Wanted)> = Vec::new();
         let (mut remake, mut erases) = (false, false);
-        for device in &selected.disks {
+        for (at, device) in selected.iter().enumerate() {
+            let is_journal = self.array.journal.is_some() && at + 1 == selected.len();
+            let smallest = members.iter().map(|(_, partition, _)| partition.size).min();
+            let least = if is_journal { journal::least(smallest) } else { wanted_inside.least() };
             let (wanted, standing) = match self.context.member(self.asked, device, 0) {
                 Ok(looked) => looked,
                 Err(why) => {
@@ -386,7 +414,7 @@ impl<'a> This<'a, '_> {
                     continue;
                 }
             };
-            refusals.extend(self.context.unfit(device, wanted_inside.least(), &volume));
+            refusals.extend(self.context.unfit(device, least, &volume));
             let erase = self.claim(device, &standing, &volume).unwrap_or_else(|refusal| {
                 refusals.push(refusal);
                 None
@@ -394,9 +422,9 @@ impl<'a> This<'a, '_> {
             erases |= erase.is_some();
             remake |= matches!(standing, Standing::Ours { .. });
             let (begin, partition) = table_step(device, &wanted, false);
-            if partition.size < wanted_inside.least() && refusals.is_empty() {
+            if partition.size < least && refusals.is_empty() {
                 let words = crate::inventory::size_words;
-                let (room, least) = (words(partition.size), words(wanted_inside.least()));
+                let (room, least) = (words(partition.size), words(least));
                 let why = format!("Beside what is reserved it has {room}, and {least} are the least");
                 refusals.push(refusal::unfit(device, why, &volume));
             }
@@ -433,7 +461,8 @@ impl<'a> This<'a, '_> {
             return draft.refuse(refusals);
         }
         let spares = self.array.spares;
-        let wanted = u32::try_from(members.len()).unwrap_or(u32::MAX).saturating_sub(spares);
+        let journals = u32::from(self.array.journal.is_some());
+        let wanted = u32::try_from(members.len()).unwrap_or(u32::MAX).saturating_sub(spares + journals);
         self.fill(&mut draft, wanted, wanted);
         let mut after = Vec::new();
         for (begin, erase) in begun {
@@ -443,12 +472,13 @@ impl<'a> This<'a, '_> {
         // The image is no part of the array: both are made side by side, and all of it is finished at once.
         let copied: Vec<usize> =
             members.iter().filter_map(|(device, ..)| self.copy_image(&mut draft, device, &after)).collect();
-        let partitions: Vec<PartitionRef> = members.iter().map(|(_, p, _)| p.clone()).collect();
+        let mut partitions: Vec<PartitionRef> = members.iter().map(|(_, p, _)| p.clone()).collect();
         if running.is_none() {
             let (name, level) = (self.name.to_owned(), u8::from(self.array.level));
+            let journal = if self.array.journal.is_some() { partitions.pop() } else { None };
             let (uuid, members, chunk) = (self.uuid, partitions, self.array.chunk);
             let write_hole = self.array.write_hole();
-            let create = Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, remake };
+            let create = Action::CreateArray { uuid, name, level, members, spares, chunk, write_hole, journal, remake };
             after = vec![draft.add(create, &after)];
         }
         let mut made = vec![draft.make(Target::Array(self.uuid), &wanted_inside, &after)];

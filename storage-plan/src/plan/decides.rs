@@ -23,6 +23,7 @@ pub(super) fn refusal(volume: &str, kind: Kind, code: &str, config: &MachineConf
     let key = match code {
         refusal::OTHER_LEVEL if kind != Kind::State => "level",
         refusal::DIRTY_DEGRADED | refusal::READ_ONLY => "dirty-degraded",
+        refusal::NO_JOURNAL => "journal",
         refusal::NO_ROOM => return of_volume("size"),
         refusal::OTHER_LAYOUT if kind == Kind::Each => "partition",
         refusal::OTHER_LAYOUT => return of_volume("layout"),

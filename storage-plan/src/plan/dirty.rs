@@ -36,7 +36,8 @@ impl This<'_, '_> {
         })
     }
 
-    fn may_be_read(&self) -> bool {
+    /// Whether the configuration lets it be read where it can't be written to.
+    pub(super) fn may_be_read(&self) -> bool {
         self.array.dirty_degraded == DirtyDegraded::StartReadOnly
     }
 
@@ -44,7 +45,7 @@ impl This<'_, '_> {
     pub(super) fn is_read_only(&self, members: &[&Carrier<'_>], fresh: &[&MdMember], wanted: u32) -> bool {
         // A member whose partition the kernel does not show yet may be the one that seems to lack.
         let all_seen = members.iter().all(|c| c.seen().is_some());
-        let starts = || self.may_be_read() && all_seen && self.is_dirty(fresh, wanted);
+        let starts = || self.may_be_read() && all_seen && (self.is_dirty(fresh, wanted) || md::lacks_journal(fresh));
         self.running().map_or_else(starts, |running| running.read_only)
     }
 
@@ -57,13 +58,13 @@ impl This<'_, '_> {
         (offered, open): (bool, bool),
     ) -> Draft {
         draft.verdict.read_only = true;
-        draft.verdict.refusals.push(self.cut_off(
-            refusal::READ_ONLY,
-            members,
-            "It runs read-only, as the configuration says, and nothing is written to it.",
-            "Copy what is needed elsewhere and check it. Then put the missing disk back in and restart the node, or raise the \
-             generation to make the array anew.",
-        ));
+        let done = "It runs read-only, as the configuration says, and nothing is written to it.";
+        let mend = "Copy what is needed elsewhere and check it. Then put the missing disk back in and restart the node, or raise \
+                    the generation to make the array anew.";
+        draft.verdict.refusals.push(match md::lacks_journal(&md::fresh(members, &self.uuid)) {
+            true => self.lost_journal(refusal::READ_ONLY, members, done, mend),
+            false => self.cut_off(refusal::READ_ONLY, members, done, mend),
+        });
         let mut after = Vec::new();
         if self.running().is_none() {
             let (name, members) = (self.name.to_owned(), self.in_order(members.iter().copied()));

@@ -29,7 +29,8 @@ impl<'a> This<'a, '_> {
         is_changing: bool,
         started: &[usize],
     ) -> bool {
-        let of_it: Vec<&Carrier<'a>> = members.iter().copied().filter(|c| self.took_in(c)).collect();
+        let of_it: Vec<&Carrier<'a>> =
+            members.iter().copied().filter(|c| self.took_in(c) && !self.is_journal(c)).collect();
         let superblocks = || of_it.iter().filter_map(|c| c.superblock(&self.uuid));
         let room = superblocks().map(|md| md.room).min().unwrap_or(0);
         let mut grows = self.array.grow && room >= LEAST && of_it.iter().all(|c| c.seen().is_some());
@@ -37,6 +38,9 @@ impl<'a> This<'a, '_> {
             () if !grows => None,
             () if superblocks().any(|md| md.ppl) => {
                 Some("it was made with a partial parity log, with which it stays as large as it is".into())
+            }
+            () if superblocks().any(|md| md.journaled) => {
+                Some("it was made with a journal, with which it stays as large as it is".into())
             }
             () if is_changing => Some("it is made larger once its members are settled".into()),
             () => self

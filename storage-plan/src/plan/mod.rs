@@ -13,6 +13,7 @@ mod encryption;
 mod give_back;
 mod group;
 mod grow;
+mod journal;
 mod replace;
 mod retire;
 mod state;
@@ -123,10 +124,12 @@ impl<'a> Context<'a> {
         let storage = &config.storage;
         let each = storage.each.iter().map(|(n, e)| (n, &e.disks));
         let array = storage.array.iter().map(|(n, a)| (n, &a.disks));
+        let journals = storage.array.iter().filter_map(|(n, a)| Some((journal::claims(n), a.journal.as_ref()?)));
         let mut claims: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         let group = storage.group.iter().map(|(n, g)| (n, &g.disks));
-        for (name, selector) in each.chain(array).chain(group) {
-            for disk in selector::select(selector, &context.disks, name).disks {
+        let owned = each.chain(array).chain(group).map(|(name, selector)| (name.clone(), selector));
+        for (name, selector) in owned.chain(journals) {
+            for disk in selector::select(selector, &context.disks, &name).disks {
                 claims.entry(&disk.name).or_default().insert(name.clone());
             }
         }

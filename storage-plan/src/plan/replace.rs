@@ -112,7 +112,8 @@ impl<'a> This<'a, '_> {
             return 0;
         }
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let fresh = md::fresh(members, &self.uuid);
+        let mut fresh = md::fresh(members, &self.uuid);
+        fresh.retain(|md| !md.is_journal());
         let (filled, taken) = self.running().map_or_else(
             || (count(md::filled(&fresh).len()), count(fresh.len())),
             |r| (count(r.members.len()), count(r.members.len() + r.spares.len())),

@@ -55,7 +55,7 @@ impl<'a> This<'a, '_> {
     pub(super) fn leavers<'x>(&self, members: &[&'x Carrier<'a>]) -> Vec<Leaver<'x, 'a>> {
         let fresh = md::fresh(members, &self.uuid);
         let of = |carrier: &'x Carrier<'a>| Leaver { carrier, at: self.left(carrier, members, &fresh) };
-        members.iter().filter(|c| self.is_retired(c.device)).map(|c| of(c)).collect()
+        members.iter().filter(|c| self.is_retired(c.device) && !self.is_journal(c)).map(|c| of(c)).collect()
     }
 
     fn left(&self, carrier: &Carrier<'a>, members: &[&Carrier<'a>], fresh: &[&MdMember]) -> Left {
@@ -183,7 +183,7 @@ impl<'a> This<'a, '_> {
     }
 
     pub(super) fn stands_by(&self, carrier: &Carrier<'a>) -> bool {
-        let has_no_place = carrier.superblock(&self.uuid).is_some_and(|md| md.role.is_none());
+        let has_no_place = carrier.superblock(&self.uuid).is_some_and(|md| md.role.is_none() && !md.is_journal());
         let is_spare =
             |p: &crate::inventory::Partition| self.running().is_none_or(|running| running.spares.contains(&p.name));
         has_no_place && self.took_in(carrier) && carrier.seen().is_some_and(is_spare)

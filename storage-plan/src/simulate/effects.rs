@@ -291,6 +291,7 @@ impl Model {
             positions.resize(positions.len().max(number + 1), None);
             positions[number] = md.role;
         }
+        let journal = known.iter().find(|md| md.is_journal()).map(|md| md.number);
         // As long as a member is away, the bitmap forgets nothing.
         let is_whole = known.first().is_some_and(|md| {
             md::filled(&known.iter().collect::<Vec<_>>()).len() >= usize::try_from(md.members).unwrap_or(usize::MAX)
@@ -301,6 +302,7 @@ impl Model {
             self.change(member, |area| {
                 area.md.iter_mut().for_each(|md| {
                     (md.events, md.positions, md.bitmap_since) = (events, positions.clone(), since);
+                    md.journal = journal;
                 });
             });
         }

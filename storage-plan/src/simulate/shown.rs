@@ -22,8 +22,11 @@ impl Model {
                 uuid: Some(*uuid),
                 level: self.superblock_of(members).map(|md| format!("raid{}", md.level)).unwrap_or_default(),
                 members: self.names(members, |md| md.is_some_and(|md| md.role.is_some() && !md.recovering)),
-                spares: self.names(members, |md| md.is_some_and(|md| md.role.is_none() || md.recovering)),
+                spares: self
+                    .names(members, |md| md.is_some_and(|md| (md.role.is_none() && !md.is_journal()) || md.recovering)),
                 failed: self.names(members, |md| md.is_none()),
+                journaled: self.superblock_of(members).is_some_and(|md| md.journaled),
+                journal: self.names(members, |md| md.is_some_and(MdMember::is_journal)).pop(),
                 wanted: self.superblock_of(members).map(|md| md.members).unwrap_or_default(),
                 read_only: self.read_only.contains(uuid),
                 sync_action: if self.recovers(members) { "recover" } else { "idle" }.into(),

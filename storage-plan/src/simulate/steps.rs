@@ -53,11 +53,14 @@ impl Model {
                 };
                 partitions.iter().map(copied).collect()
             }
-            Action::CreateArray { uuid, name, level, members, spares, write_hole, remake, .. } => {
+            Action::CreateArray { uuid, name, level, members, spares, write_hole, journal, remake, .. } => {
                 let wanted = members.len().saturating_sub(usize::try_from(*spares).unwrap_or(usize::MAX));
                 let least = members.iter().map(|m| m.size).min().unwrap_or(0);
                 let mut effects = Vec::new();
-                for (role, member) in (0u16..).zip(members) {
+                let all: Vec<&PartitionRef> = members.iter().chain(journal).collect();
+                let journal = journal.as_ref().and_then(|_| u16::try_from(members.len()).ok());
+                for (role, member) in (0u16..).zip(all.iter().copied()) {
+                    let least = if Some(role) == journal { 0 } else { least };
                     self.must_be_provisioning(member)?;
                     let area = self.disk(&member.disk)?.areas.get(&member.start).cloned().unwrap_or_default();
                     if !*remake && area != Area::default() {
@@ -78,22 +81,30 @@ impl Model {
                         recovering: false,
                         replaces: false,
                         ppl: *write_hole == WriteHole::Ppl,
+                        journaled: journal.is_some(),
+                        journal,
                         needs: least,
-                        room: member.size - least,
+                        room: if Some(role) == journal { 0 } else { member.size - least },
                         number: role,
                         positions: (0..u16::try_from(wanted).unwrap_or(u16::MAX)).map(Some).collect(),
                         bitmap_since: (*level != 0 && *write_hole == WriteHole::Bitmap).then_some(17),
                     };
                     effects.push(Effect::Superblock(member.clone(), md));
                 }
-                effects.push(Effect::Run(*uuid, name.clone(), members.clone(), false));
+                let all = all.into_iter().cloned().collect();
+                effects.push(Effect::Run(*uuid, name.clone(), all, false));
                 Ok(effects)
             }
             Action::AssembleArray { uuid, name, members, read_only, .. } => {
                 let of_array =
                     |m: &PartitionRef| self.area(m).and_then(|a| a.md.as_ref()).is_some_and(|md| md.array == *uuid);
                 let of_it = members.iter().filter(|m| of_array(m));
-                let newest = self.most_recent(of_it.clone());
+                // One with a journal is started by the kernel alone, which believes whoever knows most.
+                let known = of_it.clone().filter_map(|m| self.superblock(m));
+                let newest = match known.clone().any(|md| md.journaled) {
+                    true => known.filter(|md| md.role.is_some() || md.is_journal()).max_by_key(|md| md.events),
+                    false => self.most_recent(of_it.clone()),
+                };
                 let current = |m: &&PartitionRef| {
                     self.superblock(m).zip(newest).is_some_and(|(md, newest)| md::counts_beside(md, newest))
                 };
@@ -103,6 +114,10 @@ impl Model {
                 let wanted = found.first().map_or(0, |md| md.members);
                 if !level.is_some_and(|level| md::is_complete(level, wanted, &md::filled(&found))) {
                     return Err(Impossible(format!("too few members of {name} are there")));
+                }
+                // Without its journal the kernel starts it read-only, whatever it is told.
+                if md::lacks_journal(&found) && !read_only {
+                    return Err(Impossible(format!("{name} lacks its journal")));
                 }
                 // The kernel's raid5_run(): without a log, parity must be true before a member is reckoned from it.
                 let lacks = md::filled(&found).len() < usize::try_from(wanted).unwrap_or(usize::MAX);
@@ -164,7 +179,7 @@ impl Model {
                 let (from, to) = (self.at_work(uuid, name, member)?, self.at_work(uuid, name, onto)?);
                 let place = from.role.filter(|_| !from.recovering);
                 let place = place.ok_or_else(|| Impossible(format!("{} does not work in {name}", member.disk)))?;
-                if to.role.is_some() {
+                if to.role.is_some() || to.is_journal() {
                     return Err(Impossible(format!("{} does not stand by in {name}", onto.disk)));
                 }
                 let others = self.running.get(uuid).map(|(_, members)| &members[..]).unwrap_or_default();
@@ -176,7 +191,7 @@ impl Model {
                 Ok(vec![Effect::Copying(*uuid, member.clone(), onto.clone())])
             }
             Action::ReleaseMember { uuid, name, member } => {
-                let in_use = self.at_work(uuid, name, member).is_ok_and(|md| md.role.is_some());
+                let in_use = self.at_work(uuid, name, member).is_ok_and(|md| md.role.is_some() || md.is_journal());
                 let (_, members) = self.running.get(uuid).ok_or_else(|| Impossible(format!("{name} does not run")))?;
                 if in_use || !members.contains(member) {
                     return Err(Impossible(format!("{} can't leave {name}", member.disk)));
@@ -188,7 +203,7 @@ impl Model {
                 let of_it = of_it.collect::<Result<Vec<_>, _>>()?;
                 let lacks = md::filled(&of_it).len() < of_it.first().map_or(0, |md| md.members as usize);
                 // The kernel's raid5_resize(): not with a log.
-                if lacks || of_it.iter().any(|md| md.ppl || md.recovering || md.room == 0) {
+                if lacks || of_it.iter().any(|md| md.ppl || md.journaled || md.recovering || md.room == 0) {
                     return Err(Impossible(format!("{name} can't be made larger")));
                 }
                 self.must_be_writable(uuid)?;
@@ -442,7 +457,12 @@ impl Model {
     }
 
     fn must_be_writable(&self, array: &Uuid) -> Result<(), Impossible> {
-        if self.read_only.contains(array) { Err(Impossible(format!("array {array} is read-only"))) } else { Ok(()) }
+        let members = self.running.get(array).map(|(_, members)| &members[..]).unwrap_or_default();
+        let at_work = members.iter().filter(|m| !self.faulty.contains(m)).filter_map(|m| self.superblock(m));
+        if self.read_only.contains(array) || md::lacks_journal(&at_work.collect::<Vec<_>>()) {
+            return Err(Impossible(format!("nothing can be written to array {array}")));
+        }
+        Ok(())
     }
 
     fn entry_kind(&self, at: &PartitionRef) -> Result<Uuid, Impossible> {

@@ -10,6 +10,7 @@ mod groups;
 mod growing;
 mod invariants;
 mod inventories;
+mod journal;
 mod lines;
 mod partitions;
 mod permits;

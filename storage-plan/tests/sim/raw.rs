@@ -39,6 +39,8 @@ fn filled(model: &mut Model) {
         recovering: false,
         replaces: false,
         ppl: false,
+        journaled: false,
+        journal: None,
         needs: 1 << 20,
         room: 0,
         number: 0,

@@ -77,6 +77,7 @@ pub fn array(level: Level, disks: Selector, spares: u32, mount: &str) -> Array {
         rebuild: Rebuild::default(),
         scrub: Scrub::default(),
         write_hole: None,
+        journal: None,
         dirty_degraded: DirtyDegraded::Stop,
         reserve: None,
         replace: Replace::Named,

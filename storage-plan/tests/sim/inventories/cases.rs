@@ -131,6 +131,8 @@ fn of_others() -> Vec<Case> {
         recovering: false,
         replaces: false,
         ppl: false,
+        journaled: false,
+        journal: None,
         needs: 0,
         room: 0,
         number: 0,
