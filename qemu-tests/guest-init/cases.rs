@@ -6,6 +6,7 @@ mod encryption;
 mod erasing;
 pub mod groups;
 mod growing;
+mod journal;
 mod own_commands;
 mod partitions;
 mod policies;
@@ -163,6 +164,10 @@ const OWN: &[(&str, fn())] = &[
     (
         "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
         policies::a_dirty_degraded_array_is_read,
+    ),
+    (
+        "an array keeps its journal on a disk of its own, is not written to without it, and says so when it fails",
+        journal::an_array_keeps_its_journal,
     ),
     (
         "invariant 5: each disk is locked and looked at again before the first write to any",

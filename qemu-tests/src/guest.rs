@@ -66,6 +66,7 @@ pub const CASES: &[&str] = &[
     "invariant 4: a file system that an interrupted run left smaller than its array is made larger",
     "what the TPM opens is opened under releases of the same key alone, and with the recovery key when the TPM is cleared",
     "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
+    "an array keeps its journal on a disk of its own, is not written to without it, and says so when it fails",
     "invariant 5: each disk is locked and looked at again before the first write to any",
     "invariant 7: a program that is missing is named before anything is written",
     "an array is synced as fast as the site file says",

@@ -1,12 +1,13 @@
 //! Starting an array that has its journal on a disk of its own.
 //!
-//! By the kernel alone, through sysfs (Documentation/admin-guide/md.rst): mdadm takes no journal whose superblock has an event
-//! more than those of the members (its Assemble.c), unless it is forced, and a power cut leaves one whenever the journal's was
-//! written first. The kernel writes them all at once, believes whoever knows most, and lets the others be behind by that one
-//! event (`super_1_validate()` of its md.c).
+//! By the kernel alone, through sysfs (Documentation/admin-guide/md.rst): mdadm takes no journal whose superblock has
+//! an event more than those of the members (its Assemble.c), unless it is forced, and a power cut leaves one whenever
+//! the journal's was written first. The kernel writes them all at once, believes whoever knows most, and lets the
+//! others be behind by that one event (`super_1_validate()` of its md.c).
 //!
-//! Guarantees: it gets the members that were chosen and no other. Without the journal the kernel makes an array read-only
-//! (`raid5_run()`), so one that is to be written to and is not after its start is stopped again. Nothing is forced.
+//! Guarantees: it gets the members that were chosen and no other. Without the journal the kernel makes an array
+//! read-only (`raid5_run()`), so one that is to be written to and is not after its start is stopped again. Nothing is
+//! forced.
 #![allow(clippy::disallowed_methods, reason = "edge: an array that starts, by sysfs")]
 
 use super::{Tools, dirty_degraded};

@@ -50,6 +50,11 @@ pub(super) fn volumes_are_made_and_mounted_as_asked() {
 fn cut_off(superblock: &[u8]) -> Vec<u8> {
     let mut bytes = superblock.to_vec();
     bytes[208..216].copy_from_slice(&0u64.to_le_bytes());
+    with_checksum(bytes)
+}
+
+/// A superblock that was altered, with the checksum that it has then.
+pub(super) fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes[216..220].copy_from_slice(&[0; 4]);
     let devices = u32::from_le_bytes(bytes[220..224].try_into().unwrap()) as usize;
     let words = bytes[..256 + 2 * devices].chunks(4).map(|word| match *word {

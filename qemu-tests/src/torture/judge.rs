@@ -74,11 +74,12 @@ fn at_odds(compared: &Compared) -> Option<String> {
 }
 
 /// As [`outcome`], of a start after a disk refused a write. An array does without that member; if another was lost before, too
-/// few may be left, and nobody may guess what they held.
+/// few may be left, and nobody may guess what they held. It does not without its journal.
 pub(super) fn outcome_after_failing_write(scenario: &Scenario, recorded: &Recorded) -> Outcome {
     let is_right = |why: &str| {
         (scenario.bears_no_loss() && why.contains(refusal::LACKING))
             || (scenario.has_write_hole_without_one() && why.contains(refusal::DIRTY_DEGRADED))
+            || (scenario.has_journal() && why.contains(refusal::NO_JOURNAL))
     };
     match outcome(scenario, recorded) {
         Outcome::Refused(why) if is_right(&why) => Outcome::Stopped(why),

@@ -34,6 +34,8 @@ const ARRAYS: [(&str, Level, usize, Option<WriteHole>); 4] = [
     ("an array with two parities", Level::Raid6, 4, None),
     ("an array of striped mirrors", Level::Raid10, 4, None),
 ];
+/// The disk of a journal, for an array that needs no more of the others.
+const JOURNAL: &str = MEMBERS[4];
 /// A system disk beside the one with the image.
 const SECOND: &str = "S2";
 /// Members of somebody else's mirror, which whoever starts it writes to.
@@ -114,6 +116,11 @@ pub fn all() -> Vec<Scenario> {
         let takes_in = scenario(&format!("{name} takes in a disk"), &then, of(&then));
         all.push(Scenario { begins: Begins::Made(name), ..takes_in });
     }
+    let (then, name) = ([MEMBERS[0], MEMBERS[1], MEMBERS[3], JOURNAL], "an array with a journal");
+    let own = [MEMBERS[0], MEMBERS[1], MEMBERS[2], JOURNAL];
+    all.push(scenario(name, &own, beside_foreign(journaled(&own[..3]))));
+    let takes_in = scenario(&format!("{name} takes in a disk"), &then, journaled(&then[..3]));
+    all.push(Scenario { begins: Begins::Made(name), ..takes_in });
     let unequal = [MIRROR[1], LARGER[0]];
     all.push(scenario("a mirror of unequal disks", &unequal, config(&[], &unequal, Format::Ext4)));
     let larger = scenario("a mirror on larger disks", &LARGER, config(&[], &LARGER, Format::Ext4));
@@ -209,6 +216,11 @@ impl Scenario {
     /// Whether an array that loses a member has nothing that closes its write hole.
     pub fn has_write_hole_without_one(&self) -> bool {
         self.has_write_hole() || self.arrays(|array| array.level == Level::Raid6)
+    }
+
+    /// Whether an array has its journal on a disk of its own, without which it is not written to.
+    pub fn has_journal(&self) -> bool {
+        self.arrays(|array| array.journal.is_some())
     }
 
     /// Whether another begins with what this one made.
@@ -308,6 +320,12 @@ fn array_of(level: Level, write_hole: Option<WriteHole>, members: &[&str]) -> Ma
     if let Some(array) = config.storage.array.remove("meta") {
         config.storage.array.insert("striped".into(), Array { level, write_hole, ..array });
     }
+    config
+}
+
+fn journaled(members: &[&str]) -> MachineConfig {
+    let mut config = array_of(Level::Raid5, Some(WriteHole::Journal), members);
+    config.storage.array.values_mut().for_each(|array| array.journal = Some(serials(&[JOURNAL])));
     config
 }
 

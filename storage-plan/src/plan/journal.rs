@@ -1,10 +1,10 @@
-//! The journal of an array: a disk of its own that everything is written to before it is written to the members, so that a
-//! stripe that was cut off is finished from it (the kernel's raid5-cache.c, in write-through).
+//! The journal of an array: a disk of its own that everything is written to before it is written to the members, so
+//! that a stripe that was cut off is finished from it (the kernel's raid5-cache.c, in write-through).
 //!
-//! Guarantees: what is the journal is for the superblocks to say, which the kernel believes as well: its own, and that of the
-//! member that knows most. It is counted neither as a member nor as a spare, it is not retired and nothing takes its place. An
-//! array that lacks it is never started to be written to, and nothing of it is changed: what its last writes were stands on the
-//! journal alone, and a new one would hide where parity may not be true.
+//! Guarantees: what is the journal is for the superblocks to say, which the kernel believes as well: its own, and that
+//! of the member that knows most. It is counted neither as a member nor as a spare, it is not retired and nothing takes
+//! its place. An array that lacks it is never started to be written to, and nothing of it is changed: what its last
+//! writes were stands on the journal alone, and a new one would hide where parity may not be true.
 
 use super::array::This;
 use crate::inventory::MdMember;
@@ -17,8 +17,8 @@ pub(super) fn claims(array: &str) -> String {
     format!("the journal of {array}")
 }
 
-/// The least bytes of its partition beside members of which the smallest has so many. Its data begins where theirs does, which is
-/// within the first 129 MiB (mdadm's super1.c); behind that there is room for what is being written.
+/// The least bytes of its partition beside members of which the smallest has so many. Its data begins where theirs
+/// does, which is within the first 129 MiB (mdadm's super1.c); behind that there is room for what is being written.
 pub(super) fn least(smallest: Option<u64>) -> u64 {
     smallest.unwrap_or(u64::MAX).min(256 << 20)
 }
@@ -36,16 +36,18 @@ impl This<'_, '_> {
             Some(running) if running.read_only || !running.lacks_journal() => None,
             Some(_) => Some(of(
                 "It runs on, and each write to it fails. Nothing was changed.",
-                "Copy what is needed elsewhere now: once the node is restarted the array is only read, with dirty-degraded = \
-                 \"start-read-only\". Then raise its generation to make it anew, with another disk for the journal.",
+                "Copy what is needed elsewhere now: once the node is restarted the array is only read, with \
+                 dirty-degraded = \"start-read-only\". Then raise its generation to make it \
+                 anew, with another disk for the journal.",
             )),
             // A disk whose partition the kernel does not show yet may be the one that seems to lack.
             None if members.iter().any(|c| c.seen().is_none()) => None,
             None => (md::lacks_journal(fresh) && !self.may_be_read()).then(|| {
                 of(
                     "It was not started, and nothing was written.",
-                    "Put the disk of the journal back in. If it is lost, write dirty-degraded = \"start-read-only\" to read what is \
-                     there, copy it elsewhere, and raise the generation of the array to make it anew.",
+                    "Put the disk of the journal back in. If it is lost, write \
+                     dirty-degraded = \"start-read-only\" to read what is there, copy it elsewhere, and raise \
+                     the generation of the array to make it anew.",
                 )
             }),
         }
@@ -58,8 +60,8 @@ impl This<'_, '_> {
             code,
             format!("\"{}\" lacks its journal.", self.name),
             format!(
-                "What was written last stands there alone, so parity may not be true, and some of the data may be old. There \
-                 are: {}. {done}",
+                "What was written last stands there alone, so parity may not be true, and some of the data may be old. \
+                 There are: {}. {done}",
                 there.join("; ")
             ),
             mend.into(),

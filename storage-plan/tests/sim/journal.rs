@@ -9,8 +9,8 @@ use storage_plan::{Action, Plan, Verdict, plan};
 /// The disk of the journal.
 const JOURNAL: &str = "vdj";
 
-/// A node with an array `meta` of this level over the disks `vd0` (`S0`) and on, one of them a spare, and a smaller one for its
-/// journal, all blank.
+/// A node with an array `meta` of this level over the disks `vd0` (`S0`) and on, one of them a spare, and a smaller one
+/// for its journal, all blank.
 fn journaled(level: Level, members: usize) -> (Model, MachineConfig) {
     let names: Vec<String> = (0..=members).map(|i| format!("S{i}")).collect();
     let mut disks: Vec<_> = (0..=members).map(|i| disk(&format!("vd{i}"), &names[i], 2 * GIB)).collect();
