@@ -4,9 +4,10 @@
 //! (md_bitmap_resize): a member that leaves before it is synced would come back by the bitmap with that part untrue.
 #![allow(clippy::disallowed_methods, reason = "edge: a running array's bitmap, by sysfs")]
 
+use super::md;
 use anyhow::Context;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How many bytes the bitmap of an array stands for, or would: of each member, and with level 10 of the array.
 pub(super) fn covers(node: &Path) -> anyhow::Result<u64> {
@@ -23,7 +24,7 @@ pub(super) fn set_from(node: &Path, synced: u64) -> anyhow::Result<()> {
     };
     let is_there = read(node, "md/bitmap/location").is_ok_and(|location| location != "none");
     let Some(bits) = bits(synced, covers(node)?, bytes).filter(|_| is_there) else { return Ok(()) };
-    let file = place(node, "md/bitmap_set_bits");
+    let file = md::folder(node).join("md/bitmap_set_bits");
     std::fs::write(&file, format!("{}-{}", bits.start(), bits.end()))
         .with_context(|| format!("{} can't be written", file.display()))
 }
@@ -34,13 +35,9 @@ fn bits(from: u64, to: u64, bytes: u64) -> Option<RangeInclusive<u64>> {
 }
 
 fn read(node: &Path, name: &str) -> anyhow::Result<String> {
-    let file = place(node, name);
+    let file = md::folder(node).join(name);
     let text = std::fs::read_to_string(&file).with_context(|| format!("{} can't be read", file.display()))?;
     Ok(text.trim().to_owned())
-}
-
-fn place(node: &Path, name: &str) -> PathBuf {
-    Path::new("/sys/block").join(node.file_name().unwrap_or_default()).join(name)
 }
 
 #[cfg(test)]

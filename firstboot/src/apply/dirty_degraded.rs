@@ -5,7 +5,7 @@
 //! (Documentation/admin-guide/md.rst, `array_state`); only the header of its bitmap is written as it was.
 #![allow(clippy::disallowed_methods, reason = "edge: a parameter of the kernel, by sysfs")]
 
-use super::Tools;
+use super::{Tools, md};
 use anyhow::{Context, bail};
 use std::path::Path;
 
@@ -39,8 +39,7 @@ impl Drop for Leave {
 /// # Errors
 /// When it is not.
 pub(super) fn must_be_read_only(tools: &Tools, node: &Path) -> anyhow::Result<()> {
-    let name = node.file_name().unwrap_or_default();
-    let state = std::fs::read_to_string(Path::new("/sys/block").join(name).join("md/array_state")).unwrap_or_default();
+    let state = std::fs::read_to_string(md::folder(node).join("md/array_state")).unwrap_or_default();
     if state.trim() == "readonly" {
         return Ok(());
     }

@@ -10,7 +10,7 @@
 //! forced.
 #![allow(clippy::disallowed_methods, reason = "edge: an array that starts, by sysfs")]
 
-use super::{Tools, dirty_degraded};
+use super::{Tools, dirty_degraded, md};
 use anyhow::{Context, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const NEW_ARRAY: &str = "/sys/module/md_mod/parameters/new_array";
 pub(super) fn start(tools: &Tools, node: &Path, members: &[PathBuf], read_only: bool) -> anyhow::Result<()> {
     let name = node.file_name().and_then(|name| name.to_str()).context("an array's node without a name")?;
     write(Path::new(NEW_ARRAY), name)?;
-    let md = Path::new("/sys/block").join(name).join("md");
+    let md = md::folder(node).join("md");
     let started = gather(&md, members).and_then(|()| run(&md, read_only));
     if started.is_err() {
         tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").arg("--stop").arg(node).run()?;

@@ -302,6 +302,11 @@ pub(super) fn running(uuid: &Uuid) -> anyhow::Result<PathBuf> {
     Ok(Path::new("/dev").join(&found.name))
 }
 
+/// Where the kernel shows the array at this node.
+pub(super) fn folder(node: &Path) -> PathBuf {
+    Path::new("/sys/block").join(node.file_name().unwrap_or_default())
+}
+
 fn free_node() -> PathBuf {
     let free = |n: &u32| !Path::new("/sys/block").join(format!("md{n}")).exists();
     let number = (0..).find(free).unwrap_or(0);

@@ -2,6 +2,7 @@
 //! `sync_speed_min`, `sync_speed_max`).
 #![allow(clippy::disallowed_methods, reason = "edge: a running array's speed, by sysfs")]
 
+use super::md;
 use machine_config::schema::Rebuild;
 use std::io;
 use std::path::Path;
@@ -45,7 +46,7 @@ pub fn thaw(arrays: &[RunningArray]) {
 
 /// Keeps the array at `node` from being synced and filled, until [`thaw`].
 pub(super) fn freeze(node: &Path) -> io::Result<()> {
-    std::fs::write(Path::new("/sys/block").join(node.file_name().unwrap_or_default()).join("md/sync_action"), "frozen")
+    std::fs::write(md::folder(node).join("md/sync_action"), "frozen")
 }
 
 /// What the kernel takes: KiB a second, or its own for all arrays.
@@ -55,7 +56,7 @@ fn in_kib(bytes: Option<u64>) -> String {
 
 /// An array without redundancy has no such speed, and its folder no such file.
 fn write(node: &Path, end: &str, speed: &str) -> io::Result<()> {
-    let file = Path::new("/sys/block").join(node.file_name().unwrap_or_default()).join(format!("md/sync_speed_{end}"));
+    let file = md::folder(node).join(format!("md/sync_speed_{end}"));
     if file.exists() { std::fs::write(file, speed) } else { Ok(()) }
 }
 
