@@ -157,6 +157,10 @@ const OWN: &[(&str, fn())] = &[
         growing::a_file_system_that_was_left_smaller_is_made_larger,
     ),
     (
+        "a member of a larger RAID1 that leaves before what is new was synced gets that when it comes back after a restart",
+        growing::what_is_new_comes_with_a_member_that_comes_back,
+    ),
+    (
         "what the TPM opens is opened under releases of the same key alone, and with the recovery key when the TPM is cleared",
         tpm::the_tpm_opens_what_it_should,
     ),

@@ -33,7 +33,7 @@ fn partition(serial: &str) -> String {
 }
 
 /// Has the kernel lose it as if its cable had come off: what it has noted stays as it was.
-fn lose(serial: &str) {
+pub(super) fn lose(serial: &str) {
     let array = format!("/dev/{}", observe::arrays().unwrap()[0].name);
     for how in ["--fail", "--remove"] {
         mdadm(&["--manage", &array, how, &partition(serial)]);
