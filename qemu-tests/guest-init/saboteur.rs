@@ -12,8 +12,14 @@ use std::process::Command;
 use std::time::Duration;
 use sys_mount::{Mount, MountFlags};
 
-const TOOLS: [&str; 5] =
-    ["/usr/sbin/mdadm", "/usr/sbin/cryptsetup", "/usr/sbin/lvm", "/usr/sbin/mkfs.xfs", "/usr/sbin/mkfs.ext4"];
+const TOOLS: [&str; 6] = [
+    "/usr/sbin/mdadm",
+    "/usr/sbin/cryptsetup",
+    "/usr/sbin/lvm",
+    "/usr/sbin/mkfs.xfs",
+    "/usr/sbin/mkfs.ext4",
+    "/usr/sbin/resize2fs",
+];
 const REAL: &str = "/run/tools";
 const WANTED: &str = "/run/sabotage";
 const CALLS: &str = "/run/calls";
