@@ -106,6 +106,16 @@ pub const FORMATS: &str = "invariant 2: a disk with any other format is refused 
 pub const TAKEN_PLACE: &str =
     "invariant 2: a foreign disk in place of a lost member is refused, and the mirror runs on";
 
+/// The variable of the guest's first program, handed over by the kernel's command line, that says which cases it runs: parts of
+/// their names, separated by commas.
+pub const PARTS: &str = "bedplate_cases";
+
+/// The cases that these parts of names pick, all of them without any, in the order of [`CASES`].
+pub fn picked(parts: Option<&str>) -> impl Iterator<Item = &'static str> {
+    let is_picked = move |name: &str| parts.is_none_or(|parts| parts.split(',').any(|part| name.contains(part)));
+    CASES.iter().copied().filter(move |name| is_picked(name))
+}
+
 /// Which foreign content which case is about.
 pub const FOREIGN: &[(&str, Foreign)] = &[
     (CASES[1], Foreign::Ext4),

@@ -34,10 +34,13 @@ fn partition(serial: &str) -> String {
 
 /// Has the kernel lose it as if its cable had come off: what it has noted stays as it was.
 pub(super) fn lose(serial: &str) {
-    let array = format!("/dev/{}", observe::arrays().unwrap()[0].name);
-    for how in ["--fail", "--remove"] {
-        mdadm(&["--manage", &array, how, &partition(serial)]);
-    }
+    let (array, member) = (&observe::arrays().unwrap()[0].name, partition(serial));
+    mdadm(&["--manage", &format!("/dev/{array}"), "--fail", &member]);
+    let state = format!("/sys/block/{array}/md/dev-{}/state", member.trim_start_matches("/dev/"));
+    // Where it is being synced it is held for a moment.
+    lay::patiently(&format!("{member} does not leave"), || {
+        fs::write(&state, "remove").map_err(|error| nix::Error::from_raw(error.raw_os_error().unwrap_or_default()))
+    });
 }
 
 pub(super) fn a_member_comes_back() {
