@@ -289,6 +289,7 @@ mod tests {
             device: "ZL2ABCDE".into(),
             expect: vec!["ext4 3f2a6c1e".into()],
             method: Method::Wipe,
+            psid: None,
             issued: NOW,
             expires: NOW.after(3600),
         }
@@ -330,6 +331,7 @@ mod tests {
             device: "ZL2ABCDE".into(),
             holds: vec!["ext4 3f2a6c1e".into()],
             method: Method::Wipe,
+            psid: None,
             begun,
             note: vec![0; 512],
         }

@@ -9,7 +9,9 @@ use crate::schema::MachineConfig;
 use crate::signature::{self, PrivateKey, PublicKey};
 use crate::utc::{DAY, Utc};
 use crate::{Diagnostic, document};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use std::fmt;
+use std::str::FromStr;
 use uuid::Uuid;
 
 /// The format of the permit that this version reads.
@@ -18,6 +20,8 @@ pub const FORMAT: u32 = 1;
 pub const LONGEST: u64 = 30 * DAY;
 /// A permit names this many layers at most, for the disk itself keeps note of each while it is erased, in one sector.
 pub const MOST_LAYERS: usize = 24;
+/// The one layer of a drive that is locked (TCG): nothing but psid-revert erases it.
+pub const LOCKED: &str = "locked data";
 /// How many seconds the clock of a node may be behind the one that a permit was issued by.
 const SLACK: u64 = 300;
 
@@ -42,6 +46,10 @@ pub struct Permit {
     pub expect: Vec<String>,
     /// How it is erased.
     pub method: Method,
+    /// The PSID on the drive's label, for the method `psid-revert` alone. Only the signed text has it: whatever else is made of a
+    /// permit leaves it out.
+    #[serde(default, skip_serializing)]
+    pub psid: Option<Psid>,
     /// When it was signed.
     pub issued: Utc,
     /// When it ends.
@@ -79,6 +87,9 @@ pub enum Method {
     /// Has the disk throw away the key by which it stores, so that what is stored can't be read any more. Takes seconds; only
     /// for NVMe, ATA and SCSI disks that have such a command.
     CryptoErase,
+    /// Has a drive that speaks TCG (Opal) go back to what it was when it was made, by the PSID on its label: it throws away the key by
+    /// which it stores, and all passwords. Takes seconds; only for drives whose locking was turned on.
+    PsidRevert,
 }
 
 impl Method {
@@ -91,7 +102,66 @@ impl Method {
             Method::SecureErase => "secure-erase",
             Method::Sanitize => "sanitize",
             Method::CryptoErase => "crypto-erase",
+            Method::PsidRevert => "psid-revert",
         }
+    }
+}
+
+/// The PSID of a drive: 32 characters that its maker has printed on its label, and that the drive tells nobody. They erase that drive
+/// and do nothing else, so that they are no secret to who holds it; all the same they are in no log, no record and no error.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Psid(String);
+
+impl Psid {
+    /// How many characters one has.
+    pub const LENGTH: usize = 32;
+
+    /// The characters, which is what the drive is told.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Psid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Psid")
+    }
+}
+
+impl FromStr for Psid {
+    type Err = String;
+
+    /// Reads one as it is printed, in groups or not.
+    fn from_str(text: &str) -> Result<Psid, String> {
+        let plain: String = text.chars().filter(|c| ![' ', '-'].contains(c)).collect();
+        let expected = format!("a PSID is {} capital letters and digits, as on the drive's label", Psid::LENGTH);
+        if !plain.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) {
+            return Err(format!("{expected}; this one has other characters"));
+        }
+        match plain.len() {
+            Psid::LENGTH => Ok(Psid(plain)),
+            count => Err(format!("{expected}; this one has {count}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Psid {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Psid, D::Error> {
+        String::deserialize(d)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for Psid {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Psid".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string" })
     }
 }
 
@@ -112,7 +182,10 @@ impl Permit {
     /// `BP-C088` if it contradicts itself, so that nobody signs what no node takes.
     pub fn sign(&self, key: &PrivateKey) -> Result<String, Diagnostic> {
         self.check("the permit")?;
-        let text = toml::to_string(self).map_err(|e| self.contradiction("the permit", &e.to_string()))?;
+        let mut text = toml::to_string(self).map_err(|e| self.contradiction("the permit", &e.to_string()))?;
+        if let Some(Psid(psid)) = &self.psid {
+            text.push_str(&format!("psid = \"{psid}\"\n"));
+        }
         Ok(signature::sign(&text, key))
     }
 
@@ -132,6 +205,12 @@ impl Permit {
             format!("It expects {} layers, and 1 to {MOST_LAYERS} can be named.", self.expect.len())
         } else if self.expect.iter().any(|layer| layer.is_empty() || layer.chars().any(char::is_control)) {
             "A layer that it expects is empty or has control characters.".to_owned()
+        } else if self.method == Method::PsidRevert && self.psid.is_none() {
+            "Its method is psid-revert, which needs the PSID on the drive's label, and it has none.".to_owned()
+        } else if self.method != Method::PsidRevert && self.psid.is_some() {
+            format!("It has a PSID, which only psid-revert is done by, and its method is {}.", self.method.word())
+        } else if self.method != Method::PsidRevert && self.expect.iter().any(|layer| layer == LOCKED) {
+            "It expects a locked drive, which nothing but psid-revert erases.".to_owned()
         } else if lasts.is_none() {
             format!("It ends at {}, and was issued at {}.", self.expires, self.issued)
         } else if lasts.is_some_and(|lasts| lasts > LONGEST) {
@@ -258,6 +337,7 @@ mod tests {
             device: "ZL2ABCDE".into(),
             expect: vec!["gpt 00004444 with 1 partition".into(), "ext4 3f2a6c1e on partition 1".into()],
             method: Method::Wipe,
+            psid: None,
             issued: NOW,
             expires: NOW.after(DAY),
         }
@@ -336,13 +416,15 @@ mod tests {
     #[test]
     fn a_contradiction_is_neither_signed_nor_read() {
         type Change = fn(&mut Permit);
-        let changes: [(Change, &str); 8] = [
+        let changes: [(Change, &str); 10] = [
             (|p| p.permit = 2, "BP-C007"),
             (|p| p.machine.clear(), "BP-C088"),
             (|p| p.device.clear(), "BP-C088"),
             (|p| p.expect = vec!["ext4 1".into(); MOST_LAYERS + 1], "BP-C088"),
             (|p| p.expect.push(String::new()), "BP-C088"),
             (|p| p.expect.push("ext4 \u{1b}[2J".into()), "BP-C088"),
+            (|p| p.method = Method::PsidRevert, "BP-C088"),
+            (|p| p.expect = vec![LOCKED.into()], "BP-C088"),
             (|p| p.expires = p.issued, "BP-C088"),
             (|p| p.expires = p.issued.after(LONGEST + 1), "BP-C088"),
         ];
@@ -356,6 +438,54 @@ mod tests {
         let mut nothing = permit();
         nothing.expect.clear();
         assert_eq!(nothing.sign(&key(1)).expect_err("expects nothing").code, "BP-C088");
+    }
+
+    const PSID: &str = "0A1B2C3D4E5F6G7H8I9JKLMNOPQRSTUV";
+
+    fn by_psid() -> Permit {
+        Permit { method: Method::PsidRevert, psid: Some(PSID.parse().expect("a PSID")), ..permit() }
+    }
+
+    #[test]
+    fn a_psid_stands_in_the_signed_text_and_nowhere_else() {
+        let text = by_psid().sign(&key(1)).expect("signs");
+        assert!(text.contains("\nmethod = \"psid-revert\"\n") && text.contains(&format!("\npsid = \"{PSID}\"\n")));
+        let granted = open(&text, "stick", &[key(1).public()], NOW).expect("opens");
+        assert_eq!(granted.permit, by_psid());
+        assert_eq!(granted.permit.psid.as_ref().map(Psid::bytes), Some(PSID.as_bytes()));
+        let shown = format!("{granted:?} {}", serde_json::to_string(&granted).expect("JSON"));
+        assert!(!shown.contains(PSID), "{shown}");
+    }
+
+    #[test]
+    fn a_psid_is_taken_as_it_is_printed_and_never_repeated_in_a_fault() {
+        let printed = "0A1B2C3D 4E5F6G7H-8I9JKLMN OPQRSTUV";
+        assert_eq!(printed.parse::<Psid>(), PSID.parse());
+        for (wrong, said) in
+            [(&PSID[1..], "this one has 31"), (&PSID.replace('V', "v"), "other characters"), ("", "has 0")]
+        {
+            let fault = wrong.parse::<Psid>().expect_err("no PSID");
+            assert!(fault.contains(said) && (wrong.is_empty() || !fault.contains(wrong)), "{fault}");
+            let body = toml::to_string(&by_psid()).expect("TOML");
+            let text = signature::sign(&format!("{body}psid = \"{wrong}\"\n"), &key(1));
+            let faults = open(&text, "stick", &[key(1).public()], NOW).expect_err("no PSID");
+            let told = faults.iter().map(ToString::to_string).collect::<String>();
+            assert!(told.contains(said) && (wrong.is_empty() || !told.contains(wrong)), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_psid_is_for_one_method_and_that_for_a_psid() {
+        for (permit, said) in [
+            (Permit { psid: None, ..by_psid() }, "it has none"),
+            (Permit { method: Method::CryptoErase, ..by_psid() }, "its method is crypto-erase"),
+        ] {
+            let fault = permit.sign(&key(1)).expect_err("contradicts itself");
+            assert!(fault.code == "BP-C088" && fault.why.contains(said), "{fault}");
+            let psid = permit.psid.as_ref().map_or(String::new(), |psid| format!("psid = \"{}\"\n", psid.0));
+            let body = toml::to_string(&permit).expect("TOML");
+            assert_eq!(code(&signature::sign(&format!("{body}{psid}"), &key(1)), NOW), "BP-C088", "{permit:?}");
+        }
     }
 
     #[test]

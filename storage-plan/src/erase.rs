@@ -12,6 +12,8 @@
 //! 3. everything else is zeroed, in any order, and looked at;
 //! 4. the note is zeroed, the permit is noted as used.
 //!
+//! A drive that is reverted by its PSID may be locked, and take no note before. It loses all at once, and has the note from then on.
+//!
 //! From step 2 on the disk itself says by which permit it is being erased and what that permit named, so the next
 //! boot goes on without the permit and without the state partition. It goes on only while nothing is found but what was
 //! named: a disk that was put to another use meanwhile is refused, although it may still carry the note.
@@ -19,7 +21,7 @@
 use crate::identity::{Layer, Owner, VolumeKey};
 use crate::inventory::{Device, Inventory, Rest, Signature};
 use crate::verdict::{Plan, Verdict, VolumeVerdict};
-use machine_config::permit::{Granted, MOST_LAYERS, Method, Permit};
+use machine_config::permit::{Granted, LOCKED, MOST_LAYERS, Method, Permit, Psid};
 use on_disk::gpt::{Copy, ProtectiveMbr, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -49,6 +51,10 @@ pub struct Erase {
     pub holds: Vec<String>,
     /// How it is erased.
     pub method: Method,
+    /// The PSID, for the method that takes one; none if an interrupted run began it, for the note is on the disk when it is
+    /// reverted. What is made of a plan leaves it out.
+    #[serde(skip)]
+    pub psid: Option<Psid>,
     /// Whether an interrupted run began it.
     pub begun: bool,
     /// The sector that is written first.
@@ -65,7 +71,8 @@ pub enum Fate {
     Erased(Box<Erase>),
 }
 
-/// Every layer found on a disk, in the words that a permit uses, sorted. None if it could not be looked at as a whole.
+/// Every layer found on a disk, in the words that a permit uses, sorted. None if it could not be looked at as a whole; of a drive
+/// that is locked (TCG) only that is told.
 ///
 /// A signature is its kind and the beginning of its UUID, or its label if it has no UUID; plain ASCII throughout, so
 /// that it can be read from any console and typed again.
@@ -74,7 +81,8 @@ pub fn layers(device: &Device) -> Option<Vec<String>> {
     let on_partitions = device.partitions.iter().flat_map(|p| p.signatures.iter().map(move |s| (p, s)));
     let all = || device.signatures.iter().chain(on_partitions.clone().map(|(_, s)| s));
     if all().any(|s| s.kind == Signature::UNREADABLE) {
-        return None;
+        // What shows all the same is not what it stores.
+        return device.locked.then(|| vec![LOCKED.to_owned()]);
     }
     let mut layers: Vec<String> = device.signatures.iter().filter(|s| !s.is_gpt()).map(layer).collect();
     let copies = [&device.table.primary, &device.table.backup];
@@ -143,6 +151,7 @@ impl Note {
             Method::SecureErase => 4,
             Method::Sanitize => 5,
             Method::CryptoErase => 6,
+            Method::PsidRevert => 7,
         };
         // There are MOST_LAYERS at most.
         bytes[49] = self.layers.len() as u8;
@@ -163,6 +172,7 @@ impl Note {
             4 => Method::SecureErase,
             5 => Method::Sanitize,
             6 => Method::CryptoErase,
+            7 => Method::PsidRevert,
             _ => return None,
         };
         let count = usize::from(*found.get(49)?).min(MOST_LAYERS);
@@ -198,7 +208,8 @@ pub fn fate(owner: &Owner, device: &Device, permits: &[Granted]) -> Fate {
         );
     };
     let sector = usize::try_from(device.logical_sector).unwrap_or(512);
-    let mut differs = Vec::new();
+    let locked = "It is locked (TCG): what is on it can't be told, nor whether it was made for this node.";
+    let mut differs: Vec<String> = (found == [LOCKED]).then(|| locked.to_owned()).into_iter().collect();
     if let Some(note) = note {
         let new: Vec<&String> = found.iter().filter(|layer| !note.allows(layer)).collect();
         if new.is_empty() {
@@ -208,6 +219,7 @@ pub fn fate(owner: &Owner, device: &Device, permits: &[Granted]) -> Fate {
                 signed_by: by,
                 device: identity.into(),
                 method: note.method,
+                psid: None,
                 begun: true,
                 note: note.sector(owner, identity, sector),
                 holds: found,
@@ -229,6 +241,7 @@ pub fn fate(owner: &Owner, device: &Device, permits: &[Granted]) -> Fate {
                 signed_by: Some(granted.signed_by.clone()),
                 device: identity.into(),
                 method: permit.method,
+                psid: permit.psid.clone(),
                 begun: false,
                 note: Note::new(permit.id, permit.method, &found).sector(owner, identity, sector),
                 holds: found,
@@ -287,8 +300,9 @@ pub fn outcome(plan: &Plan, inventory: &Inventory, permit: &Permit) -> Result<St
 pub fn command(owner: &Owner, device: &Device) -> Option<String> {
     let found = layers(device).filter(|found| (1..=MOST_LAYERS).contains(&found.len()))?;
     let expect: Vec<String> = found.iter().map(|layer| format!(" --expect {}", shell_word(layer))).collect();
+    let by = if found == [LOCKED] { " --method psid-revert --psid PSID-ON-ITS-LABEL" } else { "" };
     let (machine, device) = (shell_word(&owner.machine), shell_word(device.identity()?));
-    Some(format!("bedplate permit erase {machine} {device}{}", expect.concat()))
+    Some(format!("bedplate permit erase {machine} {device}{}{by}", expect.concat()))
 }
 
 /// A text as one word of a POSIX shell, whatever a disk says of itself.
@@ -331,6 +345,7 @@ mod tests {
             transport: None,
             removable: false,
             read_only: false,
+            locked: false,
             signatures: Vec::new(),
             table: nothing.expect("reads"),
             ends: vec![crate::inventory::Sector { offset: 0, bytes: first }],
@@ -379,6 +394,7 @@ mod tests {
             Method::SecureErase,
             Method::Sanitize,
             Method::CryptoErase,
+            Method::PsidRevert,
         ];
         all.into_iter().for_each(no_byte_of_a_note_by_it_can_change);
     }

@@ -223,6 +223,7 @@ mod tests {
             device: "S1".into(),
             holds: Vec::new(),
             method: machine_config::permit::Method::Wipe,
+            psid: None,
             begun: false,
             note: Vec::new(),
         };

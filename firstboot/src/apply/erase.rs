@@ -38,14 +38,16 @@ pub(super) fn erase(disk: &LockedDevice, erase: &Erase, world: &World, meter: &M
     if erase.method == Method::Discard && !erase.begun && !can_discard(&device.name) {
         bail!("{} can't give its sectors back; take a permit of method write-zeroes", device.words());
     }
-    let by_itself = OwnCommand::of(&exclusive, erase.method, erase.begun);
+    let by_itself = OwnCommand::of(&exclusive, erase);
     let by_itself = by_itself.with_context(|| format!("{} can't be erased by its own command", device.words()))?;
     let records = Records::on_state()?;
     let record = records.begin(erase, device)?;
 
     let note = erase.note.len() as u64;
-    disk.write(0, &erase.note)?;
-    disk.flush()?;
+    if by_itself.as_ref().is_none_or(OwnCommand::is_noted_before) {
+        disk.write(0, &erase.note)?;
+        disk.flush()?;
+    }
     if let Some(command) = by_itself {
         command
             .erase(device.size, meter)

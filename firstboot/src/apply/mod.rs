@@ -26,6 +26,7 @@ mod tools;
 
 pub use executor::{Done, Failed, Progress, carry_out};
 pub use locked_device::LockedDevice;
+pub(crate) use own_command::is_locked;
 pub use raw::unlink;
 pub use sync_speed::{release_syncs, thaw};
 pub use tools::Tools;

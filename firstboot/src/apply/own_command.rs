@@ -7,12 +7,16 @@ mod ata;
 mod nvme;
 mod scsi;
 mod sg;
+mod tcg;
+
+pub(crate) use tcg::is_locked;
 
 use super::meter::Meter;
 use anyhow::{Context, bail, ensure};
 use machine_config::permit::Method;
 use std::fs::File;
 use std::time::{Duration, Instant};
+use storage_plan::erase::Erase;
 
 /// How long a disk that erases itself in the background may come no further. Some tell nothing until they are done.
 const STANDSTILL: Duration = Duration::from_secs(4 * 60 * 60);
@@ -40,29 +44,42 @@ pub(super) enum OwnCommand<'a> {
     Nvme(nvme::Erasing<'a>),
     Ata(ata::Erasing<'a>),
     Scsi(scsi::Erasing<'a>),
+    Tcg(tcg::Erasing<'a>),
 }
 
-impl OwnCommand<'_> {
-    /// The command that `method` comes to on the disk that is open; none for a method that writes. `begun` says that an
-    /// interrupted run may have given it already.
+impl<'a> OwnCommand<'a> {
+    /// The command that the method comes to on the disk that is open; none for a method that writes, or if nothing is left to do
+    /// by it. One that was begun may have been given the command already.
     ///
     /// # Errors
     /// A sentence when the disk has no such command, or can't be told it now.
-    pub(super) fn of(disk: &File, method: Method, begun: bool) -> anyhow::Result<Option<OwnCommand<'_>>> {
-        let wanted = match method {
+    pub(super) fn of(disk: &'a File, erase: &'a Erase) -> anyhow::Result<Option<OwnCommand<'a>>> {
+        let wanted = match erase.method {
             Method::Wipe | Method::WriteZeroes | Method::Discard => return Ok(None),
             Method::SecureErase => Wanted::SecureErase,
             Method::Sanitize => Wanted::Sanitize,
             Method::CryptoErase => Wanted::CryptoErase,
+            // The note is written behind it, so that one who goes on has done it.
+            Method::PsidRevert if erase.begun => return Ok(None),
+            Method::PsidRevert => {
+                let psid = erase.psid.as_ref().context("its permit has no PSID")?;
+                return Ok(Some(OwnCommand::Tcg(tcg::Erasing::of(disk, psid)?)));
+            }
         };
         if let Some(id) = nvme::id(disk) {
             return nvme::Erasing::of(disk, id, wanted).map(|erasing| Some(OwnCommand::Nvme(erasing)));
         }
         ensure!(sg::is_spoken(disk), "it is no NVMe, ATA or SCSI disk, and no others have erase commands");
         Ok(Some(match ata::identify(disk)? {
-            Some(told) => OwnCommand::Ata(ata::Erasing::of(disk, &told, wanted, begun)?),
+            Some(told) => OwnCommand::Ata(ata::Erasing::of(disk, &told, wanted, erase.begun)?),
             None => OwnCommand::Scsi(scsi::Erasing::of(disk, wanted)?),
         }))
+    }
+
+    /// Whether the disk is to have the note when it is given the command. One that is reverted loses all at once or nothing, and
+    /// takes no note while it is locked.
+    pub(super) fn is_noted_before(&self) -> bool {
+        !matches!(self, OwnCommand::Tcg(_))
     }
 
     /// Erases the disk, which has this many bytes, and returns when the disk says that it has done so.
@@ -74,6 +91,7 @@ impl OwnCommand<'_> {
             OwnCommand::Nvme(erasing) => erasing.erase(size, meter),
             OwnCommand::Ata(erasing) => erasing.erase(size, meter),
             OwnCommand::Scsi(erasing) => erasing.erase(size, meter),
+            OwnCommand::Tcg(erasing) => erasing.erase(size, meter),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One disk: what it is, and what is on it layer by layer.
 
 use super::{World, blank, blkid, md, sysfs, udev, unreadable};
+use crate::apply;
 use anyhow::Context;
 use on_disk::gpt::{self, Copy, Found, ProtectiveMbr, SectorSize, kind};
 use std::fs::File;
@@ -11,7 +12,8 @@ use storage_plan::inventory::{Device, Partition, Rest, Signature, Uses};
 
 /// Looks at the disk with this kernel name. The same look is taken again under lock, right before the first write.
 ///
-/// A disk that can't be read is not an error: it is shown as holding something unreadable, which nobody takes for blank.
+/// A disk that can't be read is not an error: it is shown as holding something unreadable, which nobody takes for blank, and asked
+/// whether it is locked.
 ///
 /// # Errors
 /// When the disk is gone from sysfs.
@@ -36,6 +38,7 @@ pub fn read_disk(name: &str, world: &World) -> anyhow::Result<Device> {
         transport: sysfs::transport(name, &sysfs_path),
         removable: sysfs::number(&folder, "removable") == 1,
         read_only: sysfs::number(&folder, "ro") == 1,
+        locked: false,
         signatures: Vec::new(),
         table: Found { mbr: ProtectiveMbr::Absent, primary: Copy::Absent, backup: Copy::Absent, backup_at_end: true },
         ends: Vec::new(),
@@ -49,6 +52,10 @@ pub fn read_disk(name: &str, world: &World) -> anyhow::Result<Device> {
     if let Err(error) = content(&mut device, world) {
         tracing::warn!(disk = name, "cannot read: {error:#}");
         device.signatures.push(unreadable());
+    }
+    let on_partitions = device.partitions.iter().flat_map(|p| &p.signatures);
+    if device.signatures.iter().chain(on_partitions).any(|s| s.kind == Signature::UNREADABLE) {
+        device.locked = File::open(Path::new("/dev").join(name)).is_ok_and(|disk| apply::is_locked(&disk));
     }
     Ok(device)
 }

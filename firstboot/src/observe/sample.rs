@@ -36,6 +36,7 @@ pub(crate) fn disk(name: &str, serial: &str, bay: &str) -> Device {
         transport: None,
         removable: false,
         read_only: false,
+        locked: false,
         signatures: Vec::new(),
         table: Found { mbr: ProtectiveMbr::Absent, primary: Copy::Absent, backup: Copy::Absent, backup_at_end: true },
         ends: Vec::new(),

@@ -7,9 +7,9 @@ use super::config::{NewFile, private_key, replace};
 use super::plan::{inventory, told};
 use super::{Console, print};
 use crate::sign::keys::public_key;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use machine_config::permit::{self, FORMAT, Leave, Method, Permit as Text};
+use machine_config::permit::{self, FORMAT, Leave, Method, Permit as Text, Psid};
 use machine_config::site::SiteFile;
 use machine_config::utc::{DAY, Utc};
 use machine_config::{Diagnostic, delivered, document};
@@ -32,6 +32,7 @@ pub enum Permit {
 #[command(after_help = "Examples:
   bedplate permit erase n1 ZL2ABCDE --expect \"ext4 3f2a6c1e\"
   bedplate permit erase n1 ZL2ABCDE --inventory n1.json --method write-zeroes --expires 3d
+  bedplate permit erase n1 S5P2NG0R --inventory n1.json --method psid-revert --psid 0A1B2C3D4E5F6G7H8I9JKLMNOPQRSTUV
 
 A node that refuses a disk shows the command for it. Copy the permit to a FAT file system labelled BEDPLATE and plug that in;
 the node looks again when Enter is pressed. It erases the disk only if its configuration selects the disk, all that it finds
@@ -54,6 +55,9 @@ pub struct Erase {
     /// How the disk is erased.
     #[arg(long, value_enum, default_value = "wipe")]
     method: How,
+    /// The PSID on the drive's label, for --method psid-revert: 32 characters, in groups or not.
+    #[arg(long, value_name = "PSID")]
+    psid: Option<String>,
     /// The site file, or a machine's bundle.
     #[arg(long, value_name = "FILE", default_value = "site.toml")]
     config: PathBuf,
@@ -95,6 +99,8 @@ enum How {
     Sanitize,
     /// Has an NVMe, ATA or SCSI disk throw away the key by which it stores; seconds.
     CryptoErase,
+    /// Has a drive that speaks TCG (Opal) throw away that key and all passwords, by the PSID on its label (--psid); seconds.
+    PsidRevert,
 }
 
 impl Permit {
@@ -108,6 +114,9 @@ impl Permit {
 
 impl Erase {
     fn run(self, console: &Console, now: Utc) -> Result<ExitCode> {
+        // Not by the parser of arguments, which would repeat it.
+        let psid = self.psid.as_deref().map(str::parse::<Psid>).transpose();
+        let psid = psid.map_err(|fault| anyhow!("--psid: {fault}"))?;
         let key = private_key(&self.key)?;
         let cluster = match self.cluster()? {
             Ok(cluster) => cluster,
@@ -132,7 +141,9 @@ impl Erase {
                 How::SecureErase => Method::SecureErase,
                 How::Sanitize => Method::Sanitize,
                 How::CryptoErase => Method::CryptoErase,
+                How::PsidRevert => Method::PsidRevert,
             },
+            psid,
             issued: now,
             expires: now.after(self.expires),
         };
@@ -315,6 +326,7 @@ mod tests {
                 inventory: None,
                 expires: 3600,
                 method: How::WriteZeroes,
+                psid: None,
                 config: self.at("site.toml"),
                 key: self.at("config.key"),
                 out: Some(self.at("out.permit")),
@@ -368,6 +380,28 @@ mod tests {
         assert_eq!((permit.issued, permit.expires, granted.signed_by.as_str()), (NOW, NOW.after(3600), "config"));
         is(desk.run(desk.erase()).unwrap(), ExitCode::SUCCESS);
         assert_ne!(desk.permit().permit.id, permit.id, "each is used once");
+    }
+
+    #[test]
+    fn a_psid_goes_into_the_file_and_is_not_shown() {
+        const PSID: &str = "0A1B2C3D4E5F6G7H8I9JKLMNOPQRSTUV";
+        let desk = Desk::new();
+        let by = |method: How, psid: Option<&str>| Erase { method, psid: psid.map(Into::into), ..desk.erase() };
+        for erase in [by(How::PsidRevert, None), by(How::Wipe, Some(PSID))] {
+            is(desk.run(erase).unwrap(), ExitCode::FAILURE);
+        }
+        let error = format!("{:#}", desk.run(by(How::PsidRevert, Some(&PSID[1..]))).unwrap_err());
+        assert!(
+            error.contains("--psid: ") && error.contains("this one has 31") && !error.contains(&PSID[1..]),
+            "{error}"
+        );
+        assert!(!desk.at("out.permit").exists());
+        is(desk.run(by(How::PsidRevert, Some("0A1B2C3D-4E5F6G7H-8I9JKLMN-OPQRSTUV"))).unwrap(), ExitCode::SUCCESS);
+        let permit = desk.permit().permit;
+        assert_eq!((permit.method, permit.psid.as_ref().unwrap().bytes()), (Method::PsidRevert, PSID.as_bytes()));
+        let given = Given { file: "f".into(), signed_by: None, text: permit.clone() };
+        let told = format!("{}{}", shown(&permit, None), serde_json::to_string(&given).unwrap());
+        assert!(told.contains("by psid-revert\n") && !told.contains(PSID), "{told}");
     }
 
     #[test]

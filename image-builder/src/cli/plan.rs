@@ -314,6 +314,7 @@ mod tests {
             device: "B1".into(),
             expect: vec!["ext4 3f2a6c1e".into()],
             method: Method::Wipe,
+            psid: None,
             issued: now,
             expires: now.after(3600),
         }

@@ -44,6 +44,7 @@ pub(super) fn permit(serial: &str, expect: Vec<String>, method: Method) -> Permi
         device: serial.into(),
         expect,
         method,
+        psid: None,
         issued: now,
         expires: now.after(DAY),
     }
@@ -142,6 +143,14 @@ pub(super) fn a_disk_erases_itself() {
     assert!(why.contains("it is no NVMe, ATA or SCSI disk"), "{why}");
     assert!(fs::read(lay::node(&other)).unwrap() == before, "it was written to");
 
+    // QEMU's disks speak no TCG.
+    let psid = "0A1B2C3D4E5F6G7H8I9JKLMNOPQRSTUV".parse().unwrap();
+    let refused = Permit { psid: Some(psid), ..permit(SERIAL, layers(SERIAL), Method::PsidRevert) };
+    let (outcome, _) = run_with(&on_each(&[SERIAL]), signed(&[refused]));
+    assert_eq!(codes(&outcome), ["BP-S041"]);
+    let why = &outcome.refusals[0].what;
+    assert!(why.contains("its controller has no security commands"), "{why}");
+
     let fits = permit(SERIAL, layers(SERIAL), Method::SecureErase);
     let (outcome, steps) = run_with(&on_each(&[SERIAL]), signed(std::slice::from_ref(&fits)));
     assert_eq!((codes(&outcome), steps.iter().filter(|s| s.starts_with("erase ")).count()), (Vec::new(), 1));
@@ -166,18 +175,23 @@ pub(super) fn a_permit_is_used_once() {
     assert!(fs::read(lay::node(FREED[0])).unwrap() == former, "it was written to");
 }
 
-/// The note is on the disk and the superblock is gone; its data is still there.
-pub(super) fn a_half_erased_disk_is_erased() {
-    let serial = FREED[0];
-    let config = on_each(&[serial]);
+/// What the first sector of a disk is while it is erased by this permit.
+pub(super) fn note(config: &MachineConfig, permit: Permit) -> Vec<u8> {
     let mut inventory = observe::read(Some(&boot())).unwrap();
-    inventory.permits = signed(&[permit(serial, layers(serial), Method::WriteZeroes)]).granted;
-    let plan = storage_plan::plan(&inventory, &config);
+    inventory.permits = signed(&[permit]).granted;
+    let plan = storage_plan::plan(&inventory, config);
     let note = plan.graph.steps.iter().find_map(|s| match &s.action {
         storage_plan::Action::Erase { erase, .. } => Some(erase.note.clone()),
         _ => None,
     });
-    lay::write(serial, 0, &note.unwrap());
+    note.unwrap()
+}
+
+/// The note is on the disk and the superblock is gone; its data is still there.
+pub(super) fn a_half_erased_disk_is_erased() {
+    let serial = FREED[0];
+    let config = on_each(&[serial]);
+    lay::write(serial, 0, &note(&config, permit(serial, layers(serial), Method::WriteZeroes)));
     lay::write(serial, 1024, &[0; 1024]);
     lay::read_anew(serial);
     let (outcome, steps) = run_watched(&config);

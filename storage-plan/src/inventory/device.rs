@@ -42,6 +42,9 @@ pub struct Device {
     pub removable: bool,
     /// Write-protected.
     pub read_only: bool,
+    /// Whether it says that it is locked (TCG), which it is asked only if a part of it can't be read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
     /// Signatures on the whole disk.
     pub signatures: Vec<Signature>,
     /// Its GUID partition table, each copy judged on its own.

@@ -181,7 +181,7 @@ impl Model {
                     Trace::Signature(signature) => disk.device.signatures.retain(|s| *s != signature),
                     Trace::Area(at) => drop(disk.areas.remove(&at)),
                     Trace::Sector(at) => drop(disk.sectors.remove(&at)),
-                    Trace::Rest => disk.device.rest = Rest::Zero,
+                    Trace::Rest => (disk.device.rest, disk.device.locked) = (Rest::Zero, false),
                 }
             }
             Effect::Used(permit) => drop(self.used.insert(permit)),

@@ -1,7 +1,7 @@
 //! Invariant 2, its second half: what is not ours is erased only as a permit for it allows.
 
 use crate::world::*;
-use machine_config::permit::Granted;
+use machine_config::permit::{Granted, Method};
 use machine_config::schema::MachineConfig;
 use storage_plan::inventory::{Device, Rest, Signature};
 use storage_plan::simulate::{Effect, Model};
@@ -230,6 +230,39 @@ fn invariant_2_a_disk_that_can_not_be_read_is_never_erased() {
     does_nothing(&model, &config, permit("B1", &["unknown data"]), Some("can't be read"));
 }
 
+/// A permit of method psid-revert for the disk with this serial number.
+fn by_psid(serial: &str, expect: &[&str]) -> Granted {
+    let mut granted = permit(serial, expect);
+    granted.permit.method = Method::PsidRevert;
+    granted.permit.psid = Some("0A1B2C3D4E5F6G7H8I9JKLMNOPQRSTUV".parse().unwrap());
+    granted
+}
+
+#[test]
+fn invariant_2_a_locked_drive_is_erased_only_by_its_psid_and_as_what_it_is() {
+    let (mut model, config) = full();
+    let drive = &mut model.disk_mut("vdd").unwrap().device;
+    drive.locked = true;
+    assert_eq!(erase::layers(drive), Some(vec![]), "one that can be read is what it shows");
+    drive.signatures.push(signature("vfat", "", "shadow"));
+    drive.signatures.push(Signature { kind: Signature::UNREADABLE.into(), uuid: None, label: None });
+    let refused = plan(&model.inventory(), &config);
+    let refusal = refused.all_refusals().remove(0);
+    assert!(refusal.why.contains("It is locked (TCG)"), "{refusal}");
+    let command = "bedplate permit erase n1 B1 --expect \"locked data\" --method psid-revert --psid PSID-ON-ITS-LABEL";
+    assert!(refusal.mend.ends_with(command), "{refusal}");
+    for other in ["something unreadable", "vfat \"shadow\""] {
+        does_nothing(&model, &config, by_psid("B1", &[other]), Some("does not name `locked data`"));
+    }
+    model.grant(by_psid("B1", &["locked data"]));
+    let freed = plan(&model.inventory(), &config);
+    assert_eq!((codes(&freed), erased(&freed)), (Vec::new(), vec!["vdd"]));
+    let told = format!("{freed:?}{}{}", explain::table(&freed), serde_json::to_string(&freed).unwrap());
+    assert!(told.contains("by permit ") && !told.contains("0A1B2C3D"), "{told}");
+    model.carry_out(&freed).unwrap();
+    assert_eq!(storage_plan::plan(&model.inventory(), &config).writes(), 0, "it is made, and the permit is used");
+}
+
 #[test]
 fn invariant_2_a_volume_of_the_configuration_is_never_erased() {
     let (mut model, mut config) = full();
@@ -354,6 +387,7 @@ fn permits_outlive_the_json_of_an_inventory_and_an_older_one_has_none() {
     let inventory = model.inventory();
     let text = serde_json::to_string(&inventory).unwrap();
     assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), inventory);
+    assert!(!text.contains("locked"), "a drive is locked or nothing is said of it");
     let (model, _) = full();
     assert!(!serde_json::to_string(&model.inventory()).unwrap().contains("permits"));
 }

@@ -5,6 +5,7 @@
 //! format of its sectors stays what it is.
 
 use super::super::meter::Meter;
+use super::sg::Data;
 use super::{BRIEF, Stage, Wanted, until_done};
 use anyhow::{Context, bail, ensure};
 use std::fs::File;
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(4 * 60 * 60);
 const GET_LOG_PAGE: u8 = 0x02;
 const IDENTIFY: u8 = 0x06;
 const FORMAT_NVM: u8 = 0x80;
+const SECURITY_SEND: u8 = 0x81;
+const SECURITY_RECEIVE: u8 = 0x82;
 const SANITIZE: u8 = 0x84;
 /// The log page Sanitize Status, of which as much is read.
 const SANITIZE_STATUS: (u32, usize) = (0x81, 512);
@@ -55,18 +58,59 @@ pub(super) fn id(disk: &File) -> Option<u32> {
     ioctl::id(disk).ok()
 }
 
+/// What the controller of the namespace with the number `id` tells.
+fn ask(disk: &File, id: u32) -> anyhow::Result<Told> {
+    let [controller, namespace, active] = [identify(disk, 0, 1)?, identify(disk, id, 0)?, identify(disk, 0, 2)?];
+    // Those of other controllers, too, if it can tell.
+    let allocated = manages(&controller).then(|| identify(disk, 0, 0x10)).transpose()?;
+    Ok(Told { controller, namespace, active, allocated })
+}
+
+/// Insists that the namespace with the number `id` is the only one of its subsystem, and that its controller takes security
+/// commands.
+///
+/// # Errors
+/// A sentence when that is not so, or can't be told.
+pub(super) fn is_sole(disk: &File, id: u32) -> anyhow::Result<()> {
+    let told = ask(disk, id)?;
+    // Optional Admin Command Support, bit 0.
+    ensure!(
+        told.controller[256] & 0b1 != 0,
+        "its controller has no security commands, and so does not speak TCG (Opal)"
+    );
+    sole(&told).map_err(anyhow::Error::msg)
+}
+
+/// Security Send or Security Receive.
+///
+/// # Errors
+/// When the controller says so, or does not answer in time.
+pub(super) fn security(disk: &File, protocol: u8, specific: u16, data: Data<'_>) -> anyhow::Result<()> {
+    let (code, at, length) = match data {
+        Data::FromDisk(bytes) => (SECURITY_RECEIVE, bytes.as_mut_ptr() as u64, bytes.len()),
+        Data::ToDisk(bytes) => (SECURITY_SEND, bytes.as_ptr() as u64, bytes.len()),
+        Data::Nothing => (SECURITY_RECEIVE, 0, 0),
+    };
+    let length = u32::try_from(length)?;
+    let mut command = ioctl::Command::new(code, 0);
+    command.dwords = security_dwords(protocol, specific, length);
+    (command.data, command.data_length) = (at, length);
+    command.milliseconds = u32::try_from(BRIEF.as_millis())?;
+    ioctl::admin(disk, &mut command)
+}
+
+/// Command dwords 10 to 15: the protocol and what it specifies, and how many bytes there are.
+fn security_dwords(protocol: u8, specific: u16, length: u32) -> [u32; 6] {
+    [u32::from(protocol) << 24 | u32::from(specific) << 8, length, 0, 0, 0, 0]
+}
+
 impl Erasing<'_> {
     /// The namespace with the number `id` that `disk` is open on.
     ///
     /// # Errors
     /// A sentence when its controller has no such command, or it can't be erased alone.
     pub(super) fn of(disk: &File, id: u32, wanted: Wanted) -> anyhow::Result<Erasing<'_>> {
-        let [controller, namespace, active] = [identify(disk, 0, 1)?, identify(disk, id, 0)?, identify(disk, 0, 2)?];
-        // Those of other controllers, too, if it can tell.
-        let allocated = manages(&controller).then(|| identify(disk, 0, 0x10)).transpose()?;
-        let told =
-            Told { controller: &controller, namespace: &namespace, active: &active, allocated: allocated.as_deref() };
-        let command = command(&told, wanted).map_err(anyhow::Error::msg)?;
+        let command = command(&ask(disk, id)?, wanted).map_err(anyhow::Error::msg)?;
         let erasing = Erasing { disk, id, command };
         if let Command::Sanitize(_) = command {
             let now = erasing.status().context("it does not say whether it can be sanitized")?;
@@ -112,15 +156,15 @@ impl Erasing<'_> {
 }
 
 /// What a controller tells: of itself, of the namespace, of which there are for it, and of which there are at all.
-struct Told<'a> {
-    controller: &'a [u8; TOLD],
-    namespace: &'a [u8; TOLD],
-    active: &'a [u8; TOLD],
-    allocated: Option<&'a [u8; TOLD]>,
+struct Told {
+    controller: Box<[u8; TOLD]>,
+    namespace: Box<[u8; TOLD]>,
+    active: Box<[u8; TOLD]>,
+    allocated: Option<Box<[u8; TOLD]>>,
 }
 
 /// What the controller is to be told so that the namespace is erased and nothing else; or why that can't be.
-fn command(told: &Told<'_>, wanted: Wanted) -> Result<Command, String> {
+fn command(told: &Told, wanted: Wanted) -> Result<Command, String> {
     // Optional Admin Command Support, bit 1: Format NVM. Format NVM Attributes, bit 2: cryptographic erase. Sanitize
     // Capabilities, the lowest byte: crypto erase, block erase, overwrite.
     let (formats, attributes, sanitizes) =
@@ -138,9 +182,9 @@ fn command(told: &Told<'_>, wanted: Wanted) -> Result<Command, String> {
 }
 
 /// Format NVM so that the namespace's sectors stay what they are.
-fn format(told: &Told<'_>, erase: u32) -> Result<Command, String> {
+fn format(told: &Told, erase: u32) -> Result<Command, String> {
     // Format NVM Attributes, bit 1.
-    let count = count(told.active);
+    let count = count(&told.active);
     if told.controller[524] & 0b10 != 0 && count > 1 {
         return Err(format!("its controller would erase all {count} namespaces with it"));
     }
@@ -154,17 +198,22 @@ fn format(told: &Told<'_>, erase: u32) -> Result<Command, String> {
 
 /// Sanitize, which erases every namespace that there is. Should it fail, the disk gives nothing back until it was sanitized
 /// after all.
-fn sanitize(told: &Told<'_>, action: u32) -> Result<Command, String> {
+fn sanitize(told: &Told, action: u32) -> Result<Command, String> {
+    sole(told).map(|()| Command::Sanitize(action))
+}
+
+/// Insists that there is no other namespace, whichever controller it is for.
+fn sole(told: &Told) -> Result<(), String> {
     // Controller Multi-path I/O and Namespace Sharing Capabilities, bit 1: there may be more controllers.
-    let all = match told.allocated {
+    let all = match &told.allocated {
         Some(allocated) => allocated,
-        None if told.controller[76] & 0b10 == 0 => told.active,
+        None if told.controller[76] & 0b10 == 0 => &told.active,
         None => {
             return Err("it may have namespaces that its controller does not tell of, and would erase them, too".into());
         }
     };
-    match count(all).max(count(told.active)) {
-        0 | 1 => Ok(Command::Sanitize(action)),
+    match count(all).max(count(&told.active)) {
+        0 | 1 => Ok(()),
         count => Err(format!("its controller would erase all {count} namespaces with it")),
     }
 }
@@ -263,8 +312,8 @@ mod ioctl {
 mod tests {
     use super::*;
 
-    fn told(bytes: &[(usize, u8)]) -> [u8; TOLD] {
-        let mut told = [0; TOLD];
+    fn told(bytes: &[(usize, u8)]) -> Box<[u8; TOLD]> {
+        let mut told = Box::new([0; TOLD]);
         bytes.iter().for_each(|(at, byte)| told[*at] = *byte);
         told
     }
@@ -277,10 +326,7 @@ mod tests {
         wanted: Wanted,
     ) -> Result<Command, String> {
         let (controller, namespace, active) = (told(controller), told(&[]), told(active));
-        let allocated = allocated.map(told);
-        let told =
-            Told { controller: &controller, namespace: &namespace, active: &active, allocated: allocated.as_ref() };
-        command(&told, wanted)
+        command(&Told { controller, namespace, active, allocated: allocated.map(told) }, wanted)
     }
 
     const ONE: &[(usize, u8)] = &[(0, 1)];
@@ -288,11 +334,9 @@ mod tests {
 
     #[test]
     fn a_namespace_keeps_the_format_of_its_sectors() {
-        let (controller, alone) = (told(&[(256, 0b10), (524, 0b100)]), told(ONE));
         let as_it_is = |flbas, dps, wanted| {
-            let namespace = told(&[(26, flbas), (29, dps)]);
-            let told = Told { controller: &controller, namespace: &namespace, active: &alone, allocated: None };
-            command(&told, wanted)
+            let (controller, namespace) = (told(&[(256, 0b10), (524, 0b100)]), told(&[(26, flbas), (29, dps)]));
+            command(&Told { controller, namespace, active: told(ONE), allocated: None }, wanted)
         };
         assert_eq!(as_it_is(0, 0, Wanted::SecureErase), Ok(Command::Format(0x200)));
         assert_eq!(as_it_is(0, 0, Wanted::CryptoErase), Ok(Command::Format(0x400)));
@@ -335,6 +379,11 @@ mod tests {
         for state in [0, 3, 5, 6, 7] {
             assert!(matches!(stage(&[0xff, 0xff, state, 1]), Stage::Failed(_)), "{state}");
         }
+    }
+
+    #[test]
+    fn security_commands_have_the_bytes_of_the_standard() {
+        assert_eq!(security_dwords(1, 0x1004, 2048), [0x0110_0400, 2048, 0, 0, 0, 0]);
     }
 
     #[test]
