@@ -103,6 +103,22 @@ const OWN: &[(&str, fn())] = &[
         "a disk without the erase command of the permit's method is not written to",
         own_commands::what_a_disk_can_not_do_is_refused,
     ),
+    (
+        "an Opal drive is reverted by the PSID on its label, and by no other",
+        own_commands::an_opal_drive_is_reverted_by_its_psid,
+    ),
+    (
+        "a locked Opal drive, of which nothing can be read, is reverted and taken",
+        own_commands::a_locked_drive_is_reverted,
+    ),
+    (
+        "a drive that a revert would not erase is not written to",
+        own_commands::a_drive_that_would_not_be_erased_is_not_reverted,
+    ),
+    (
+        "an Opal drive that was reverted when the power went is gone on with by its note, without the PSID",
+        own_commands::a_drive_that_was_reverted_is_gone_on_with_by_its_note,
+    ),
     ("invariant 2: a permit is used once", erasing::a_permit_is_used_once),
     (
         "invariant 4: a disk that was half erased when the power went is erased without the permit",

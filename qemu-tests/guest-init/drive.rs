@@ -1,4 +1,4 @@
-//! Drives that this program is itself: SCSI disks, some of which are ATA disks behind a translation, with erase commands. The
+//! Drives that this program is itself: SCSI disks, some of which are ATA disks behind a translation or speak TCG, with erase commands. The
 //! kernel takes them for disks like others, so its own way to a disk is tried with commands that QEMU's disks don't have.
 //!
 //! They are as the standards have them (SPC-5, SBC-4, SAT-4, ACS-4) and as far as the cases need them. What they have erased
@@ -6,9 +6,11 @@
 
 mod ata;
 mod target;
+mod tcg;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use target::Target;
+use tcg::Tcg;
 
 /// Bytes of a sector.
 pub const SECTOR: usize = 512;
@@ -28,6 +30,8 @@ pub enum Speaks {
     Ata(&'static [(usize, u16)]),
     /// With these service actions of SANITIZE.
     Scsi(&'static [u8]),
+    /// TCG, with this PSID on its label.
+    Opal(&'static str),
 }
 
 /// A drive that is plugged in. It is pulled by [`Drive::pull`].
@@ -51,6 +55,7 @@ pub struct State {
     pub broken: bool,
     /// The user password.
     pub password: Option<[u8; 32]>,
+    pub tcg: Tcg,
     prepared: bool,
     /// How often it still says that it is being sanitized.
     sanitizing: u16,
@@ -82,6 +87,7 @@ impl Drive {
             frozen: false,
             broken: false,
             password: None,
+            tcg: Tcg::default(),
             prepared: false,
             sanitizing: 0,
             sanitized: false,
@@ -135,6 +141,8 @@ impl State {
             0x2a => self.write(be(2, 4), sent),
             0x8a => self.write(be(2, 8), sent),
             0x85 if matches!(self.make.speaks, Speaks::Ata(_)) => self.ata(command, sent),
+            0xa2 => self.security_in(command[1], be(2, 2)),
+            0xb5 => self.security_out(command[1], be(2, 2), sent),
             0x48 => self.sanitize(command[1] & 0x1f, sent),
             0xa3 if command[1] & 0x1f == 0x0c && self.kinds().is_some() => {
                 let has = command[3] == 0x48 && self.kinds().is_some_and(|kinds| kinds.contains(&command[5]));
@@ -148,7 +156,7 @@ impl State {
     fn kinds(&self) -> Option<&'static [u8]> {
         match self.make.speaks {
             Speaks::Scsi(kinds) => Some(kinds),
-            Speaks::Ata(_) => None,
+            Speaks::Ata(_) | Speaks::Opal(_) => None,
         }
     }
 
@@ -184,7 +192,12 @@ impl State {
     }
 
     fn accessible(&self) -> Result<(), Vec<u8>> {
-        if self.sanitizing > 0 { Err(self.sanitizing()) } else { Ok(()) }
+        match self.sanitizing {
+            // Data protect: access denied, no access rights.
+            0 if self.tcg.locked => Err(sense(7, 0x20, 2)),
+            0 => Ok(()),
+            _ => Err(self.sanitizing()),
+        }
     }
 
     /// SANITIZE of a SCSI disk.
@@ -218,7 +231,7 @@ impl State {
     fn request_sense(&mut self) -> Vec<u8> {
         if self.sanitizing == 0 {
             let (key, code, qualifier) = if self.broken { (3, 0x31, 3) } else { (0, 0, 0) };
-            return vec![0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, code, qualifier, 0, 0, 0, 0];
+            return sense(key, code, qualifier);
         }
         let sense = self.sanitizing();
         self.go_on();
@@ -232,7 +245,7 @@ impl State {
     }
 
     /// What was stored is nothing that anybody knows.
-    fn erase(&mut self) {
+    pub fn erase(&mut self) {
         if self.broken {
             return;
         }
@@ -248,5 +261,9 @@ impl State {
 
 /// Illegal request: no such command.
 fn illegal() -> Vec<u8> {
-    vec![0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0]
+    sense(5, 0x20, 0)
+}
+
+fn sense(key: u8, code: u8, qualifier: u8) -> Vec<u8> {
+    vec![0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, code, qualifier, 0, 0, 0, 0]
 }

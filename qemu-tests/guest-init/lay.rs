@@ -1,7 +1,8 @@
 //! The guest's disks by serial number: finding them, and writing to them.
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use qemu_tests::guest::images;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,12 @@ pub fn write(serial: &str, offset: u64, bytes: &[u8]) {
     let file = OpenOptions::new().write(true).open(node(serial)).unwrap();
     file.write_all_at(bytes, offset).unwrap();
     file.sync_all().unwrap();
+}
+
+/// Has the kernel forget what it read of the disk.
+pub fn forget(serial: &str) {
+    let disk = File::open(node(serial)).unwrap();
+    posix_fadvise(&disk, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
 }
 
 /// Has the kernel forget what it read of the disk, and read the partition table again, as it does at every boot.

@@ -42,7 +42,7 @@ impl State {
     fn words(&self) -> &'static [(usize, u16)] {
         match self.make.speaks {
             Speaks::Ata(words) => words,
-            Speaks::Scsi(_) => &[],
+            Speaks::Scsi(_) | Speaks::Opal(_) => &[],
         }
     }
 
