@@ -52,7 +52,7 @@ impl Torture {
         let choice = Choice { points: self.points, scenario, point };
         let report = run::run(&kit, &choice, self.guests.get(), progress)?;
         for hung in &report.hung {
-            progress.say(format!("not so when it was tried again: {hung}"));
+            progress.say(format!("a guest did not answer, and another did: {hung}"));
         }
         let total = report.total();
         for why in total.neither.iter().chain(&total.refused) {

@@ -62,8 +62,7 @@ pub struct Report {
     pub rows: BTreeMap<(String, Kind), Row>,
     /// Points at which the write that should have failed was not made.
     pub passed_over: usize,
-    /// Guests that did not answer at a point where another then did, or to which a scenario without a fault did not come out where it
-    /// then did, from the same disks.
+    /// Guests that did not answer at a point where another then did.
     pub hung: Vec<String>,
     /// Why not all points were tried that should have been.
     pub cut_short: Option<String>,
