@@ -6,7 +6,8 @@ use crate::block_server::contents::Contents;
 use crate::block_server::{BlockServer, Event};
 use crate::guest::kit::Kit;
 use crate::serial_log::SerialLog;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use firstboot::storage::Status;
 use image_builder::qemu::{RunningGuest, Serial};
 use std::io::BufReader;
 use std::os::unix::net::UnixStream;
@@ -96,13 +97,15 @@ impl Bed {
         Ok(Recorded { ran, events, after, refused, compared })
     }
 
-    /// Has `scenario` made whatever is not there yet, writes to all volumes, and gives what the disks then hold.
+    /// Has `scenario` made, writes to all volumes, and gives what the disks then hold. It is made without a cut before: an array that
+    /// has a write hole while it is filled may be refused after one, as it should be.
     ///
     /// # Errors
-    /// As [`Bed::run`].
+    /// As [`Bed::run`], and when it is not made.
     pub(super) fn fill(&mut self, scenario: &Scenario, contents: Vec<Contents>) -> Result<Vec<Contents>> {
         self.server.set(contents);
-        self.ran(Run { scenario: scenario.name.clone(), fill: true, settle: true, ..Run::default() })?;
+        let ran = self.ran(Run { scenario: scenario.name.clone(), fill: true, settle: true, ..Run::default() })?;
+        ensure!(ran.status != Status::Stopped, "{:?} is not made: {}", scenario.name, ran.refusals.join(" | "));
         self.let_go()?;
         Ok(self.server.taken().1)
     }

@@ -151,7 +151,7 @@ fn jobs(kit: &Kit, report: &mut Report, progress: &Progress) -> Result<Vec<Job>>
         match scenario.begins {
             Begins::Blank => drop(state.get_or_insert(recorded.after[system].clone())),
             Begins::State | Begins::Made(_) if scenario.is_begun_with() => {
-                made.insert(scenario.name.clone(), bed.fill(&scenario, recorded.after.clone())?);
+                made.insert(scenario.name.clone(), bed.fill(&scenario, before.clone())?);
             }
             Begins::State | Begins::Made(_) => {}
         }
