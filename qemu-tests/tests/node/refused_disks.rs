@@ -25,8 +25,6 @@ const FOREIGN: [(Foreign, &str); 4] = [
     (Foreign::Zfs, "FOREIGN-ZFS"),
     (Foreign::Md, "FOREIGN-MD"),
 ];
-/// Of each: room for XFS.
-const SIZE: u64 = 320 << 20;
 /// Those that permits are given for: all of the one array that the node must not run without.
 const FREED: [&str; 2] = ["FOREIGN-EXT4", "FOREIGN-LUKS"];
 /// Blank, and asked for together with one that is not there.
@@ -84,7 +82,7 @@ fn gather(tier: &Tier) -> Result<Evidence> {
     machine.lab.serial = Some("BEDPLATE-N1".into());
     machine.usb = true;
     for serial in FOREIGN.map(|(_, serial)| serial).into_iter().chain([LONELY, SPARE]) {
-        machine.disks.push(Disk::blank(&machine.folder().join(format!("{serial}.raw")), SIZE, serial)?);
+        machine.disks.push(Disk::blank(&machine.folder().join(format!("{serial}.raw")), 256 << 20, serial)?);
     }
     for ((kind, _), disk) in FOREIGN.iter().zip(&machine.disks) {
         kind.write(&disk.file)?;
@@ -109,7 +107,8 @@ fn gather(tier: &Tier) -> Result<Evidence> {
     let said = machine.log().text().len();
     machine.plug_stick_with("permits", &permits)?;
     machine.wait("the array is made of the disks that it may erase", BOOT, |log| {
-        Ok(log.text()[said..].contains("bedplate: phase storage ").then_some(()))
+        let mut lines = log.text()[said..].lines();
+        Ok(lines.any(|line| line.contains("one/one: mount ") && line.contains(": done in ")).then_some(()))
     })?;
     machine.cut_power();
     Ok(Evidence { page, changed: looked_at, freed: changed()? })
