@@ -157,6 +157,10 @@ const OWN: &[(&str, fn())] = &[
         groups::a_volume_is_made_larger_while_it_is_mounted,
     ),
     (
+        "invariant 4: a mirror of a group that lost a copy while it was made is not finished, and made anew",
+        groups::a_mirror_that_lost_a_copy_is_not_finished,
+    ),
+    (
         "a lost disk of a group stops what lies on it, and a mirror runs without a copy",
         groups::a_lost_disk_stops_what_lies_on_it,
     ),

@@ -53,6 +53,8 @@ pub struct State {
     pub frozen: bool,
     /// It does not carry out what would erase it.
     pub broken: bool,
+    /// It refuses to write what begins so.
+    pub refuses: Option<[u8; 4]>,
     /// The user password.
     pub password: Option<[u8; 32]>,
     pub tcg: Tcg,
@@ -86,6 +88,7 @@ impl Drive {
             writes: 0,
             frozen: false,
             broken: false,
+            refuses: None,
             password: None,
             tcg: Tcg::default(),
             prepared: false,
@@ -186,6 +189,10 @@ impl State {
 
     fn write(&mut self, from: usize, sent: &[u8]) -> Answer {
         self.accessible()?;
+        if self.refuses.is_some_and(|begins| sent.starts_with(&begins)) {
+            // Medium error: write error.
+            return Err(sense(3, 0x0c, 0));
+        }
         self.writes += 1;
         self.bytes.get_mut(from * SECTOR..from * SECTOR + sent.len()).ok_or_else(illegal)?.copy_from_slice(sent);
         Ok(Vec::new())

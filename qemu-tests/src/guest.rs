@@ -64,6 +64,7 @@ pub const CASES: &[&str] = &[
     "a volume group and a volume of each layout are made, and found again with what they hold",
     "invariant 4: a half-made volume of a group is made anew, and no other",
     "a volume of a group is made larger while it is mounted, and an interrupted run is gone on with",
+    "invariant 4: a mirror of a group that lost a copy while it was made is not finished, and made anew",
     "a lost disk of a group stops what lies on it, and a mirror runs without a copy",
     "a RAID1 with XFS is made as large as the disks that its members were replaced by, while it is mounted",
     "a RAID5 with ext4 is made as large as the disks that its members were replaced by, while it is mounted",

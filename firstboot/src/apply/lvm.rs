@@ -94,9 +94,17 @@ fn words(shape: &Shape, extents: u64, group: &str) -> Vec<String> {
     [words, own(&[group])].concat()
 }
 
-/// Tags a volume as made.
+/// Tags a volume as made, after a look at whether it has all its copies. The superblock of one that was given up may never have been
+/// written, and the kernel starts no mirror that has one without (dm-raid takes it for one that was put in).
 pub(super) fn finish(tools: &Tools, disks: &[&LockedDevice], volume: &LogicalPlace) -> anyhow::Result<()> {
     let nodes = nodes(&volume.members)?;
+    let asked =
+        command(tools, "lvs", &nodes)?.args(["--noheadings", "--nameprefixes", "--options", "lv_health_status"]);
+    match health(&asked.arg(named(volume)).run()?.stdout_text()) {
+        Some("") => {}
+        Some(ails) => bail!("\"{}\" is not whole: LVM says {ails:?} of it", named(volume)),
+        None => bail!("LVM does not say whether \"{}\" is whole", named(volume)),
+    }
     let command = command(tools, "lvchange", &nodes)?.args(["--deltag", lvm::MAKING, "--addtag", lvm::MADE]);
     command.arg(named(volume)).run()?;
     flush(disks)?;
@@ -104,6 +112,12 @@ pub(super) fn finish(tools: &Tools, disks: &[&LockedDevice], volume: &LogicalPla
         bail!("\"{}\" is not noted as finished", named(volume));
     }
     Ok(())
+}
+
+/// What lvs says of a volume's health with the name of the field before it: nothing of one that is whole. Beside it LVM tells of its own
+/// doings, as that it reads again what another volume's making has changed.
+fn health(told: &str) -> Option<&str> {
+    told.lines().find_map(|line| line.trim().strip_prefix("LVM2_LV_HEALTH_STATUS='")?.strip_suffix('\''))
 }
 
 /// Has the kernel show a volume that was made, after a look at whether it is. A mirror that lacks a copy is shown without it.
@@ -206,6 +220,14 @@ fn command(tools: &Tools, name: &str, nodes: &[PathBuf]) -> anyhow::Result<Comma
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_health_of_a_volume_is_told_from_what_else_is_said() {
+        assert_eq!(health("  LVM2_LV_HEALTH_STATUS=''\n"), Some(""));
+        assert_eq!(health("  Retrying metadata scan.\n  LVM2_LV_HEALTH_STATUS=''\n"), Some(""));
+        assert_eq!(health("  LVM2_LV_HEALTH_STATUS='refresh needed'\n"), Some("refresh needed"));
+        assert_eq!((health(""), health("  Retrying metadata scan.\n")), (None, None));
+    }
 
     #[test]
     fn lvcreate_is_told_the_shape_and_nothing_that_overwrites() {

@@ -1,6 +1,7 @@
 //! Volume groups: made of blank disks with a volume of each layout, found again, and what is lost or half made in them.
 
 use super::{clear, codes, run, run_watched, stop_all};
+use crate::drive::{Drive, Make, Speaks};
 use crate::{lay, tool};
 use firstboot::observe;
 use firstboot::storage::{Status, StorageOutcome};
@@ -224,4 +225,44 @@ pub(super) fn a_lost_disk_stops_what_lies_on_it() {
     assert_eq!(fs::read_to_string(witness("safe")).unwrap(), "safe");
     stop_all();
     STRIPED.into_iter().for_each(clear);
+}
+
+/// What the superblock begins with that dm-raid writes for each copy (`DM_RAID_MAGIC` of its dm-raid.c).
+const COPY: [u8; 4] = *b"DmRd";
+
+pub(super) fn a_mirror_that_lost_a_copy_is_not_finished() {
+    const SERIALS: [&str; 2] = ["G1", "G2"];
+    stop_all();
+    let drives = SERIALS.map(|serial| Drive::plug(Make { serial, speaks: Speaks::Scsi(&[]) }, &[]));
+    drives.iter().for_each(|drive| drive.state().bytes.fill(0));
+    SERIALS.into_iter().for_each(lay::read_anew);
+    let volume = [("copies".to_owned(), logical(16, Some(Layout::Raid1), "copies"))].into();
+    let group = Group { disks: serials(&SERIALS), volume, pool: Default::default(), generation: 0 };
+    let mut config = config(&[], &[], Format::Ext4);
+    config.storage.group.insert("drives".into(), group);
+    let restart = || {
+        stop_all();
+        SERIALS.into_iter().for_each(lay::read_anew);
+    };
+
+    drives[1].state().refuses = Some(COPY);
+    let outcome = run(&config);
+    assert_eq!(codes(&outcome), ["BP-S041"], "{:?}", outcome.refusals);
+    assert!(outcome.refusals[0].what.contains("is not whole"), "{}", outcome.refusals[0]);
+
+    // It only had a bad moment.
+    drives[1].state().refuses = None;
+    for verdict in [Verdict::Create, Verdict::Keep] {
+        restart();
+        let outcome = run(&config);
+        assert_eq!((outcome.status, codes(&outcome)), (Status::Ready, Vec::<&str>::new()), "{:?}", outcome.refusals);
+        let volume = outcome.volumes.iter().find(|v| v.volume == "drives/copies").unwrap();
+        assert!(volume.available && volume.verdict == verdict && !volume.lacks_copy, "{volume:?}");
+        if verdict == Verdict::Create {
+            fs::write(witness("copies"), "copies").unwrap();
+        }
+    }
+    assert_eq!(fs::read_to_string(witness("copies")).unwrap(), "copies");
+    restart();
+    drives.into_iter().for_each(Drive::pull);
 }
