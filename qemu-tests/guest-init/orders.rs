@@ -55,6 +55,7 @@ fn obey(order: &Order) -> Said {
             let (outcome, _) = cases::run_watched(&scenario.config);
             let calls = saboteur::calls();
             saboteur::prepare(None);
+            assert_eq!(waiting_arrays(), Vec::<String>::new(), "disks are held by arrays that were not started");
             let mut ran = ran(outcome, calls, &scenario.config);
             if run.fill {
                 mounts().iter().for_each(|at| write(&format!("{at}/{FILE}"), &talk::contents()));
@@ -95,6 +96,13 @@ fn ran(outcome: StorageOutcome, calls: Vec<String>, config: &MachineConfig) -> R
 fn again(config: &MachineConfig) -> (Vec<(String, Verdict)>, usize) {
     let again = storage_plan::plan(&observe::read(Some(&cases::boot())).unwrap(), config);
     (again.volumes.iter().map(|v| (v.volume.clone(), v.verdict)).collect(), again.graph.steps.len())
+}
+
+/// Arrays that have members and do not run, by the kernel's names.
+fn waiting_arrays() -> Vec<String> {
+    let state = |name: &str| fs::read_to_string(format!("/sys/block/{name}/md/array_state")).unwrap_or_default();
+    let names = fs::read_dir("/sys/block").unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned());
+    names.filter(|name| state(name).trim() == "inactive").collect()
 }
 
 /// Where volumes are mounted.

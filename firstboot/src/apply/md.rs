@@ -60,7 +60,7 @@ pub(super) fn create(
     let journal = array.journal.and_then(|_| nodes.pop());
     // Where mdadm finds this word it takes the disk for the next in its list, whose first is the array.
     let journal = journal.into_iter().flat_map(|node| [OsString::from("--write-journal"), node.into()]);
-    command.args(shape(array)).arg(&node).args(&nodes).args(journal).run()?;
+    command.args(shape(array)).arg(&node).args(&nodes).args(journal).run().inspect_err(|_| abandon(&node))?;
     wait_for(&node)?;
     // There is nothing on it yet that a sync would protect; a node that starts has better use for its processors.
     if let Err(e) = sync_speed::hold_back(&node) {
@@ -278,7 +278,8 @@ pub(super) fn assemble(
     let command = tools.mdadm()?.command().env("MDADM_NO_UDEV", "1").args(["--assemble", "--run"]);
     let command = if read_only { command.arg("--readonly") } else { command };
     let leave = if read_only { Some(dirty_degraded::Leave::give()?) } else { None };
-    command.arg(format!("--uuid={}", mdadm_uuid(uuid))).arg(&node).args(&nodes).run()?;
+    let command = command.arg(format!("--uuid={}", mdadm_uuid(uuid))).arg(&node).args(&nodes);
+    command.run().inspect_err(|_| abandon(&node))?;
     drop(leave);
     started(tools, node, read_only, rebuild)
 }
@@ -311,6 +312,19 @@ fn free_node() -> PathBuf {
     let free = |n: &u32| !Path::new("/sys/block").join(format!("md{n}")).exists();
     let number = (0..).find(free).unwrap_or(0);
     Path::new("/dev").join(format!("md{number}"))
+}
+
+/// Has the kernel let go of the members of an array that mdadm gathered and did not start; it would hold them until the next
+/// start of the machine. One that runs stays, and nothing is written to a disk.
+#[allow(clippy::disallowed_methods, reason = "edge: an array that does not run, by sysfs")]
+fn abandon(node: &Path) {
+    let state = folder(node).join("md/array_state");
+    // Documentation/admin-guide/md.rst, `array_state`: it has members and does not run, and is to have none.
+    if std::fs::read_to_string(&state).is_ok_and(|state| state.trim() == "inactive")
+        && let Err(error) = std::fs::write(&state, "clear")
+    {
+        tracing::warn!("{} does not let go of its members: {error}", node.display());
+    }
 }
 
 /// devtmpfs makes the node when the kernel makes the array; mdadm returns after that.
