@@ -100,6 +100,11 @@ impl Bench {
         self.sign(&bundle)
     }
 
+    /// The folder of the keys that the image trusts, with their private halves.
+    pub fn keys(&self) -> &Path {
+        &self.keys
+    }
+
     /// Any text, signed with the key the image trusts.
     ///
     /// # Errors

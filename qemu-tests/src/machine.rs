@@ -224,9 +224,23 @@ impl<'b> Machine<'b> {
     /// # Errors
     /// When the stick can't be made, or QEMU refuses.
     pub fn plug_stick(&mut self, name: &str, config: &str) -> Result<()> {
-        let (text, stick) = (self.folder.join(format!("{name}.toml")), self.folder.join(format!("{name}.img")));
-        std::fs::write(&text, config)?;
-        config_volume::make(&self.bench.tools, &text, &stick)?;
+        let folder = self.folder.join(name);
+        let text = folder.join(config_volume::FILE);
+        std::fs::create_dir(&folder).and_then(|()| std::fs::write(&text, config))?;
+        self.plug_stick_with(name, &[text])
+    }
+
+    /// The same with copies of these files in place of a configuration.
+    ///
+    /// # Errors
+    /// As [`Machine::plug_stick`].
+    pub fn plug_stick_with(&mut self, name: &str, files: &[PathBuf]) -> Result<()> {
+        let stick = self.folder.join(format!("{name}.img"));
+        config_volume::make(&self.bench.tools, &stick)?;
+        for file in files {
+            let named = file.file_name().and_then(|name| name.to_str()).context("a file on a stick has no name")?;
+            config_volume::put(&self.bench.tools, &stick, file, named)?;
+        }
         self.running.as_mut().context("it is switched off")?.qmp()?.plug_stick(name, &stick)
     }
 

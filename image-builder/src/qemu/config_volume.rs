@@ -12,11 +12,11 @@ pub const FILE: &str = "bedplate.toml";
 /// Size of the volume in bytes.
 pub const SIZE: u64 = 1 << 20;
 
-/// Makes a 1 MiB FAT volume in `volume` (a whole disk, no partition table) with `config` on it.
+/// Makes an empty 1 MiB FAT volume in `volume` (a whole disk, no partition table).
 ///
 /// # Errors
-/// When mtools fail, as with a configuration that does not fit.
-pub fn make(tools: &Tools, config: &Path, volume: &Path) -> Result<()> {
+/// When the file can't be made, or mtools fail.
+pub fn make(tools: &Tools, volume: &Path) -> Result<()> {
     std::fs::File::create(volume)
         .and_then(|f| f.set_len(SIZE))
         .with_context(|| format!("the volume {} can't be made", volume.display()))?;
@@ -28,7 +28,15 @@ pub fn make(tools: &Tools, config: &Path, volume: &Path) -> Result<()> {
         .arg(volume)
         .arg("::")
         .run()?;
+    Ok(())
+}
+
+/// Copies `file` onto the volume, as `name`; [`FILE`] is what a configuration is called.
+///
+/// # Errors
+/// When mtools fail, as with a file that does not fit.
+pub fn put(tools: &Tools, volume: &Path, file: &Path, name: &str) -> Result<()> {
     let mtools = tools.tool("mtools")?;
-    mtools.command().args(["-c", "mcopy", "-i"]).arg(volume).arg(config).arg(format!("::/{FILE}")).run()?;
+    mtools.command().args(["-c", "mcopy", "-i"]).arg(volume).arg(file).arg(format!("::/{name}")).run()?;
     Ok(())
 }

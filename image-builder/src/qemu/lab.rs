@@ -204,7 +204,8 @@ impl Lab {
             ConfigBy::Volume => {
                 read()?;
                 let volume = folder.join("config.img");
-                config_volume::make(tools, config, &volume)?;
+                config_volume::make(tools, &volume)?;
+                config_volume::put(tools, &volume, config, config_volume::FILE)?;
                 guest.disks.push(Disk { serial: Some("CONFIG".into()), read_only: true, ..Disk::raw(volume) });
             }
         }

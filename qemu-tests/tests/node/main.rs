@@ -24,6 +24,7 @@ struct Tier {
     lifecycle: Shared<lifecycle::Evidence>,
     ready_image: Shared<ready_image::Evidence>,
     system_disks: Shared<system_disks::Evidence>,
+    refused_disks: Shared<refused_disks::Evidence>,
 }
 
 impl Tier {
