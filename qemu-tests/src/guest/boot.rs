@@ -83,7 +83,15 @@ pub fn boot(init: &Path) -> Result<Evidence> {
         running.cut_power();
         Ok((ended, SerialLog::read(&at("serial"))))
     };
-    let (mut ended, mut log) = run()?;
+    let (mut ended, mut log) = match run() {
+        // On a busy host QEMU's threads rarely trip over each other while the guest's firmware moves memory about, and it aborts.
+        Err(error) if !began_cases(&SerialLog::read(&at("serial")), first) => {
+            interrupt.check()?;
+            progress.say(format!("the guest did not start; switched on again. {error:#}"));
+            run()?
+        }
+        done => done?,
+    };
     if let Some(said) = log.kernel_broke().filter(|_| !began_cases(&log, first)) {
         progress.say(format!("the guest's kernel broke down as it started; switched on again. It said:\n{said}"));
         (ended, log) = run()?;

@@ -29,6 +29,9 @@ pub(super) fn outcome(scenario: &Scenario, recorded: &Recorded) -> Outcome {
     let ran = &recorded.ran;
     let writes = recorded.events.iter().filter(|e| matches!(e, Event::Write { .. })).count();
     let said = || ran.refusals.join(" | ");
+    if let Some(outcome) = holding(recorded) {
+        return outcome;
+    }
     if ran.status == Status::Stopped {
         return match writes {
             0 if ran.refusals.is_empty() => Outcome::Neither("it stopped and did not say why".into()),
@@ -52,6 +55,14 @@ pub(super) fn outcome(scenario: &Scenario, recorded: &Recorded) -> Outcome {
         _ if ran.steps_left > 0 => Outcome::Neither(format!("another run would take {} steps", ran.steps_left)),
         _ => recorded.compared.as_ref().and_then(at_odds).map_or(Outcome::Converged, Outcome::Neither),
     }
+}
+
+/// What is wrong with any start, also one in which something failed, that leaves an array which holds its members and does not
+/// run: the next start on this machine would find them in use.
+pub(super) fn holding(recorded: &Recorded) -> Option<Outcome> {
+    let waiting = &recorded.ran.waiting;
+    let held = || Outcome::Neither(format!("{} was not started and holds its members", waiting.join(", ")));
+    (!waiting.is_empty()).then(held)
 }
 
 /// Whether disks that the node is to be started from hold different images.
@@ -124,7 +135,15 @@ mod tests {
         let volumes =
             vec![("state".to_owned(), Verdict::Keep, true), ("others/F-MD".to_owned(), Verdict::Refuse, false)];
         let again = vec![("state".to_owned(), Verdict::Keep), ("others/F-MD".to_owned(), Verdict::Refuse)];
-        let ran = Ran { status, refusals: vec!["BP-S014".into()], volumes, again, steps_left: 0, calls: Vec::new() };
+        let ran = Ran {
+            status,
+            refusals: vec!["BP-S014".into()],
+            volumes,
+            again,
+            steps_left: 0,
+            waiting: Vec::new(),
+            calls: Vec::new(),
+        };
         Recorded { ran, events, after: Vec::new(), refused: 0, compared: None }
     }
 
@@ -146,6 +165,8 @@ mod tests {
         neither(|r| r.ran.volumes[0].2 = false);
         neither(|r| r.ran.again[0].1 = Verdict::Create);
         neither(|r| r.ran.steps_left = 1);
+        neither(|r| r.ran.waiting = vec!["md0".into()]);
+        neither(|r| (r.ran.status, r.ran.waiting) = (Status::Stopped, vec!["md0".into()]));
         let stops = Scenario { stops: true, ..scenario.clone() };
         assert!(matches!(outcome(&stops, &recorded(Status::Ready, Vec::new())), Outcome::Neither(_)));
         assert_eq!(outcome(&stops, &recorded(Status::Stopped, Vec::new())), Outcome::Stopped("BP-S014".into()));

@@ -241,6 +241,7 @@ impl Worker<'_> {
                 let foreign = judge::foreign_bytes(scenario, before, &failing);
                 let next = start(&failing.after, &Fault::None)?;
                 let outcome = judge::outcome_after_failing_write(scenario, &next);
+                let outcome = judge::holding(&failing).unwrap_or(outcome);
                 Ok(vec![(outcome, foreign + judge::foreign_bytes(scenario, &failing.after, &next))])
             }
             Point::FailingTool(sabotage, _) => {
@@ -248,6 +249,7 @@ impl Worker<'_> {
                 let foreign = judge::foreign_bytes(scenario, before, &failing);
                 let next = start(&failing.after, &Fault::None)?;
                 let (outcome, next_foreign) = judged(scenario, &failing.after, &next);
+                let outcome = judge::holding(&failing).unwrap_or(outcome);
                 Ok(vec![(outcome, foreign + next_foreign)])
             }
         }

@@ -107,6 +107,8 @@ pub struct Ran {
     pub again: Vec<(String, Verdict)>,
     /// How many steps that plan has.
     pub steps_left: usize,
+    /// Arrays that hold their members and do not run, by the kernel's names.
+    pub waiting: Vec<String>,
     /// The tools that were called, in order.
     pub calls: Vec<String>,
 }
