@@ -17,6 +17,7 @@ mod raw;
 mod replacing;
 mod retiring;
 mod returning;
+mod sectors;
 pub mod system_disks;
 mod tpm;
 mod volumes;
@@ -179,6 +180,14 @@ const OWN: &[(&str, fn())] = &[
     (
         "a member of a larger RAID1 that leaves before what is new was synced gets that when it comes back after a restart",
         growing::what_is_new_comes_with_a_member_that_comes_back,
+    ),
+    (
+        "disks with sectors of 4096 bytes become arrays, groups and encrypted volumes that are found again",
+        sectors::volumes_are_made_on_large_sectors,
+    ),
+    (
+        "a disk with sectors of another size is no member of an array or a group, also not in place of a lost one",
+        sectors::an_array_has_sectors_of_one_size,
     ),
     (
         "what the TPM opens is opened under releases of the same key alone, and with the recovery key when the TPM is cleared",

@@ -102,6 +102,7 @@ impl BlockServer {
             read_only: false,
             throw_away: false,
             format: Format::Raw,
+            sector: 512,
         };
         self.disks.iter().map(disk).collect()
     }

@@ -70,6 +70,8 @@ pub const CASES: &[&str] = &[
     "a RAID5 with ext4 is made as large as the disks that its members were replaced by, while it is mounted",
     "invariant 4: a file system that an interrupted run left smaller than its array is made larger",
     "a member of a larger RAID1 that leaves before what is new was synced gets that when it comes back after a restart",
+    "disks with sectors of 4096 bytes become arrays, groups and encrypted volumes that are found again",
+    "a disk with sectors of another size is no member of an array or a group, also not in place of a lost one",
     "what the TPM opens is opened under releases of the same key alone, and with the recovery key when the TPM is cleared",
     "invariant 6: a dirty array that lacks a member is read where the site file says so, and nothing is written to it",
     "an array keeps its journal on a disk of its own, is not written to without it, and says so when it fails",

@@ -24,6 +24,8 @@ pub struct Disk {
     pub throw_away: bool,
     /// Format of the file.
     pub format: Format,
+    /// Bytes of its sectors, logical and physical: 512, or 4096 as of a 4Kn disk.
+    pub sector: u32,
 }
 
 /// Format of a disk's file.
@@ -57,6 +59,7 @@ impl Disk {
             read_only: false,
             throw_away: false,
             format: Format::Raw,
+            sector: 512,
         }
     }
 
@@ -131,6 +134,9 @@ impl Disk {
         let mut device = format!("{driver},drive={drive},id={id},bootindex={boot_index}");
         if let Some(serial) = &self.serial {
             device.push_str(&format!(",serial={}", doubled(serial)));
+        }
+        if self.sector != 512 {
+            device.push_str(&format!(",logical_block_size={0},physical_block_size={0}", self.sector));
         }
         device
     }

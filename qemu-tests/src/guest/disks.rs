@@ -29,6 +29,8 @@ pub const STRIPED: [&str; 4] = ["R1", "R2", "R3", "R4"];
 pub const FREED: [(&str, Foreign); 2] = [("P1", Foreign::Ext4), ("P2", Foreign::Gpt)];
 /// As these, and it can erase itself: on the NVMe bus.
 pub const ERASES_ITSELF: &str = "P3";
+/// Blank, with sectors of 4096 bytes (4Kn).
+pub const LARGE_SECTORS: [&str; 2] = ["K1", "K2"];
 /// Blank, and only asked for together with a disk that is not there.
 pub const LONE: &str = "LONE";
 /// The disk that is not there.
@@ -87,6 +89,10 @@ pub fn make(folder: &Path) -> Result<Vec<Disk>> {
     let disk = Disk::blank(&folder.join(ERASES_ITSELF), 160 * MIB, ERASES_ITSELF)?;
     Foreign::Ext4.write(&disk.file)?;
     disks.push(Disk { bus: Bus::Nvme, ..disk });
+    for serial in LARGE_SECTORS {
+        let disk = Disk::blank(&folder.join(serial), 64 * MIB, serial)?;
+        disks.push(Disk { bus: Bus::VirtioScsi, sector: 4096, ..disk });
+    }
     disks.extend(images::make(folder)?);
     Ok(disks)
 }

@@ -6,7 +6,7 @@
 use super::encryption::Place;
 use super::replace::Seats;
 use super::retire::Left;
-use super::{Context, Draft, Holds, changed_inside, draft, journal, place, table_step};
+use super::{Context, Draft, Holds, changed_inside, draft, journal, place, table_step, unlike};
 use crate::action::{Action, PartitionRef, Target};
 use crate::arrays::{Asked, On};
 use crate::erase::Erase;
@@ -415,6 +415,9 @@ impl<'a> This<'a, '_> {
                 }
             };
             refusals.extend(self.context.unfit(device, least, &volume));
+            // What the kernel writes to a journal is in blocks of 4096 bytes anyway.
+            let unlike = unlike(device, members.first().map(|(first, ..)| *first)).filter(|_| !is_journal);
+            refusals.extend(unlike.map(|why| refusal::unfit(device, why, &volume)));
             let erase = self.claim(device, &standing, &volume).unwrap_or_else(|refusal| {
                 refusals.push(refusal);
                 None

@@ -5,7 +5,7 @@
 //! that is added to a group that was made is made like the first, and a cut leaves the others alone.
 
 use super::encryption::Place;
-use super::{Context, Draft, Holds, changed_inside, draft, place, table_step};
+use super::{Context, Draft, Holds, changed_inside, draft, place, table_step, unlike};
 use crate::action::{Action, GroupPlace, LogicalPlace, PartitionRef};
 use crate::identity::{Layer, VolumeKey};
 use crate::inventory::{Device, LogicalVolume, VolumeGroup, size_words};
@@ -236,7 +236,8 @@ impl<'a> This<'a, '_> {
                 "An interrupted run began to make it a part of the group, and the selector no longer names it".into();
             refusals.push(refusal::unfit(carrier.device, why, self.name));
         }
-        let (mut begun, mut chosen) = (Vec::new(), Vec::new());
+        let mut begun = Vec::new();
+        let mut chosen: Vec<(&Device, PartitionRef, Wanted)> = Vec::new();
         let (mut remake, mut erases) = (false, false);
         for device in selected.disks {
             let (wanted, standing) = match self.context.whole_disk(&self.key, device) {
@@ -247,6 +248,8 @@ impl<'a> This<'a, '_> {
                 }
             };
             refusals.extend(self.context.unfit(device, lvm::TAKES + lvm::EXTENT, self.name));
+            let unlike = unlike(device, chosen.first().map(|(first, ..)| *first));
+            refusals.extend(unlike.map(|why| refusal::unfit(device, why, self.name)));
             let erase = self.context.claim(device, &standing, self.name).unwrap_or_else(|refusal| {
                 refusals.push(refusal);
                 None

@@ -272,6 +272,19 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Why `device` can't be in one array or group with `others`, in a sentence without its end: none of them has sectors like its.
+///
+/// The kernel gives what lies on several disks the largest sectors of those that are there (`queue_limits_stack_bdev()`), so it would
+/// be another device to its file system whenever such a disk comes or goes; LVM refuses it for that.
+fn unlike<'d>(device: &Device, others: impl IntoIterator<Item = &'d Device>) -> Option<String> {
+    let mut others = others.into_iter();
+    let first = others.next()?;
+    let is_like = |other: &Device| other.logical_sector == device.logical_sector;
+    let is_alone = !is_like(first) && !others.any(is_like);
+    let (own, theirs) = (device.logical_sector, first.logical_sector);
+    is_alone.then(|| format!("Its logical sectors have {own} bytes, and those of {} have {theirs}", first.words()))
+}
+
 /// A volume's verdict and its steps.
 struct Draft {
     verdict: VolumeVerdict,

@@ -228,6 +228,10 @@ impl<'a> This<'a, '_> {
             let words = crate::inventory::size_words;
             return Err(unfit(format!("It has room for {}, and a member has {}", words(room), words(least))));
         }
+        let members = self.carriers.iter().filter(|c| self.took_in(c) && !self.is_journal(c));
+        if let Some(why) = super::unlike(device, members.map(|c| c.device)) {
+            return Err(unfit(why));
+        }
         Ok(wanted)
     }
 

@@ -444,7 +444,7 @@ fn of_hardware() -> Vec<Case> {
         case(
             "a 4Kn disk in a mirror of 512e ones",
             device("vdb", |d| (d.logical_sector, d.physical_sector) = (4096, 4096)),
-            &[],
+            &["BP-S010"],
         ),
         case("a larger disk in a mirror", device("vdb", |d| d.size = 4 * GIB), &[]),
         case(
@@ -556,7 +556,7 @@ fn of_replacement() -> Vec<Case> {
         case("a larger disk in the slot of a lost member", false, &[], |m, _| {
             m.disk_mut("vdf").unwrap().device.size = 4 * GIB;
         }),
-        case("a 4Kn disk in the slot of a lost member", false, &[], |m, _| {
+        case("a 4Kn disk in the slot of a lost member", false, &["BP-S010"], |m, _| {
             let device = &mut m.disk_mut("vdf").unwrap().device;
             (device.logical_sector, device.physical_sector) = (4096, 4096);
         }),
