@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long the boot may take with all its cases; in software on two shared processors it takes a few minutes while nothing
-/// else runs there.
-const PATIENCE: Duration = Duration::from_secs(2400);
+/// How long the boot may take with all its cases: in software on two processors, with two other guests beside it, it took 2,390 s
+/// for all but the last three.
+const PATIENCE: Duration = Duration::from_secs(3000);
 /// How long a kernel that has broken down may take to begin with the cases all the same.
 const START: Duration = Duration::from_secs(40);
 
